@@ -1,0 +1,1 @@
+"""A synchronous, threaded SDK for LLM agents: one agent per conversation thread."""

@@ -1,0 +1,82 @@
+"""Tool outputs: recorded one by one, sent together with the last one."""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+
+from gpt_agent_sync.decisions.verbs import require_alive
+from gpt_agent_sync.errors import InvalidToolCallIdError, RunNotInProgressError
+from gpt_agent_sync.events import (
+    Event,
+    ToolCallFailed,
+    ToolCallOutputRecorded,
+    ToolCallRequested,
+)
+from gpt_agent_sync.state import Phase, Progress, Step, SubmitOutputs, Transition, Turn
+
+
+def record_output(
+    progress: Progress,
+    tool_call_id: str,
+    output: str,
+    *,
+    failure: str | None = None,
+    request: ToolCallRequested | None = None,
+) -> Transition:
+    """Record a call's output, and have all sent when it was the last one.
+
+    Args:
+        progress: What is true.
+        tool_call_id: The call.
+        output: The text for the model.
+        failure: Why the handler could not answer, when ``output`` tells the model of that.
+        request: The very call that a handler answers: services may use an id again for another.
+
+    Raises:
+        AgentNotAliveError: If the agent has stopped.
+        RunNotInProgressError: If no run is active.
+        InvalidToolCallIdError: If the run waits for no such call.
+    """
+    require_alive(progress)
+    turn = progress.turn
+    if turn is None:
+        raise RunNotInProgressError(progress.thread_id)
+    call = next((call for call in turn.tool_calls if call.id == tool_call_id), None)
+    if call is None or (request is not None and request is not call):
+        raise InvalidToolCallIdError(tool_call_id, [call.id for call in turn.tool_calls])
+    turn, steps = record(turn, call, output, failure)
+    return Transition(progress=attrs.evolve(progress, turn=turn), steps=steps)
+
+
+def record(
+    turn: Turn, call: ToolCallRequested, output: str, failure: str | None
+) -> tuple[Turn, tuple[Step, ...]]:
+    """Give the turn with the output in it, and the steps that follow from that."""
+    events: list[Event] = []
+    if failure is not None:
+        failed = ToolCallFailed(
+            thread_id=call.thread_id,
+            id=call.id,
+            run_id=call.run_id,
+            name=call.name,
+            message=failure,
+        )
+        events.append(failed)
+    recorded = ToolCallOutputRecorded(
+        thread_id=call.thread_id, id=call.id, run_id=call.run_id, name=call.name, output=output
+    )
+    events.append(recorded)
+    calls = tuple(other for other in turn.tool_calls if other.id != call.id)
+    outputs = (*turn.tool_outputs, recorded)
+    turn = attrs.evolve(turn, tool_calls=calls, tool_outputs=outputs)
+    if calls:
+        return turn, tuple(events)
+    turn = attrs.evolve(turn, phase=Phase.SUBMITTING)
+    return turn, (*events, SubmitOutputs(turn=turn.number, outputs=outputs))
+
+
+def error_output(message: str) -> str:
+    """Give the JSON text that tells the model of a failed call."""
+    return json.dumps({"error": message}, ensure_ascii=False)

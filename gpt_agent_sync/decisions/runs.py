@@ -1,0 +1,280 @@
+"""What the service shows of a run: snapshots, pieces of text, messages, silence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from gpt_agent_sync.decisions.closing import end_turn, fail_turn, failure
+from gpt_agent_sync.decisions.failures import run_failed
+from gpt_agent_sync.decisions.outputs import error_output, record
+from gpt_agent_sync.decisions.verbs import current_turn
+from gpt_agent_sync.events import (
+    AssistantMessageDelta,
+    RunCancelled,
+    RunCompleted,
+    RunStarted,
+    ToolCallRequested,
+)
+from gpt_agent_sync.records import Message, RunSnapshot, TextDelta, ToolCall
+from gpt_agent_sync.state import (
+    CallTools,
+    CancelRun,
+    FollowRun,
+    Moment,
+    Phase,
+    Progress,
+    Step,
+    SubmitOutputs,
+    Transition,
+    Turn,
+)
+
+UNKNOWN_STATUS_PATIENCE = 600.0
+"""Seconds a run may show a status that leads nowhere we know: the wire's own run expiry."""
+
+
+def feed_update(
+    progress: Progress,
+    number: int,
+    origin: Phase,
+    update: RunSnapshot | TextDelta | Message,
+    moment: Moment,
+) -> Transition:
+    """Take in what the feed of a turn's run yielded.
+
+    Args:
+        progress: What is true.
+        number: The turn whose run the feed follows.
+        origin: The phase in which the feed was opened. While outputs wait to be sent, a look
+            begun before that says nothing but that the run is over.
+        update: What the feed yielded.
+        moment: The circumstances.
+    """
+    turn = current_turn(progress, number)
+    if turn is None:
+        return Transition(progress=progress)
+    if isinstance(update, RunSnapshot):
+        if _is_overtaken(turn, origin) and not update.is_final:
+            return Transition(progress=progress)
+        return _snapshot(progress, turn, update, moment)
+    if isinstance(update, Message):
+        held = attrs.evolve(turn, messages=(*turn.messages, update))
+        return Transition(progress=attrs.evolve(progress, turn=held))
+    delta = AssistantMessageDelta(
+        thread_id=progress.thread_id,
+        message_id=update.message_id,
+        run_id=turn.run_id or "",
+        text=update.text,
+    )
+    return Transition(progress=progress, steps=(delta,))
+
+
+def _is_overtaken(turn: Turn, origin: Phase) -> bool:
+    return turn.phase is Phase.SUBMITTING and origin is not Phase.SUBMITTING
+
+
+def feed_ended(
+    progress: Progress, number: int, origin: Phase, moment: Moment, *, interrupted: bool = False
+) -> Transition:
+    """Take in that a feed has ended: what it was for, and is not done yet, is begun again.
+
+    Args:
+        progress: What is true.
+        number: The turn whose run the feed followed.
+        origin: The phase in which the feed was opened.
+        moment: The circumstances.
+        interrupted: Whether we closed the feed ourselves, to look at once.
+    """
+    turn = current_turn(progress, number)
+    if turn is None:
+        return Transition(progress=progress)
+    delay = 0.0 if interrupted else moment.settings.heartbeat_interval
+    if turn.phase is Phase.FOLLOWING:
+        return Transition(progress=progress, steps=(FollowRun(turn=number, delay=delay),))
+    if turn.phase is Phase.SUBMITTING and origin is Phase.SUBMITTING:
+        # Sending again is safe: a run that has the outputs refuses them, and then tells itself.
+        again = SubmitOutputs(turn=number, outputs=turn.tool_outputs, delay=delay)
+        return Transition(progress=progress, steps=(again,))
+    if turn.phase is Phase.STARTING and origin is Phase.STARTING:
+        return fail_turn(
+            progress, moment, code="interrupted", message="the start of the run was interrupted"
+        )
+    return Transition(progress=progress)
+
+
+def _snapshot(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
+    steps: list[Step] = []
+    starting = turn.phase is Phase.STARTING
+    if turn.phase is Phase.SUBMITTING:
+        answered = frozenset(output.id for output in turn.tool_outputs)
+        turn = attrs.evolve(turn, tool_outputs=(), submitted=answered, phase=Phase.FOLLOWING)
+    turn = attrs.evolve(
+        turn,
+        run_id=turn.run_id if not starting and turn.run_id else snapshot.id,
+        run_status=snapshot.status,
+        assistant_id=snapshot.assistant_id or turn.assistant_id,
+        start_delayed=False,
+        blocked_since=None,
+        trouble_since=None,
+        phase=Phase.FOLLOWING if starting else turn.phase,
+    )
+    if starting:
+        steps.append(
+            RunStarted(
+                thread_id=progress.thread_id, id=turn.run_id or "", assistant_id=turn.assistant_id
+            )
+        )
+        if turn.cancel_requested and not snapshot.is_final:
+            steps.append(CancelRun(turn=turn.number, run_id=snapshot.id))
+    decide = _BY_STATUS.get(snapshot.status, _unknown)
+    decided = decide(attrs.evolve(progress, turn=turn), turn, snapshot, moment)
+    return attrs.evolve(decided, steps=(*steps, *decided.steps))
+
+
+def _going(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
+    turn = attrs.evolve(
+        turn,
+        phase=Phase.FOLLOWING,
+        tool_calls=(),
+        tool_outputs=(),
+        submitted=frozenset(),
+        unknown_since=None,
+    )
+    return Transition(progress=attrs.evolve(progress, turn=turn))
+
+
+def _unknown(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
+    since = moment.now if turn.unknown_since is None else turn.unknown_since
+    if moment.now - since >= UNKNOWN_STATUS_PATIENCE:
+        return fail_turn(
+            progress,
+            moment,
+            code="unknown_status",
+            message=f"the run stayed in status {snapshot.status!r}, which leads nowhere known",
+            cancel=True,
+        )
+    turn = attrs.evolve(turn, unknown_since=since)
+    return Transition(progress=attrs.evolve(progress, turn=turn))
+
+
+def _requires_action(
+    progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment
+) -> Transition:
+    if snapshot.unsupported_action is not None:
+        return fail_turn(
+            progress,
+            moment,
+            code="unsupported_required_action",
+            message=f"the run asks for {snapshot.unsupported_action!r}, which is not supported",
+            cancel=True,
+        )
+    if not snapshot.tool_calls:
+        return _unknown(progress, turn, snapshot, moment)
+    wanted = {call.id for call in snapshot.tool_calls}
+    if turn.phase is Phase.FOLLOWING and wanted <= turn.submitted:
+        return _unknown(progress, turn, snapshot, moment)
+    return _await_outputs(progress, turn, snapshot.tool_calls)
+
+
+def _await_outputs(progress: Progress, turn: Turn, wanted: tuple[ToolCall, ...]) -> Transition:
+    ids = {call.id for call in wanted}
+    kept = tuple(call for call in turn.tool_calls if call.id in ids)
+    outputs = tuple(output for output in turn.tool_outputs if output.id in ids)
+    known = {call.id for call in kept} | {output.id for output in outputs}
+    fresh = tuple(
+        _requested(progress.thread_id, turn.run_id or "", call)
+        for call in wanted
+        if call.id not in known
+    )
+    turn = attrs.evolve(
+        turn,
+        phase=Phase.AWAITING_OUTPUTS,
+        tool_calls=(*kept, *fresh),
+        tool_outputs=outputs,
+        submitted=frozenset(),
+        unknown_since=None,
+    )
+    steps: list[Step] = list(fresh)
+    callable_calls = tuple(call for call in fresh if isinstance(call.arguments, dict))
+    for call in fresh:
+        if isinstance(call.arguments, str):
+            problem = f"the arguments are not a JSON object: {call.arguments[:200]}"
+            turn, recorded = record(turn, call, error_output(problem), problem)
+            steps.extend(recorded)
+    if callable_calls:
+        steps.append(CallTools(turn=turn.number, calls=callable_calls))
+    return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
+
+
+def _requested(thread_id: str, run_id: str, call: ToolCall) -> ToolCallRequested:
+    return ToolCallRequested(
+        thread_id=thread_id,
+        id=call.id,
+        run_id=run_id,
+        name=call.name,
+        arguments=read_arguments(call.arguments),
+    )
+
+
+def read_arguments(text: str) -> dict[str, Any] | str:
+    """Read a call's arguments; give the text itself when it is not a JSON object.
+
+    Models write nothing, or ``null``, for a tool without parameters.
+    """
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else text
+
+
+def _completed(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
+    closing = RunCompleted(
+        thread_id=progress.thread_id,
+        id=turn.run_id or snapshot.id,
+        assistant_id=turn.assistant_id,
+        usage=snapshot.usage,
+    )
+    return end_turn(progress, closing, moment)
+
+
+def _cancelled(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
+    closing = RunCancelled(
+        thread_id=progress.thread_id, id=turn.run_id, assistant_id=turn.assistant_id
+    )
+    return end_turn(progress, closing, moment)
+
+
+def _unfinished(
+    progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment
+) -> Transition:
+    closing = failure(
+        progress,
+        turn,
+        turn.run_id,
+        code=snapshot.error_code,
+        message=snapshot.error_message,
+        status=snapshot.status,
+    )
+    return end_turn(progress, closing, moment)
+
+
+_BY_STATUS: dict[str, Callable[[Progress, Turn, RunSnapshot, Moment], Transition]] = {
+    "queued": _going,
+    "in_progress": _going,
+    "cancelling": _going,
+    "requires_action": _requires_action,
+    "completed": _completed,
+    "cancelled": _cancelled,
+    "expired": _unfinished,
+    "incomplete": _unfinished,
+    "failed": run_failed,
+}

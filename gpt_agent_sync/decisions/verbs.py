@@ -1,0 +1,299 @@
+"""What the program asks for: messages, tool outputs, cancelling, stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from gpt_agent_sync.decisions.closing import (
+    end_turn,
+    new_turn,
+    next_turn,
+    tell_messages,
+)
+from gpt_agent_sync.errors import (
+    AgentNotAliveError,
+    AssistantNotSetError,
+    RunInProgressError,
+    RunNotInProgressError,
+)
+from gpt_agent_sync.events import (
+    AgentStopped,
+    RunCancelled,
+    UserMessageAdded,
+)
+from gpt_agent_sync.records import Message, Posted, RunOptions, RunSnapshot, UserMessage
+from gpt_agent_sync.state import (
+    FollowRun,
+    Moment,
+    Outcome,
+    Phase,
+    Progress,
+    QueuedMessage,
+    StartRun,
+    Transition,
+    Turn,
+)
+
+
+def begin(
+    thread_id: str,
+    default_assistant: str | None,
+    *,
+    live_run: RunSnapshot | None,
+    missed: Iterable[Message],
+    last_message_id: str | None,
+    moment: Moment,
+) -> Transition:
+    """Begin an agent's life: tell what was missed, and follow the run found going.
+
+    Args:
+        thread_id: The conversation.
+        default_assistant: The assistant of the next run.
+        live_run: The thread's newest run if it is under way.
+        missed: The messages after ``last_message_id``, oldest first.
+        last_message_id: The newest message that the program has seen.
+        moment: The circumstances.
+    """
+    progress = Progress(
+        thread_id=thread_id,
+        default_assistant=default_assistant,
+        last_message_id=last_message_id,
+    )
+    told = tell_messages(progress, _finished(tuple(missed), live_run))
+    if live_run is None:
+        return Transition(progress=told.progress, steps=told.steps)
+    turn = Turn(
+        number=1,
+        phase=Phase.FOLLOWING,
+        began_at=moment.now,
+        assistant_id=live_run.assistant_id or default_assistant,
+        run_id=live_run.id,
+        run_status=live_run.status,
+        retries_left=moment.settings.rate_limit_retries,
+    )
+    return Transition(
+        progress=attrs.evolve(told.progress, turn=turn, turns_begun=1),
+        steps=(*told.steps, FollowRun(turn=1)),
+    )
+
+
+def _finished(missed: tuple[Message, ...], live_run: RunSnapshot | None) -> list[Message]:
+    """Leave out what a live run may still be writing: it is told when the run is over."""
+    if live_run is None:
+        return list(missed)
+    asked = [place for place, message in enumerate(missed) if message.role == "user"]
+    last = asked[-1] if asked else -1
+    return [
+        message
+        for place, message in enumerate(missed)
+        if (message.run_id != live_run.id if message.run_id else place <= last)
+    ]
+
+
+def require_alive(progress: Progress) -> None:
+    """Check that the agent has not stopped.
+
+    Raises:
+        AgentNotAliveError: If it has.
+    """
+    if progress.stopped is not None:
+        raise AgentNotAliveError(progress.thread_id)
+
+
+def touch(progress: Progress) -> Transition:
+    """Change nothing, but count as a sign of life; refused by a stopped agent."""
+    require_alive(progress)
+    return Transition(progress=progress)
+
+
+def set_assistant(progress: Progress, assistant_id: str) -> Transition:
+    """Make ``assistant_id`` the assistant of the next run."""
+    require_alive(progress)
+    return Transition(progress=attrs.evolve(progress, default_assistant=assistant_id))
+
+
+def is_busy(progress: Progress) -> bool:
+    """Tell whether a message would have to wait."""
+    return progress.turn is not None or bool(progress.queue)
+
+
+def reserve_turn(
+    progress: Progress,
+    message: UserMessage,
+    options: RunOptions,
+    moment: Moment,
+    *,
+    asked: bool = False,
+) -> Transition:
+    """Begin a turn whose message the caller posts; the result is the turn.
+
+    Raises:
+        AgentNotAliveError: If the agent has stopped.
+        RunInProgressError: If a turn is under way.
+        AssistantNotSetError: If there is no assistant to run.
+    """
+    _require_assistant(progress)
+    if is_busy(progress):
+        raise RunInProgressError(
+            progress.thread_id, progress.turn.run_id if progress.turn else None
+        )
+    begun = new_turn(progress, message, options, moment, asked=asked)
+    return Transition(progress=begun, result=begun.turn)
+
+
+def _require_assistant(progress: Progress) -> None:
+    require_alive(progress)
+    if progress.default_assistant is None:
+        raise AssistantNotSetError(progress.thread_id)
+
+
+def queue_message(
+    progress: Progress, message: UserMessage, options: RunOptions, moment: Moment
+) -> Transition:
+    """Queue the message; the result is ``None``, or the turn when there is no need to wait.
+
+    Raises:
+        AgentNotAliveError: If the agent has stopped.
+        AssistantNotSetError: If there is no assistant to run.
+    """
+    _require_assistant(progress)
+    if not is_busy(progress):
+        return reserve_turn(progress, message, options, moment)
+    queued = QueuedMessage(message=message, options=options)
+    return Transition(progress=attrs.evolve(progress, queue=(*progress.queue, queued)))
+
+
+def current_turn(progress: Progress, number: int) -> Turn | None:
+    """Give the turn under way if it is the one with this number."""
+    turn = progress.turn
+    return turn if turn is not None and turn.number == number else None
+
+
+def claim_turn(progress: Progress, number: int) -> Transition:
+    """Take the turn up for a request that is made now; the result is the turn, if it goes on."""
+    turn = current_turn(progress, number)
+    if turn is None:
+        return Transition(progress=progress)
+    turn = attrs.evolve(turn, start_delayed=False)
+    return Transition(progress=attrs.evolve(progress, turn=turn), result=turn)
+
+
+def message_posted(progress: Progress, number: int, posted: Posted) -> Transition:
+    """Note that the service has the turn's message, and have its run started.
+
+    The result tells whether that was done: the agent may have stopped meanwhile.
+    """
+    turn = current_turn(progress, number)
+    if turn is None or turn.message is None:
+        return Transition(progress=progress)
+    added = UserMessageAdded(
+        thread_id=progress.thread_id, id=posted.message_id, content=turn.message.content
+    )
+    started = attrs.evolve(turn, phase=Phase.STARTING, posted=posted)
+    return Transition(
+        progress=attrs.evolve(progress, turn=started, last_message_id=posted.message_id),
+        steps=(added, StartRun(turn=number)),
+        result=True,
+    )
+
+
+def message_refused(progress: Progress, number: int, moment: Moment) -> Transition:
+    """Give the reservation back after the caller's post failed."""
+    if current_turn(progress, number) is None:
+        return Transition(progress=progress)
+    given_back = attrs.evolve(progress, turn=None, awaited=progress.awaited - {number})
+    return next_turn(given_back, moment)
+
+
+def request_cancel(progress: Progress, moment: Moment) -> Transition:
+    """Decide how to cancel: the result is the run's id when the caller is to ask the service.
+
+    A run whose id is not known yet is cancelled as soon as it is; a start that waits
+    for its time is dropped at once.
+
+    Raises:
+        AgentNotAliveError: If the agent has stopped.
+        RunNotInProgressError: If no run is active.
+    """
+    require_alive(progress)
+    turn = progress.turn
+    if turn is None:
+        raise RunNotInProgressError(progress.thread_id)
+    if turn.start_delayed:
+        cancelled = RunCancelled(
+            thread_id=progress.thread_id, id=turn.run_id, assistant_id=turn.assistant_id
+        )
+        return end_turn(progress, cancelled, moment)
+    if turn.phase in (Phase.POSTING, Phase.STARTING):
+        marked = attrs.evolve(turn, cancel_requested=True)
+        return Transition(progress=attrs.evolve(progress, turn=marked))
+    return Transition(progress=progress, result=turn.run_id)
+
+
+def look_now(progress: Progress, run_id: str | None = None) -> Transition:
+    """Have a run looked at that waits for outputs, so that its expiry or cancelling is seen.
+
+    Args:
+        progress: What is true.
+        run_id: Only if this is the run; ``None`` for whichever there is.
+
+    Returns:
+        The transition; its result is the number of the run's turn while that goes on.
+    """
+    turn = progress.turn
+    if turn is None or run_id not in (None, turn.run_id):
+        return Transition(progress=progress)
+    if turn.phase is not Phase.AWAITING_OUTPUTS:
+        return Transition(progress=progress, result=turn.number)
+    return Transition(progress=progress, steps=(FollowRun(turn=turn.number),), result=turn.number)
+
+
+def settle_turn(progress: Progress, outcome: Outcome | None) -> Transition:
+    """Keep a delivered turn's outcome, if a caller still waits for it."""
+    if outcome is None or outcome.turn not in progress.awaited:
+        return Transition(progress=progress)
+    return Transition(progress=attrs.evolve(progress, outcomes=(*progress.outcomes, outcome)))
+
+
+def take_outcome(progress: Progress, number: int) -> Transition:
+    """Hand over a turn's outcome: the result, ``None`` when it is not there.
+
+    Either way nobody waits for it any more.
+    """
+    wanted = next((outcome for outcome in progress.outcomes if outcome.turn == number), None)
+    return Transition(
+        progress=attrs.evolve(
+            progress,
+            awaited=progress.awaited - {number},
+            outcomes=tuple(outcome for outcome in progress.outcomes if outcome is not wanted),
+        ),
+        result=wanted,
+    )
+
+
+def stop(progress: Progress, reason: str, *, only_if_idle: bool = False) -> Transition:
+    """Stop the agent: ``AgentStopped`` is its last event. The service's run goes on.
+
+    Args:
+        progress: What is true.
+        reason: ``"shutdown"``, ``"idle"`` or ``"error"``.
+        only_if_idle: Whether a turn under way forbids it.
+    """
+    busy = is_busy(progress)
+    if progress.stopped is not None or (only_if_idle and busy):
+        return Transition(progress=progress)
+    turn = progress.turn
+    stopped = attrs.evolve(
+        progress,
+        stopped=reason,
+        interrupted=busy,
+        turn=None,
+        queue=(),
+        last_run_id=turn.run_id if turn else progress.last_run_id,
+        last_run_status=turn.run_status if turn else progress.last_run_status,
+    )
+    return Transition(
+        progress=stopped, steps=(AgentStopped(thread_id=progress.thread_id, reason=reason),)
+    )

@@ -1,0 +1,289 @@
+"""Every error this package raises, under one root.
+
+Each class builds its message from its fields, so that a program can read the fields
+and a person can read the message. The cause, where there is one, is kept as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpt_agent_sync.events import RunCancelled, RunFailed
+
+
+class GptAgentError(Exception):
+    """Be the root of all errors of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle text and fields, as the arguments of ``__init__`` are not kept."""
+        return _restore, (type(self), self.args, vars(self).copy())
+
+
+def _restore(error_class: type[GptAgentError], args: Any, fields: dict[str, Any]) -> GptAgentError:
+    error = error_class.__new__(error_class)
+    error.args = args
+    vars(error).update(fields)
+    return error
+
+
+class BlankValueError(GptAgentError, ValueError):
+    """Tell that an id or a text is blank, or not a text at all.
+
+    Attributes:
+        name: What was asked for, such as ``"thread_id"``.
+        value: What was given.
+    """
+
+    def __init__(self, name: str, value: object) -> None:
+        self.name = name
+        self.value = value
+        super().__init__(f"{name} must be a non-blank string, not {value!r}")
+
+
+class InvalidThreadIdError(GptAgentError, LookupError):
+    """Tell that the service has no such thread.
+
+    Attributes:
+        thread_id: The id that was asked for.
+        reason: What the service, or the check before the request, said.
+    """
+
+    def __init__(self, thread_id: str, reason: str = "the service does not know it") -> None:
+        self.thread_id = thread_id
+        self.reason = reason
+        Exception.__init__(self, f"invalid thread id {thread_id!r}: {reason}")
+
+
+class BlankThreadIdError(InvalidThreadIdError, BlankValueError):
+    """Tell that a thread id is blank, or not a text: no service knows such a thread."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__(str(value), "a thread id is a non-blank string")
+        self.name = "thread_id"
+        self.value = value
+
+
+class InvalidToolCallIdError(GptAgentError, LookupError):
+    """Tell that the run does not wait for an output of this tool call.
+
+    Attributes:
+        tool_call_id: The id that was given.
+        waiting: The ids of the calls that do wait for an output.
+    """
+
+    def __init__(self, tool_call_id: str, waiting: Sequence[str] = ()) -> None:
+        self.tool_call_id = tool_call_id
+        self.waiting = tuple(waiting)
+        known = ", ".join(repr(call_id) for call_id in self.waiting) or "none"
+        super().__init__(f"no unanswered tool call {tool_call_id!r}; waiting for: {known}")
+
+
+class RunInProgressError(GptAgentError):
+    """Tell that a message was refused because a run is active; nothing was posted.
+
+    Attributes:
+        thread_id: The thread.
+        run_id: The active run, ``None`` while it is being started.
+    """
+
+    def __init__(self, thread_id: str, run_id: str | None = None) -> None:
+        self.thread_id = thread_id
+        self.run_id = run_id
+        name = f"run {run_id!r}" if run_id else "a run"
+        super().__init__(
+            f"{name} is in progress on thread {thread_id!r}; "
+            'use when_busy="wait" or when_busy="queue", or wait() for its end'
+        )
+
+
+class RunNotInProgressError(GptAgentError):
+    """Tell that there is no active run to cancel or to give a tool output to.
+
+    Attributes:
+        thread_id: The thread.
+    """
+
+    def __init__(self, thread_id: str) -> None:
+        self.thread_id = thread_id
+        super().__init__(f"no run is in progress on thread {thread_id!r}")
+
+
+class AssistantNotSetError(GptAgentError):
+    """Tell that a message cannot be run because the agent has no assistant.
+
+    Attributes:
+        thread_id: The thread.
+    """
+
+    def __init__(self, thread_id: str) -> None:
+        self.thread_id = thread_id
+        super().__init__(
+            f"no assistant is set for thread {thread_id!r}; "
+            "pass assistant_id to connect() or call set_default_assistant()"
+        )
+
+
+class AgentNotAliveError(GptAgentError):
+    """Tell that the agent has stopped.
+
+    Attributes:
+        thread_id: The thread the agent stood for.
+        message_id: The message that was posted before the agent stopped, and has no run.
+    """
+
+    def __init__(self, thread_id: str, message_id: str | None = None) -> None:
+        self.thread_id = thread_id
+        self.message_id = message_id
+        posted = f", after message {message_id!r} was posted" if message_id else ""
+        super().__init__(
+            f"the agent of thread {thread_id!r} has stopped{posted}; connect() gives a live one"
+        )
+
+
+class RunFailedError(GptAgentError):
+    """Tell, from ``ask()``, that the run did not complete.
+
+    Attributes:
+        event: The run's closing event.
+    """
+
+    def __init__(self, event: RunFailed | RunCancelled) -> None:
+        self.event = event
+        name = f"run {event.id!r}" if event.id else "a run that could not be started"
+        status = getattr(event, "status", "cancelled")
+        detail = ": ".join(
+            text for text in (getattr(event, "code", None), getattr(event, "message", None)) if text
+        )
+        super().__init__(f"{name} ended as {status}" + (f" ({detail})" if detail else ""))
+
+
+class WaitTimeoutError(GptAgentError, TimeoutError):
+    """Tell that a bounded wait ran out; the run goes on.
+
+    Attributes:
+        thread_id: The thread.
+        run_id: The run that was waited for, ``None`` when it had not been started.
+        status: The run's last known status.
+        age: Seconds since the turn began, ``None`` when there was none.
+        tools: The tools whose outputs the run waits for.
+    """
+
+    def __init__(
+        self,
+        thread_id: str,
+        run_id: str | None,
+        status: str | None,
+        age: float | None,
+        tools: Sequence[str] = (),
+    ) -> None:
+        self.thread_id = thread_id
+        self.run_id = run_id
+        self.status = status
+        self.age = age
+        self.tools = tuple(tools)
+        run = f"run {run_id!r}" if run_id else "no run yet"
+        since = "" if age is None else f", {age:.1f} s old"
+        waits = f"; it waits for the output of {', '.join(map(repr, tools))}" if tools else ""
+        super().__init__(
+            f"timed out waiting on thread {thread_id!r}: "
+            f"{run}, last status {status or 'unknown'}{since}{waits}"
+        )
+
+
+class ToolRegistrationError(GptAgentError):
+    """Tell that a handler cannot be offered as a tool.
+
+    Attributes:
+        tool: The tool's name, or the best description of the handler.
+        reason: What is wrong and how to mend it.
+    """
+
+    def __init__(self, tool: str, reason: str) -> None:
+        self.tool = tool
+        self.reason = reason
+        super().__init__(f"cannot register tool {tool!r}: {reason}")
+
+
+class ConfigurationError(GptAgentError):
+    """Tell that a setting, a service argument or an installation is unusable."""
+
+
+class ServiceError(GptAgentError):
+    """Tell that the service refused or failed a request.
+
+    Attributes:
+        status: The HTTP status, ``None`` when there was no answer.
+        code: The service's error code, such as ``"rate_limit_exceeded"``.
+        message: The service's words, or what went wrong on the way.
+        request_id: The service's id of the request, for a support case.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.status = status
+        self.code = code
+        self.message = message
+        self.request_id = request_id
+        facts = [
+            f"{name} {value}"
+            for name, value in (("HTTP", status), ("code", code), ("request", request_id))
+            if value is not None
+        ]
+        super().__init__(message + (f" [{', '.join(facts)}]" if facts else ""))
+
+
+class AuthenticationError(ServiceError):
+    """Tell that the key is missing, wrong, or not allowed to do this (401, 403)."""
+
+
+class RequestRejectedError(ServiceError):
+    """Tell that the service refused the request as it stands (other 4xx)."""
+
+
+class ServiceBusyError(ServiceError):
+    """Tell that the thread has a live run, or the conversation is locked.
+
+    Attributes:
+        run_id: The live run, where the service names it.
+    """
+
+    def __init__(self, message: str, *, run_id: str | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.run_id = run_id
+
+
+class RateLimitError(ServiceError):
+    """Tell that the service still answers 429 after the retries.
+
+    Attributes:
+        retry_after: Seconds the service asked to wait, where it did.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.retry_after = retry_after
+
+
+class ServiceUnavailableError(ServiceError):
+    """Tell that the service failed (5xx) or could not be reached, after the retries.
+
+    Attributes:
+        in_doubt: Whether the request may have been handled all the same.
+    """
+
+    def __init__(self, message: str, *, in_doubt: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.in_doubt = in_doubt
+
+
+class ProtocolError(ServiceError):
+    """Tell that an answer is not JSON, or lacks what the wire promises."""

@@ -1,0 +1,308 @@
+"""The wire-neutral records that services, the pure layer and the agent speak in.
+
+Nothing here knows which wire it came from or goes to. All records are frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from gpt_agent_sync.metadata import read_metadata
+
+LIVE_STATUSES = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
+FINAL_STATUSES = frozenset({"completed", "failed", "cancelled", "expired", "incomplete"})
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Tokens that a run used.
+
+    Attributes:
+        input_tokens: Tokens read (the Assistants wire says ``prompt_tokens``).
+        output_tokens: Tokens written (the Assistants wire says ``completion_tokens``).
+        total_tokens: Both together, as the service counts.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+
+
+def _no_flag(instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool):
+        raise TypeError(f"{field.name} must be a number, not {value!r}")
+
+
+def _optional_range(low: float, high: float) -> Any:
+    return attrs.validators.optional(
+        [
+            attrs.validators.instance_of((int, float)),
+            _no_flag,
+            attrs.validators.ge(low),
+            attrs.validators.le(high),
+        ]
+    )
+
+
+_optional_text = attrs.validators.optional(attrs.validators.instance_of(str))
+_optional_count = attrs.validators.optional(
+    [attrs.validators.instance_of(int), _no_flag, attrs.validators.ge(1)]
+)
+
+
+def _optional_metadata(metadata: Mapping[str, str] | None) -> dict[str, str] | None:
+    return None if metadata is None else read_metadata(metadata)
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """Hold what one run does differently from its assistant; ``None`` leaves a thing as it is.
+
+    A service refuses, by name, an option that its wire does not have.
+
+    Attributes:
+        model: The model to use.
+        instructions: Instructions in place of the assistant's.
+        additional_instructions: Instructions after the assistant's.
+        temperature: 0 to 2.
+        top_p: 0 to 1.
+        max_output_tokens: The most tokens the run may write.
+        tool_choice: ``"auto"``, ``"none"``, ``"required"``, or the wire's object naming a tool.
+        parallel_tool_calls: Whether several calls may be asked for at once.
+        response_format: The format of the reply, such as a JSON schema, as the wire takes it.
+        reasoning_effort: How much a reasoning model thinks, such as ``"low"``.
+        metadata: Up to 16 pairs of texts kept with the run.
+        truncation: How the history is cut to the model's window, as the wire takes it.
+
+    Raises:
+        TypeError: If a value has the wrong type.
+        ValueError: If a number is out of its range.
+    """
+
+    model: str | None = attrs.field(default=None, validator=_optional_text)
+    instructions: str | None = attrs.field(default=None, validator=_optional_text)
+    additional_instructions: str | None = attrs.field(default=None, validator=_optional_text)
+    temperature: float | None = attrs.field(default=None, validator=_optional_range(0, 2))
+    top_p: float | None = attrs.field(default=None, validator=_optional_range(0, 1))
+    max_output_tokens: int | None = attrs.field(default=None, validator=_optional_count)
+    tool_choice: str | Mapping[str, Any] | None = None
+    parallel_tool_calls: bool | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(attrs.validators.instance_of(bool)),
+    )
+    response_format: str | Mapping[str, Any] | None = None
+    reasoning_effort: str | None = attrs.field(default=None, validator=_optional_text)
+    metadata: Mapping[str, str] | None = attrs.field(default=None, converter=_optional_metadata)
+    truncation: str | Mapping[str, Any] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Give the options that were set, by name."""
+        return {
+            name: value
+            for name, value in attrs.asdict(self, recurse=False).items()
+            if value is not None
+        }
+
+
+ContentParts = tuple[dict[str, Any], ...]
+
+
+@attrs.frozen(kw_only=True)
+class UserMessage:
+    """Hold a user's message on its way to the service.
+
+    Attributes:
+        content: Text, or a tuple of content parts (``text``, ``image_url``, ``image_file``).
+        attachments: File attachments as the wire takes them.
+        metadata: Up to 16 pairs of texts kept with the message.
+    """
+
+    content: str | ContentParts
+    attachments: tuple[dict[str, Any], ...] = ()
+    metadata: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ToolSchema:
+    """Hold what a model is told of a tool.
+
+    Attributes:
+        name: The tool's name.
+        description: What it does and when to use it.
+        parameters: The JSON schema of its arguments.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class AssistantDefinition:
+    """Hold what an assistant is made from.
+
+    Attributes:
+        model: The model's name.
+        instructions: The system text.
+        name: A name for people.
+        description: A description for people.
+        tools: Schemas of function tools, or raw tool objects of the wire.
+        metadata: Up to 16 pairs of texts.
+    """
+
+    model: str
+    instructions: str = ""
+    name: str | None = None
+    description: str | None = None
+    tools: tuple[ToolSchema | Mapping[str, Any], ...] = ()
+    metadata: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ToolCall:
+    """Hold a function call that the model asks for.
+
+    Attributes:
+        id: The id to answer it by.
+        name: The tool's name.
+        arguments: The arguments as the model wrote them: JSON text, one hopes.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+@attrs.frozen(kw_only=True)
+class ToolOutput:
+    """Hold the answer to a tool call.
+
+    Attributes:
+        tool_call_id: The call's id.
+        output: The text that goes to the model.
+    """
+
+    tool_call_id: str
+    output: str
+
+
+@attrs.frozen(kw_only=True)
+class Message:
+    """Hold a finished message of the thread.
+
+    Attributes:
+        id: The message's id.
+        role: ``"assistant"`` or ``"user"``.
+        run_id: The run that wrote it, where there is one and the service says so.
+        assistant_id: The assistant that wrote it, likewise.
+        content: All text parts joined.
+        parts: The raw content parts.
+        metadata: The pairs kept with it.
+    """
+
+    id: str
+    role: str
+    run_id: str | None = None
+    assistant_id: str | None = None
+    content: str = ""
+    parts: ContentParts = ()
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class RunSnapshot:
+    """Hold a run as one look at it showed.
+
+    Attributes:
+        id: The run's id.
+        status: One of ``LIVE_STATUSES`` or ``FINAL_STATUSES``, or a word we do not know.
+        assistant_id: The assistant that runs.
+        tool_calls: The calls a run in ``requires_action`` waits for.
+        unsupported_action: The kind of a required action that cannot be answered.
+        error_code: The code of a failed run, or the reason of an incomplete one.
+        error_message: The service's words for it.
+        usage: Tokens used, once the service says.
+    """
+
+    id: str
+    status: str
+    assistant_id: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    unsupported_action: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    usage: Usage | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether the run is over."""
+        return self.status in FINAL_STATUSES
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether the run is known to be under way."""
+        return self.status in LIVE_STATUSES
+
+
+@attrs.frozen(kw_only=True)
+class TextDelta:
+    """Hold a piece of text of a message being written.
+
+    Attributes:
+        message_id: The message, where the service names it.
+        text: The piece.
+    """
+
+    message_id: str | None
+    text: str
+
+
+FeedUpdate = RunSnapshot | TextDelta | Message
+"""What a feed yields."""
+
+
+@attrs.frozen(kw_only=True)
+class Posted:
+    """Hold a service's receipt for a user's message.
+
+    Attributes:
+        message_id: The message's id.
+        receipt: What the service wants back when the run is started; its own affair.
+    """
+
+    message_id: str
+    receipt: Any = None
+
+
+Pause = Callable[[float], None]
+"""Waits for that many seconds, or raises ``FeedClosed`` when nobody wants the answer any more."""
+
+
+@attrs.frozen(kw_only=True)
+class RunRequest:
+    """Hold what a service needs to know to start, follow or continue a run.
+
+    Attributes:
+        thread_id: The conversation.
+        assistant_id: The assistant, ``None`` for a run that was found already going.
+        posted: The receipt of the message that the run answers, if we posted it.
+        options: What the run does differently.
+        tools: Schemas of the handlers at hand.
+        heartbeat_interval: The longest pause between two looks, seconds.
+        last_message_id: The newest message known before this one, if any.
+        last_run_id: The newest run known before this one, if any.
+        pause: Waits between the repeats of the message's post; ``None`` waits on the thread.
+    """
+
+    thread_id: str
+    assistant_id: str | None
+    posted: Posted | None = None
+    options: RunOptions = attrs.field(factory=RunOptions)
+    tools: tuple[ToolSchema, ...] = ()
+    heartbeat_interval: float = 1.0
+    last_message_id: str | None = None
+    last_run_id: str | None = None
+    pause: Pause | None = attrs.field(default=None, eq=False, repr=False)

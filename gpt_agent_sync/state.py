@@ -1,0 +1,293 @@
+"""The frozen values an agent's life is made of, and the steps that decisions ask for.
+
+``AgentState`` is what programs see. ``Progress`` is the whole, ``Turn`` the part of it that
+lives from a user's message to the run's end. ``Transition`` is what a decision gives:
+the next progress, and the steps (events to deliver, actions to do) in order.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import attrs
+
+from gpt_agent_sync.events import (
+    ClosingEvent,
+    Event,
+    ToolCallOutputRecorded,
+    ToolCallRequested,
+)
+from gpt_agent_sync.records import Message, Posted, RunOptions, UserMessage
+from gpt_agent_sync.settings import Settings
+
+
+@attrs.frozen(kw_only=True)
+class AgentState:
+    """Hold what an agent is doing, as one consistent snapshot.
+
+    Attributes:
+        thread_id: The conversation.
+        default_assistant: The assistant of the next run.
+        running: Whether a turn is under way, from the posting of the message on.
+        run_id: The run under way, else the last one.
+        run_status: Its last known status, in the service's words.
+        tool_calls: The calls that wait for an output.
+        tool_outputs: The outputs recorded and not yet with the service.
+        last_message_id: The newest message this agent knows of.
+    """
+
+    thread_id: str
+    default_assistant: str | None = None
+    running: bool = False
+    run_id: str | None = None
+    run_status: str | None = None
+    tool_calls: tuple[ToolCallRequested, ...] = ()
+    tool_outputs: tuple[ToolCallOutputRecorded, ...] = ()
+    last_message_id: str | None = None
+
+
+class Phase(enum.Enum):
+    """Name where a turn stands."""
+
+    POSTING = "posting"
+    STARTING = "starting"
+    FOLLOWING = "following"
+    AWAITING_OUTPUTS = "awaiting_outputs"
+    SUBMITTING = "submitting"
+
+
+@attrs.frozen(kw_only=True)
+class Turn:
+    """Hold one turn: a message, its run (or runs, after rate limits) and their end.
+
+    Attributes:
+        number: Counts the agent's turns from 1.
+        phase: Where it stands.
+        began_at: When it began, monotonic seconds.
+        message: The user's message; ``None`` for a run found already going.
+        options: What its runs do differently.
+        assistant_id: The assistant; ``None`` where a found run does not say.
+        posted: The service's receipt for the message.
+        run_id: The run, once there is one.
+        run_status: Its last known status.
+        tool_calls: Calls without an output.
+        tool_outputs: Outputs not yet with the service.
+        submitted: Ids of the calls answered last, while the service still shows them.
+        messages: Finished messages, held back until the run's closing event.
+        retries_left: How many more starts a rate limit may cost.
+        start_delayed: Whether the next start waits for its time.
+        blocked_since: When a start was first refused because the thread was busy.
+        trouble_since: Since when the service cannot be asked for the run.
+        unknown_since: Since when the run shows a status that leads nowhere we know.
+        cancel_requested: Whether to cancel the run as soon as its id is known.
+    """
+
+    number: int
+    phase: Phase
+    began_at: float
+    assistant_id: str | None
+    message: UserMessage | None = None
+    options: RunOptions = attrs.field(factory=RunOptions)
+    posted: Posted | None = None
+    run_id: str | None = None
+    run_status: str | None = None
+    tool_calls: tuple[ToolCallRequested, ...] = ()
+    tool_outputs: tuple[ToolCallOutputRecorded, ...] = ()
+    submitted: frozenset[str] = frozenset()
+    messages: tuple[Message, ...] = ()
+    retries_left: int = 0
+    start_delayed: bool = False
+    blocked_since: float | None = None
+    trouble_since: float | None = None
+    unknown_since: float | None = None
+    cancel_requested: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class QueuedMessage:
+    """Hold a message that waits for the turns before it.
+
+    Attributes:
+        message: The message.
+        options: What its run does differently.
+    """
+
+    message: UserMessage
+    options: RunOptions
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """Hold how a turn ended, for the caller who asked.
+
+    Attributes:
+        turn: The turn's number.
+        closing: Its closing event.
+        texts: The contents of the assistant's messages that have text.
+    """
+
+    turn: int
+    closing: ClosingEvent
+    texts: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """Hold everything an agent knows.
+
+    Attributes:
+        thread_id: The conversation.
+        default_assistant: The assistant of the next run.
+        turn: The turn under way.
+        queue: Messages that wait, oldest first.
+        turns_begun: How many turns there were.
+        last_message_id: The newest message known.
+        told: Ids of the messages told with the last run, so that none is told twice.
+        last_run_id: The last run that is over.
+        last_run_status: Its status.
+        last_closing: The last closing event.
+        awaited: Numbers of the turns whose outcome a caller waits for.
+        outcomes: Outcomes that callers have not taken yet.
+        stopped: Why the agent stops or has stopped; ``None`` while it lives.
+        interrupted: Whether the stop cut a turn short.
+    """
+
+    thread_id: str
+    default_assistant: str | None = None
+    turn: Turn | None = None
+    queue: tuple[QueuedMessage, ...] = ()
+    turns_begun: int = 0
+    last_message_id: str | None = None
+    told: frozenset[str] = frozenset()
+    last_run_id: str | None = None
+    last_run_status: str | None = None
+    last_closing: ClosingEvent | None = None
+    awaited: frozenset[int] = frozenset()
+    outcomes: tuple[Outcome, ...] = ()
+    stopped: str | None = None
+    interrupted: bool = False
+
+    def public(self) -> AgentState:
+        """Give what programs see of it."""
+        turn = self.turn
+        return AgentState(
+            thread_id=self.thread_id,
+            default_assistant=self.default_assistant,
+            running=turn is not None,
+            run_id=turn.run_id if turn else self.last_run_id,
+            run_status=turn.run_status if turn else self.last_run_status,
+            tool_calls=turn.tool_calls if turn else (),
+            tool_outputs=turn.tool_outputs if turn else (),
+            last_message_id=self.last_message_id,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Action:
+    """Be the base of what a decision asks the worker to do.
+
+    Attributes:
+        turn: The number of the turn it is for; done only while that turn goes on.
+    """
+
+    turn: int
+
+
+@attrs.frozen(kw_only=True)
+class Request(Action):
+    """Be the base of the actions that ask the service for something.
+
+    Attributes:
+        delay: Seconds to wait first.
+    """
+
+    delay: float = 0.0
+
+
+class PostMessage(Request):
+    """Post the turn's queued message."""
+
+
+class StartRun(Request):
+    """Start the turn's run."""
+
+
+class FollowRun(Request):
+    """Look at the turn's run and follow it."""
+
+
+@attrs.frozen(kw_only=True)
+class CallTools(Action):
+    """Call the registered handlers of these calls.
+
+    Attributes:
+        calls: The calls; those without a handler wait for ``submit_tool_output()``.
+    """
+
+    calls: tuple[ToolCallRequested, ...]
+
+
+@attrs.frozen(kw_only=True)
+class SubmitOutputs(Request):
+    """Send all outputs of the turn's run in one request.
+
+    Attributes:
+        outputs: The outputs.
+    """
+
+    outputs: tuple[ToolCallOutputRecorded, ...]
+
+
+@attrs.frozen(kw_only=True)
+class CancelRun(Action):
+    """Ask the service, without insisting, to cancel a run.
+
+    Attributes:
+        run_id: The run.
+    """
+
+    run_id: str
+
+
+@attrs.frozen(kw_only=True)
+class SettleTurn(Action):
+    """Note that all events of the turn have been delivered.
+
+    Attributes:
+        outcome: The outcome to hand to the caller who asked; ``None`` when nobody did.
+    """
+
+    outcome: Outcome | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Moment:
+    """Hold the circumstances of a decision.
+
+    Attributes:
+        now: Monotonic seconds.
+        settings: The settings the agent was made under.
+    """
+
+    now: float
+    settings: Settings
+
+
+Step = Event | Action
+"""One thing for the worker: deliver the event, or do the action."""
+
+
+@attrs.frozen(kw_only=True)
+class Transition:
+    """Hold what a decision gives.
+
+    Attributes:
+        progress: What is true from now on.
+        steps: What to tell and to do, in order.
+        result: An answer for whoever asked for the decision.
+    """
+
+    progress: Progress
+    steps: tuple[Step, ...] = ()
+    result: Any = None

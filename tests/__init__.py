@@ -1,0 +1,1 @@
+"""The tests: tables first, threads second, sockets last."""

@@ -1,0 +1,295 @@
+"""What went wrong, decided."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from gpt_agent_sync.decisions import failures, runs, verbs
+from gpt_agent_sync.decisions.failures import OUTAGE_HEARTBEATS, START_PATIENCE
+from gpt_agent_sync.errors import (
+    AuthenticationError,
+    ProtocolError,
+    RateLimitError,
+    RequestRejectedError,
+    ServiceBusyError,
+    ServiceError,
+    ServiceUnavailableError,
+)
+from gpt_agent_sync.events import (
+    RateLimited,
+    RateLimitRetriesExhausted,
+    RunCancelled,
+    RunFailed,
+    ToolOutputSubmissionFailed,
+)
+from gpt_agent_sync.state import FollowRun, Phase, PostMessage, Progress, StartRun, Transition
+from tests.support.progress import (
+    HELLO,
+    OPTIONS,
+    awaiting,
+    following,
+    fresh,
+    message,
+    moment,
+    names,
+    posting,
+    seen,
+    starting,
+    submitting,
+)
+
+LIMIT = RateLimitError("slow down", status=429)
+QUOTA = RateLimitError("no money", status=429, code="insufficient_quota")
+BUSY = ServiceBusyError("busy", status=400)
+GONE = ServiceUnavailableError("gone")
+
+
+def failed(
+    progress: Progress, error: Exception, *, origin: Phase | None = None, now: float = 100.0
+) -> Transition:
+    """Let the turn's request fail."""
+    assert progress.turn is not None
+    begun_in = progress.turn.phase if origin is None else origin
+    return failures.request_failed(progress, progress.turn.number, begun_in, error, moment(now))
+
+
+@pytest.mark.parametrize(
+    "error, code",
+    [
+        (RequestRejectedError("no", status=400), "request_rejected"),
+        (RequestRejectedError("no", status=400, code="own_code"), "own_code"),
+        (AuthenticationError("no", status=401), "authentication_failed"),
+        (ProtocolError("no"), "protocol_error"),
+        (GONE, "service_unavailable"),
+        (ServiceError("no"), "service_error"),
+        (KeyError("bug"), "internal_error"),
+    ],
+)
+def test_failed_start_is_told(error: Exception, code: str) -> None:
+    """A run that could not be started has no id, and says why."""
+    transition = failed(starting(), error)
+    closing = transition.steps[0]
+    assert isinstance(closing, RunFailed)
+    assert (closing.id, closing.code) == (None, code)
+    assert transition.progress.turn is None
+
+
+def test_busy_thread_is_tried_again() -> None:
+    """A start refused because the thread is busy is tried again after a heartbeat."""
+    transition = failed(starting(), BUSY)
+    assert transition.steps == (StartRun(turn=1, delay=1.0),)
+
+
+def test_busy_thread_is_tried_for_a_bounded_time() -> None:
+    """A thread that stays busy ends the turn as failed."""
+    waiting = failed(starting(), BUSY, now=0.0).progress
+    again = failed(waiting, BUSY, now=START_PATIENCE - 1).progress
+    closing = failed(again, BUSY, now=START_PATIENCE).steps[0]
+    assert isinstance(closing, RunFailed)
+    assert closing.code == "thread_busy"
+
+
+def test_queued_message_refused_as_busy_is_posted_again() -> None:
+    """The worker posts a queued message again when the thread was busy."""
+    assert failed(posting(), BUSY).steps == (PostMessage(turn=1, delay=1.0),)
+
+
+def test_queued_message_that_cannot_be_posted_is_told() -> None:
+    """A queued message that is refused for good ends its turn as failed."""
+    assert names(failed(posting(), GONE).steps) == ["RunFailed", "SettleTurn"]
+
+
+def test_failed_turn_lets_the_queue_go_on() -> None:
+    """The next queued message has its turn after a failure."""
+    queued = verbs.queue_message(starting(), HELLO, OPTIONS, moment()).progress
+    assert names(failed(queued, GONE).steps) == ["RunFailed", "SettleTurn", "PostMessage"]
+
+
+def test_rate_limited_start_is_delayed() -> None:
+    """A start that meets a rate limit is tried again after the usual delay."""
+    limited, start = failed(starting(), LIMIT).steps
+    assert limited == RateLimited(
+        thread_id="thread_1",
+        run_id=None,
+        assistant_id="asst_1",
+        retry_in=30.0,
+        retries_remaining=1,
+    )
+    assert start == StartRun(turn=1, delay=30.0)
+
+
+def test_delay_that_the_service_asks_for_is_kept() -> None:
+    """Retry-After goes before the settings."""
+    error = RateLimitError("slow down", status=429, retry_after=7.0)
+    assert failed(starting(), error).steps[1] == StartRun(turn=1, delay=7.0)
+
+
+def test_delay_that_the_message_names_is_kept() -> None:
+    """A failed run's message that names a time is believed."""
+    transition = seen(
+        following(),
+        "failed",
+        error_code="rate_limit_exceeded",
+        error_message="Rate limit reached. Please try again in 20s.",
+    )
+    limited = transition.steps[0]
+    assert isinstance(limited, RateLimited)
+    assert (limited.run_id, limited.retry_in) == ("run_1", 20.0)
+    assert transition.steps[1] == StartRun(turn=1, delay=20.0)
+
+
+def rate_limited(progress: Progress) -> Transition:
+    """Let the run fail by a rate limit."""
+    return seen(progress, "failed", error_code="rate_limit_exceeded", error_message="slow")
+
+
+def test_new_run_after_a_rate_limit_is_told() -> None:
+    """The run that is started again has an id of its own and is told as started."""
+    waiting = rate_limited(following()).progress
+    again = seen(waiting, "queued", id="run_2")
+    assert names(again.steps) == ["RunStarted"]
+    assert again.progress.public().run_id == "run_2"
+
+
+def test_rate_limits_are_counted() -> None:
+    """After the last retry the limit is told as exhausted, and the run as failed."""
+    progress = following()
+    for _ in range(2):
+        progress = seen(rate_limited(progress).progress, "in_progress").progress
+    exhausted, closing, _ = rate_limited(progress).steps
+    assert isinstance(exhausted, RateLimitRetriesExhausted)
+    assert isinstance(closing, RunFailed)
+    assert closing.id == "run_1"
+
+
+def test_exhausted_start_has_no_run() -> None:
+    """A start that is limited to the end has no id to tell."""
+    progress = starting()
+    for _ in range(2):
+        progress = failed(progress, LIMIT).progress
+    assert names(failed(progress, LIMIT).steps) == [
+        "RateLimitRetriesExhausted",
+        "RunFailed",
+        "SettleTurn",
+    ]
+
+
+def test_messages_of_a_limited_run_are_told() -> None:
+    """What a run wrote before its rate limit is told, once."""
+    held = runs.feed_update(following(), 1, Phase.FOLLOWING, message("msg_2"), moment()).progress
+    assert names(rate_limited(held).steps) == ["RateLimited", "AssistantMessageAdded", "StartRun"]
+
+
+def test_run_without_assistant_cannot_be_started_again() -> None:
+    """A run that was found going, and does not say whose it is, is not started again."""
+    progress = following()
+    assert progress.turn is not None
+    nobodys = attrs.evolve(progress, turn=attrs.evolve(progress.turn, assistant_id=None))
+    transition = seen(nobodys, "failed", assistant_id=None, error_code="rate_limit_exceeded")
+    assert names(transition.steps)[:2] == ["RateLimitRetriesExhausted", "RunFailed"]
+
+
+@pytest.mark.parametrize(
+    "code, text",
+    [
+        ("insufficient_quota", "pay"),
+        ("rate_limit_exceeded", "You exceeded your current quota, please check your plan."),
+    ],
+)
+def test_quota_is_not_retried(code: str, text: str) -> None:
+    """A used-up quota is told, and the run as failed."""
+    transition = seen(following(), "failed", error_code=code, error_message=text)
+    assert names(transition.steps) == ["QuotaExceeded", "RunFailed", "SettleTurn"]
+
+
+def test_start_without_quota_is_not_retried() -> None:
+    """A start refused for quota ends the turn."""
+    assert names(failed(starting(), QUOTA).steps) == ["QuotaExceeded", "RunFailed", "SettleTurn"]
+
+
+@pytest.mark.parametrize("error", [LIMIT, BUSY, GONE])
+def test_failed_start_of_a_cancelled_turn_is_a_cancellation(error: Exception) -> None:
+    """A turn that is to be cancelled is not started again."""
+    marked = verbs.request_cancel(starting(), moment()).progress
+    assert isinstance(failed(marked, error).steps[0], RunCancelled)
+
+
+def test_rate_limited_run_of_a_cancelled_turn_is_a_cancellation() -> None:
+    """A run that is to be cancelled is not started again after a rate limit."""
+    marked = verbs.request_cancel(starting(), moment()).progress
+    assert names(rate_limited(marked).steps) == ["RunStarted", "RunCancelled", "SettleTurn"]
+
+
+def test_waiting_start_is_cancelled_at_once() -> None:
+    """A start that waits for its time is dropped without a request."""
+    waiting = rate_limited(following()).progress
+    transition = verbs.request_cancel(waiting, moment())
+    assert names(transition.steps) == ["RunCancelled", "SettleTurn"]
+    assert transition.result is None
+
+
+def test_claimed_start_does_not_wait_any_more() -> None:
+    """A start that is being made is cancelled through its run."""
+    waiting = rate_limited(following()).progress
+    claimed = verbs.claim_turn(waiting, 1).progress
+    assert verbs.request_cancel(claimed, moment()).steps == ()
+
+
+def test_lost_outputs_end_the_run() -> None:
+    """Outputs that cannot be sent are told, and their run is cancelled and failed."""
+    transition = failed(submitting("a"), GONE)
+    assert names(transition.steps) == [
+        "ToolOutputSubmissionFailed",
+        "CancelRun",
+        "RunFailed",
+        "SettleTurn",
+    ]
+    lost = transition.steps[0]
+    assert isinstance(lost, ToolOutputSubmissionFailed)
+    assert "gone" in lost.message
+
+
+def test_failed_look_does_not_lose_outputs() -> None:
+    """A look that fails while outputs wait to be sent says nothing of them."""
+    progress = submitting("a")
+    assert failed(progress, GONE, origin=Phase.AWAITING_OUTPUTS).progress is progress
+
+
+@pytest.mark.parametrize("error", [GONE, LIMIT])
+def test_failed_look_does_not_end_a_waiting_run(error: Exception) -> None:
+    """While handlers are at work a passing failure of the service is passed over."""
+    progress = awaiting("a")
+    assert failed(progress, error).progress is progress
+
+
+def test_lost_run_is_told() -> None:
+    """A run that cannot be followed any more is told as failed, with its id."""
+    waiting = failed(following(), GONE, now=0.0).progress
+    closing = failed(waiting, GONE, now=OUTAGE_HEARTBEATS * 1.0).steps[0]
+    assert isinstance(closing, RunFailed)
+    assert (closing.id, closing.code) == ("run_1", "service_unavailable")
+
+
+def test_outage_is_sat_out() -> None:
+    """While a service is away for a while its run is looked for again and again."""
+    transition = failed(following(), GONE, now=0.0)
+    assert transition.steps == (FollowRun(turn=1, delay=1.0),)
+    back = seen(transition.progress, "in_progress", now=10.0).progress
+    assert failed(back, GONE, now=OUTAGE_HEARTBEATS * 1.0).steps == (FollowRun(turn=1, delay=1.0),)
+
+
+def test_limited_look_is_repeated_later() -> None:
+    """A look that meets a rate limit is repeated after the delay, as often as allowed."""
+    first = failed(following(), LIMIT)
+    assert first.steps == (FollowRun(turn=1, delay=30.0),)
+    second = failed(first.progress, LIMIT).progress
+    assert names(failed(second, LIMIT).steps) == ["RunFailed", "SettleTurn"]
+
+
+def test_failure_of_a_turn_that_is_over_is_passed_over() -> None:
+    """A late failure changes nothing."""
+    progress = fresh()
+    assert failures.request_failed(progress, 1, Phase.STARTING, GONE, moment()).progress is (
+        progress
+    )
