@@ -1,0 +1,96 @@
+"""The server as a Flask application, or as a blueprint for one."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flask import Blueprint, Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from gpt_agent_sync.server import assistants_api, runs_api, threads_api
+from gpt_agent_sync.server.engine import RUN_SECONDS, Engine
+from gpt_agent_sync.server.models.base import Model
+from gpt_agent_sync.server.models.demo import DemoModel
+from gpt_agent_sync.server.models.upstream import UpstreamModel
+from gpt_agent_sync.server.storage import Storage, new_id
+from gpt_agent_sync.server.wire_errors import WireError
+
+
+def make_engine(
+    location: str,
+    *,
+    model: str = "demo",
+    upstream: str | None = None,
+    upstream_api_key: str | None = None,
+    models: Sequence[Model] = (),
+    run_seconds: float = RUN_SECONDS,
+    clock: Callable[[], float] = time.time,
+) -> Engine:
+    """Make what answers requests.
+
+    Args:
+        location: A SQLite file's path, ``":memory:"``, or a database URL.
+        model: What the model name ``"default"`` stands for.
+        upstream: Base URL of a ``/chat/completions`` for all other model names.
+        upstream_api_key: The key for it.
+        models: Further models, asked first.
+        run_seconds: How long a run may take.
+        clock: Gives Unix time.
+    """
+    chosen: list[Model] = [*models, DemoModel()]
+    if upstream is not None:
+        chosen.append(UpstreamModel(upstream, upstream_api_key))
+    return Engine(
+        Storage(location), chosen, default_model=model, run_seconds=run_seconds, clock=clock
+    )
+
+
+def create_blueprint(engine: Engine, *, api_key: str | None = None) -> Blueprint:
+    """Make the blueprint with the wire's routes, to be mounted below ``/v1``.
+
+    Args:
+        engine: What answers.
+        api_key: The bearer key that is asked for; ``None`` asks for none.
+    """
+    blueprint = Blueprint("gpt_agent_server", __name__)
+    for routes in (assistants_api, threads_api, runs_api):
+        routes.register(blueprint, engine)
+
+    @blueprint.before_request
+    def check_key() -> None:
+        given = request.headers.get("Authorization", "")
+        wanted = f"Bearer {api_key}"
+        if api_key is not None and not hmac.compare_digest(given.encode(), wanted.encode()):
+            raise WireError(401, "Incorrect API key provided.", code="invalid_api_key")
+
+    @blueprint.after_request
+    def name_request(response: Response) -> Response:
+        response.headers["x-request-id"] = new_id("req")
+        return response
+
+    blueprint.register_error_handler(WireError, _refuse)
+    return blueprint
+
+
+def create_app(engine: Engine, *, api_key: str | None = None) -> Flask:
+    """Make an application that serves the wire below ``/v1``; arguments as for the blueprint."""
+    app = Flask("gpt_agent_server", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
+    app.register_blueprint(create_blueprint(engine, api_key=api_key), url_prefix="/v1")
+    app.register_error_handler(HTTPException, _refuse_plainly)
+    return app
+
+
+def _refuse(error: WireError) -> tuple[Response, int]:
+    return jsonify(error.body()), error.status
+
+
+def _refuse_plainly(error: HTTPException) -> tuple[Response, int]:
+    message = f"Invalid URL ({request.method} {request.path})"
+    status: Any = error.code or 500
+    text = message if status in (404, 405) else str(error.description)
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return _refuse(WireError(status, text, kind=kind))

@@ -1,0 +1,95 @@
+"""The routes of assistants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, jsonify, request
+
+from gpt_agent_sync.server import bodies
+from gpt_agent_sync.server.engine import Engine
+from gpt_agent_sync.server.listing import deleted, list_page
+from gpt_agent_sync.server.storage import Object, new_id
+from gpt_agent_sync.server.wire_errors import missing, not_found
+
+
+def register(blueprint: Blueprint, engine: Engine) -> None:
+    """Add the routes to ``blueprint``."""
+    storage = engine.storage
+
+    @blueprint.post("/assistants")
+    def create_assistant() -> Response:
+        fields = bodies.read_body(request.get_data(), bodies.AssistantFields)
+        if fields.model is None:
+            raise missing("model")
+        engine.model_named(fields.model)
+        assistant = {
+            "id": new_id("asst"),
+            "object": "assistant",
+            "created_at": int(engine.clock()),
+            **_shown(fields),
+        }
+        with storage.write() as connection:
+            storage.assistants.insert(connection, assistant)
+        return jsonify(assistant)
+
+    @blueprint.get("/assistants")
+    def list_assistants() -> Response:
+        query = bodies.read_query(request.args)
+        with storage.read() as connection:
+            return list_page(storage.assistants, connection, query, "assistant")
+
+    @blueprint.get("/assistants/<assistant_id>")
+    def get_assistant(assistant_id: str) -> Response:
+        with storage.read() as connection:
+            return jsonify(require_assistant(engine, connection, assistant_id))
+
+    @blueprint.post("/assistants/<assistant_id>")
+    def update_assistant(assistant_id: str) -> Response:
+        data = bodies.read_json(request.get_data(), optional=True)
+        fields = bodies.read_fields(data, bodies.AssistantFields)
+        if fields.model is not None:
+            engine.model_named(fields.model)
+        given = {name: value for name, value in _shown(fields).items() if name in data}
+        if fields.model is None:
+            given.pop("model", None)
+        with storage.write() as connection:
+            assistant = {**require_assistant(engine, connection, assistant_id), **given}
+            storage.assistants.update(connection, assistant)
+            return jsonify(assistant)
+
+    @blueprint.delete("/assistants/<assistant_id>")
+    def delete_assistant(assistant_id: str) -> Response:
+        with storage.write() as connection:
+            require_assistant(engine, connection, assistant_id)
+            storage.assistants.delete(connection, assistant_id)
+        return deleted(assistant_id, "assistant.deleted")
+
+
+def require_assistant(engine: Engine, connection: sa.Connection, assistant_id: str) -> Object:
+    """Give an assistant.
+
+    Raises:
+        WireError: If it is not there.
+    """
+    assistant = engine.storage.assistants.get(connection, assistant_id)
+    if assistant is None:
+        raise not_found("assistant", assistant_id)
+    return assistant
+
+
+def _shown(fields: bodies.AssistantFields) -> dict[str, Any]:
+    return {
+        "name": fields.name,
+        "description": fields.description,
+        "model": fields.model,
+        "instructions": fields.instructions,
+        "tools": fields.tools or [],
+        "tool_resources": fields.tool_resources or {},
+        "metadata": fields.metadata or {},
+        "temperature": fields.temperature,
+        "top_p": fields.top_p,
+        "response_format": fields.response_format or "auto",
+        "reasoning_effort": fields.reasoning_effort,
+    }

@@ -1,0 +1,127 @@
+"""How runs go from status to status: pure functions from a run object to the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gpt_agent_sync.server.wire_errors import cannot_cancel, not_waiting, wrong_outputs
+
+LIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
+CANCELLABLE = frozenset({"queued", "in_progress", "requires_action"})
+
+ROUNDS = "_rounds"
+"""Where a run keeps its tool rounds; not shown to clients."""
+
+Run = dict[str, Any]
+
+
+def is_live(run: Run) -> bool:
+    """Tell whether the run holds its thread."""
+    return run["status"] in LIVE
+
+
+def is_expired(run: Run, now: float) -> bool:
+    """Tell whether a live run is past its time."""
+    return is_live(run) and run["expires_at"] is not None and now >= run["expires_at"]
+
+
+def begun(run: Run, now: float) -> Run:
+    """Give the run at work."""
+    return {**run, "status": "in_progress", "started_at": run["started_at"] or int(now)}
+
+
+def waiting(run: Run, calls: list[dict[str, Any]], usage: Mapping[str, int]) -> Run:
+    """Give the run waiting for the outputs of ``calls``."""
+    rounds = [*run[ROUNDS], {"calls": calls, "outputs": {}}]
+    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+    return {
+        **run,
+        "status": "requires_action",
+        "required_action": action,
+        ROUNDS: rounds,
+        "_usage": _added(run["_usage"], usage),
+    }
+
+
+def answered(run: Run, outputs: Mapping[str, str], got: Iterable[str]) -> Run:
+    """Give the run queued again with the outputs of its calls.
+
+    Raises:
+        WireError: If it does not wait for outputs, or for other ones.
+    """
+    if run["status"] != "requires_action":
+        raise not_waiting(run["status"])
+    rounds = run[ROUNDS]
+    expected = [call["id"] for call in rounds[-1]["calls"]]
+    given = list(got)
+    if sorted(given) != sorted(expected):
+        raise wrong_outputs(expected, given)
+    answered_round = {**rounds[-1], "outputs": dict(outputs)}
+    return {
+        **run,
+        "status": "queued",
+        "required_action": None,
+        ROUNDS: [*rounds[:-1], answered_round],
+    }
+
+
+def completed(run: Run, usage: Mapping[str, int], now: float) -> Run:
+    """Give the run completed."""
+    return _over(run, "completed", usage, completed_at=int(now))
+
+
+def failed(run: Run, code: str, message: str, now: float) -> Run:
+    """Give the run failed."""
+    error = {"code": code, "message": message}
+    return _over(run, "failed", {}, failed_at=int(now), last_error=error)
+
+
+def incomplete(run: Run, reason: str, usage: Mapping[str, int]) -> Run:
+    """Give the run cut short."""
+    return _over(run, "incomplete", usage, incomplete_details={"reason": reason})
+
+
+def expired(run: Run) -> Run:
+    """Give the run out of time."""
+    return _over(run, "expired", {})
+
+
+def cancelled(run: Run, now: float) -> Run:
+    """Give the run cancelled."""
+    return _over(run, "cancelled", {}, cancelled_at=int(now))
+
+
+def cancelling(run: Run, now: float) -> Run:
+    """Give the run on its way to cancelled; one that nobody works on is there at once.
+
+    Raises:
+        WireError: If it is over.
+    """
+    if run["status"] not in CANCELLABLE:
+        raise cannot_cancel(run["status"])
+    if run["status"] == "in_progress":
+        return {**run, "status": "cancelling"}
+    return cancelled(run, now)
+
+
+def _over(run: Run, status: str, usage: Mapping[str, int], **fields: Any) -> Run:
+    spent = _added(run["_usage"], usage)
+    return {
+        **run,
+        "status": status,
+        "required_action": None,
+        "expires_at": None,
+        "usage": spent,
+        "_usage": spent,
+        **fields,
+    }
+
+
+def _added(spent: Mapping[str, int], usage: Mapping[str, int]) -> dict[str, int]:
+    return {name: spent[name] + usage.get(name, 0) for name in spent}
+
+
+def shown(run: Run) -> Run:
+    """Give the run as clients see it."""
+    return {name: value for name, value in run.items() if not name.startswith("_")}

@@ -1,0 +1,217 @@
+"""The offline model: a few rules, no network, the same answer every time.
+
+It says that it is a demo. It calls an offered tool when the message names it or is plainly a
+job for it, tells what the tools answered, and echoes everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gpt_agent_sync.server.models.base import (
+    CallPiece,
+    Chat,
+    Finish,
+    Model,
+    ModelRequest,
+    Piece,
+    TextPiece,
+)
+from gpt_agent_sync.server.models.demo_arguments import fill
+
+NAME = "demo"
+
+_WORD = re.compile(r"[a-z]+|\d+")
+_EXPRESSION = re.compile(r"[-+(]*\d[\d.]*(?:\s*(?:\*\*|[-+*/^%])\s*[-+(]*\d[\d.]*\)*)+")
+_SIGN = re.compile(r"(?<=[\d)])\s*(\*\*|[-+*/^%])")
+_OPERATIONS: Mapping[str, frozenset[str]] = {
+    "+": frozenset({"add", "adds", "sum", "plus", "addition"}),
+    "-": frozenset({"subtract", "subtracts", "minus", "difference", "subtraction"}),
+    "*": frozenset({"multiply", "multiplies", "times", "product", "multiplication"}),
+    "/": frozenset({"divide", "divides", "quotient", "division"}),
+}
+_CALCULATORS = frozenset({"calculate", "calculator", "calc", "evaluate", "compute", "math"})
+_CLOCKS = frozenset({"time", "clock", "date", "now", "today"})
+_ABOUT_TIME = re.compile(r"\b(?:what|current|tell)\b.*\b(?:time|date|day)\b", re.IGNORECASE)
+_NO_TOPICS = re.compile(
+    r"get|set|fetch|find|list|look|lookup|search|show|tell|give|make|create|read|write|send|call|"
+    r"tool|function|from|with|data|info"
+)
+
+
+class DemoModel(Model):
+    """Answer by rules."""
+
+    def serves(self, name: str) -> bool:
+        """Answer to ``"demo"`` only."""
+        return name == NAME
+
+    def reply(self, request: ModelRequest) -> Iterator[Piece]:
+        """Call tools, tell their outputs, or echo."""
+        read = sum(_count(message.get("content")) for message in request.messages)
+        calls = plan_calls(request)
+        for name, arguments in calls:
+            yield CallPiece(name, json.dumps(arguments, ensure_ascii=False))
+        text = "" if calls else _say(request.messages)
+        for piece in re.findall(r"\S+\s*", text):
+            yield TextPiece(piece)
+        written = _count(text) + sum(1 + len(arguments) for _, arguments in calls)
+        yield Finish(prompt_tokens=read, completion_tokens=written)
+
+
+def _count(content: object) -> int:
+    return len(_text(content).split())
+
+
+def _text(content: object) -> str:
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def _since_user(messages: Sequence[Chat]) -> Sequence[Chat]:
+    """Give the newest user message and what came after it."""
+    for position in range(len(messages) - 1, -1, -1):
+        if messages[position]["role"] == "user":
+            return messages[position:]
+    return ()
+
+
+def _say(messages: Sequence[Chat]) -> str:
+    turn = _since_user(messages)
+    names = {
+        call["id"]: call["function"]["name"]
+        for message in turn
+        for call in message.get("tool_calls") or ()
+    }
+    told = [
+        _tell(names.get(message["tool_call_id"], "a tool"), _text(message["content"]))
+        for message in turn
+        if message["role"] == "tool"
+    ]
+    if told:
+        return " ".join(["The demo model asked for help:", *told])
+    asked = _text(turn[0].get("content")).strip() if turn else ""
+    return f"This is the offline demo model. You said: {asked}"
+
+
+def _tell(name: str, output: str) -> str:
+    try:
+        value = json.loads(output)
+    except ValueError:
+        value = None
+    if isinstance(value, dict) and set(value) == {"error"}:
+        return f"{name} failed ({value['error']})."
+    return f"{name} gave {output}."
+
+
+def plan_calls(request: ModelRequest) -> list[tuple[str, dict[str, Any]]]:
+    """Choose the tools to call and their arguments; none once they have answered."""
+    turn = _since_user(request.messages)
+    tools = [tool["function"] for tool in request.tools if tool.get("type") == "function"]
+    if request.tool_choice == "none" or not tools:
+        return []
+    if not turn or any(message["role"] == "tool" for message in turn):
+        return []
+    text = _text(turn[0].get("content"))
+    chosen = _named_choice(request.tool_choice)
+    if chosen is not None:
+        return [
+            (tool["name"], fill(tool.get("parameters"), text, text)[0])
+            for tool in tools
+            if tool["name"] == chosen
+        ]
+    calls = _calls_by_name(tools, text) or _calls_by_topic(tools, text)
+    if not calls and request.tool_choice == "required":
+        first = tools[0]
+        return [(first["name"], fill(first.get("parameters"), text, text)[0])]
+    return calls if request.options.get("parallel_tool_calls", True) else calls[:1]
+
+
+def _named_choice(choice: str | Mapping[str, Any]) -> str | None:
+    if isinstance(choice, str):
+        return None
+    name = (choice.get("function") or choice).get("name")
+    return name if isinstance(name, str) else None
+
+
+def _calls_by_name(tools: Sequence[Chat], text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Call the tools that the text names; one named twice is called twice if that fills both."""
+    mentions = sorted(
+        (found.start(), found.end(), position)
+        for position, tool in enumerate(tools)
+        for found in _mentions(tool["name"], text)
+    )
+    calls: list[tuple[str, dict[str, Any], bool]] = []
+    for place, (_, end, position) in enumerate(mentions):
+        until = mentions[place + 1][0] if place + 1 < len(mentions) else len(text)
+        tool = tools[position]
+        arguments, complete = fill(tool.get("parameters"), text[end:until], None)
+        calls.append((tool["name"], arguments, complete))
+    planned: list[tuple[str, dict[str, Any]]] = []
+    for name in dict.fromkeys(name for name, _, _ in calls):
+        whole = [arguments for other, arguments, complete in calls if other == name and complete]
+        if not whole:
+            parameters = next(tool.get("parameters") for tool in tools if tool["name"] == name)
+            whole = [fill(parameters, text, text)[0]]
+        planned.extend((name, arguments) for arguments in _distinct(whole))
+    return planned
+
+
+def _mentions(name: str, text: str) -> Iterator[re.Match[str]]:
+    spelled = re.escape(name).replace("_", "[_ ]")
+    return re.finditer(rf"(?<![\w-]){spelled}(?![\w-])", text, re.IGNORECASE)
+
+
+def _distinct(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [item for place, item in enumerate(items) if item not in items[:place]]
+
+
+def _calls_by_topic(tools: Sequence[Chat], text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Call the one tool that the text is plainly a job for."""
+    expression = _EXPRESSION.search(text)
+    if expression is not None:
+        call = _arithmetic(tools, expression.group().strip())
+        if call is not None:
+            return [call]
+    words = set(_words(text))
+    for tool in tools:
+        about = set(_words(tool["name"]))
+        on_time = bool(about & _CLOCKS) and _ABOUT_TIME.search(text) is not None
+        if on_time or _topics(about) & _topics(words):
+            arguments, complete = fill(tool.get("parameters"), text, None)
+            if complete:
+                return [(tool["name"], arguments)]
+    return []
+
+
+def _topics(words: set[str]) -> set[str]:
+    return {
+        word.removesuffix("s") for word in words if len(word) > 3 and not _NO_TOPICS.fullmatch(word)
+    }
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(re.sub(r"([a-z])([A-Z])", r"\1 \2", text).lower())
+
+
+def _arithmetic(tools: Sequence[Chat], expression: str) -> tuple[str, dict[str, Any]] | None:
+    signs = list(_SIGN.finditer(expression))
+    if len(signs) == 1:
+        begin, end = signs[0].span(1)
+        operands = f"{expression[:begin]} {expression[end:]}"
+        for tool in tools:
+            described = set(_words(f"{tool['name']} {tool.get('description') or ''}"))
+            if described & _OPERATIONS.get(signs[0].group(1), frozenset()):
+                arguments, complete = fill(tool.get("parameters"), operands, None)
+                if complete and len(arguments) > 1:
+                    return tool["name"], arguments
+    for tool in tools:
+        properties = (tool.get("parameters") or {}).get("properties") or {}
+        texts = [name for name, schema in properties.items() if schema.get("type") == "string"]
+        if texts and set(_words(tool["name"])) & _CALCULATORS:
+            return tool["name"], {texts[0]: expression}
+    return None

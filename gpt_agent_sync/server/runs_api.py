@@ -1,0 +1,191 @@
+"""The routes of runs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, jsonify, request
+
+from gpt_agent_sync.server import bodies, lifecycle
+from gpt_agent_sync.server.assistants_api import require_assistant
+from gpt_agent_sync.server.engine import Engine
+from gpt_agent_sync.server.listing import list_page
+from gpt_agent_sync.server.storage import Object, new_id
+from gpt_agent_sync.server.threads_api import make_message, make_thread, require_thread
+from gpt_agent_sync.server.wire_errors import WireError, not_found, run_active
+
+POLL_AFTER_MS = 20
+"""What clients are asked to wait before they look at a live run again."""
+
+
+def register(blueprint: Blueprint, engine: Engine) -> None:
+    """Add the routes to ``blueprint``."""
+    storage = engine.storage
+
+    @blueprint.post("/threads/runs")
+    def create_thread_and_run() -> Response:
+        fields = bodies.read_body(request.get_data(), bodies.ThreadAndRunFields)
+        with storage.write() as connection:
+            thread = make_thread(engine, connection, fields.thread or bodies.ThreadFields())
+            run = make_run(engine, connection, thread["id"], fields)
+        engine.take_up(run["id"])
+        return _answer(run)
+
+    @blueprint.post("/threads/<thread_id>/runs")
+    def create_run(thread_id: str) -> Response:
+        fields = bodies.read_body(request.get_data(), bodies.RunFields)
+        with storage.write() as connection:
+            require_thread(engine, connection, thread_id, lock=True)
+            live = engine.live_run(connection, thread_id)
+            if live is not None:
+                raise run_active(thread_id, live["id"])
+            run = make_run(engine, connection, thread_id, fields)
+        engine.take_up(run["id"])
+        return _answer(run)
+
+    @blueprint.get("/threads/<thread_id>/runs")
+    def list_runs(thread_id: str) -> Response:
+        query = bodies.read_query(request.args)
+        with storage.write() as connection:
+            require_thread(engine, connection, thread_id)
+            engine.live_run(connection, thread_id)
+            return list_page(
+                storage.runs, connection, query, "run", thread_id, show=lifecycle.shown
+            )
+
+    @blueprint.get("/threads/<thread_id>/runs/<run_id>")
+    def get_run(thread_id: str, run_id: str) -> Response:
+        with storage.read() as connection:
+            run = require_run(connection, thread_id, run_id)
+        if lifecycle.is_expired(run, engine.clock()):
+            with storage.write() as connection:
+                run = require_run(connection, thread_id, run_id, lock=True)
+                run = engine.current(connection, run)
+        return _answer(run)
+
+    @blueprint.post("/threads/<thread_id>/runs/<run_id>")
+    def update_run(thread_id: str, run_id: str) -> Response:
+        fields = bodies.read_body(request.get_data(), bodies.MetadataFields)
+        with storage.write() as connection:
+            run = require_run(connection, thread_id, run_id, lock=True)
+            run = engine.current(connection, run)
+            if fields.metadata is not None:
+                run = {**run, "metadata": fields.metadata}
+                storage.runs.update(connection, run)
+        return _answer(run)
+
+    @blueprint.post("/threads/<thread_id>/runs/<run_id>/submit_tool_outputs")
+    def submit_tool_outputs(thread_id: str, run_id: str) -> Response:
+        fields = bodies.read_body(request.get_data(), bodies.OutputsFields)
+        _refuse_stream(fields.stream)
+        outputs = {output.tool_call_id: output.output for output in fields.tool_outputs}
+        with storage.write() as connection:
+            run = require_run(connection, thread_id, run_id, lock=True)
+            run = engine.current(connection, run)
+            expired = run["status"] == "expired"
+            if not expired:
+                got = [output.tool_call_id for output in fields.tool_outputs]
+                run = lifecycle.answered(run, outputs, got)
+                storage.runs.update(connection, run)
+        if expired:
+            lifecycle.answered(run, outputs, outputs)
+        engine.take_up(run_id)
+        return _answer(run)
+
+    @blueprint.post("/threads/<thread_id>/runs/<run_id>/cancel")
+    def cancel_run(thread_id: str, run_id: str) -> Response:
+        with storage.write() as connection:
+            run = require_run(connection, thread_id, run_id, lock=True)
+            run = lifecycle.cancelling(engine.current(connection, run), engine.clock())
+            storage.runs.update(connection, run)
+        if run["status"] == "cancelling":
+            engine.finish_cancelling(run_id)
+        return _answer(run)
+
+    def require_run(
+        connection: sa.Connection, thread_id: str, run_id: str, *, lock: bool = False
+    ) -> Object:
+        require_thread(engine, connection, thread_id)
+        run = storage.runs.get(connection, run_id, thread_id, lock=lock)
+        if run is None:
+            raise not_found("run", run_id)
+        return run
+
+
+def _answer(run: Object) -> Response:
+    response = jsonify(lifecycle.shown(run))
+    if lifecycle.is_live(run):
+        response.headers["openai-poll-after-ms"] = str(POLL_AFTER_MS)
+    return response
+
+
+def _refuse_stream(stream: bool | None) -> None:
+    if stream:
+        raise WireError(400, "This server does not stream.", param="stream")
+
+
+def make_run(
+    engine: Engine, connection: sa.Connection, thread_id: str, fields: bodies.RunFields
+) -> Object:
+    """Keep a new queued run.
+
+    Raises:
+        WireError: If its assistant or model is not there.
+    """
+    _refuse_stream(fields.stream)
+    assistant = require_assistant(engine, connection, fields.assistant_id)
+    for message in fields.additional_messages or ():
+        make_message(engine, connection, thread_id, message)
+    now = int(engine.clock())
+    run = {
+        "id": new_id("run"),
+        "object": "thread.run",
+        "created_at": now,
+        "thread_id": thread_id,
+        "status": "queued",
+        "required_action": None,
+        "last_error": None,
+        "expires_at": now + math.ceil(engine.run_seconds),
+        "started_at": None,
+        "cancelled_at": None,
+        "failed_at": None,
+        "completed_at": None,
+        "incomplete_details": None,
+        "usage": None,
+        **_choices(engine, assistant, fields),
+        lifecycle.ROUNDS: [],
+        "_usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    }
+    engine.storage.runs.insert(connection, run, thread_id)
+    return run
+
+
+def _choices(engine: Engine, assistant: Object, fields: bodies.RunFields) -> dict[str, Any]:
+    """Give what the run takes from its assistant, and does differently."""
+    instructions = assistant["instructions"] if fields.instructions is None else fields.instructions
+    if fields.additional_instructions:
+        instructions = "\n".join(filter(None, [instructions, fields.additional_instructions]))
+
+    def either(name: str) -> Any:
+        own = getattr(fields, name)
+        return assistant[name] if own is None else own
+
+    return {
+        "assistant_id": assistant["id"],
+        "model": engine.model_named(fields.model or assistant["model"]),
+        "instructions": instructions or "",
+        "tools": either("tools"),
+        "metadata": fields.metadata or {},
+        "temperature": either("temperature"),
+        "top_p": either("top_p"),
+        "response_format": either("response_format"),
+        "reasoning_effort": either("reasoning_effort"),
+        "max_prompt_tokens": fields.max_prompt_tokens,
+        "max_completion_tokens": fields.max_completion_tokens,
+        "truncation_strategy": fields.truncation_strategy
+        or {"type": "auto", "last_messages": None},
+        "tool_choice": fields.tool_choice or "auto",
+        "parallel_tool_calls": fields.parallel_tool_calls,
+    }

@@ -1,0 +1,155 @@
+"""The routes of threads and their messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, jsonify, request
+
+from gpt_agent_sync.server import bodies
+from gpt_agent_sync.server.engine import Engine
+from gpt_agent_sync.server.listing import deleted, list_page
+from gpt_agent_sync.server.storage import Object, new_id
+from gpt_agent_sync.server.wire_errors import messages_locked, not_found
+
+
+def register(blueprint: Blueprint, engine: Engine) -> None:
+    """Add the routes to ``blueprint``."""
+    storage = engine.storage
+
+    @blueprint.post("/threads")
+    def create_thread() -> Response:
+        fields = bodies.read_body(request.get_data(), bodies.ThreadFields, optional=True)
+        with storage.write() as connection:
+            return jsonify(make_thread(engine, connection, fields))
+
+    @blueprint.get("/threads/<thread_id>")
+    def get_thread(thread_id: str) -> Response:
+        with storage.read() as connection:
+            return jsonify(require_thread(engine, connection, thread_id))
+
+    @blueprint.post("/threads/<thread_id>")
+    def update_thread(thread_id: str) -> Response:
+        fields = bodies.read_body(request.get_data(), bodies.ThreadChanges, optional=True)
+        with storage.write() as connection:
+            thread = require_thread(engine, connection, thread_id, lock=True)
+            thread = _with_metadata(thread, fields.metadata)
+            if fields.tool_resources is not None:
+                thread["tool_resources"] = fields.tool_resources
+            storage.threads.update(connection, thread)
+            return jsonify(thread)
+
+    @blueprint.delete("/threads/<thread_id>")
+    def delete_thread(thread_id: str) -> Response:
+        with storage.write() as connection:
+            require_thread(engine, connection, thread_id, lock=True)
+            storage.messages.delete_of(connection, thread_id)
+            storage.runs.delete_of(connection, thread_id)
+            storage.threads.delete(connection, thread_id)
+        return deleted(thread_id, "thread.deleted")
+
+    @blueprint.post("/threads/<thread_id>/messages")
+    def create_message(thread_id: str) -> Response:
+        fields = bodies.read_body(request.get_data(), bodies.MessageFields)
+        with storage.write() as connection:
+            require_thread(engine, connection, thread_id, lock=True)
+            live = engine.live_run(connection, thread_id)
+            if live is not None:
+                raise messages_locked(thread_id, live["id"])
+            return jsonify(make_message(engine, connection, thread_id, fields))
+
+    @blueprint.get("/threads/<thread_id>/messages")
+    def list_messages(thread_id: str) -> Response:
+        query = bodies.read_query(request.args)
+        with storage.read() as connection:
+            require_thread(engine, connection, thread_id)
+            return list_page(
+                storage.messages, connection, query, "message", thread_id, run_id=query.run_id
+            )
+
+    @blueprint.get("/threads/<thread_id>/messages/<message_id>")
+    def get_message(thread_id: str, message_id: str) -> Response:
+        with storage.read() as connection:
+            return jsonify(require_message(connection, thread_id, message_id))
+
+    @blueprint.post("/threads/<thread_id>/messages/<message_id>")
+    def update_message(thread_id: str, message_id: str) -> Response:
+        fields = bodies.read_body(request.get_data(), bodies.MetadataFields)
+        with storage.write() as connection:
+            message = require_message(connection, thread_id, message_id)
+            message = _with_metadata(message, fields.metadata)
+            storage.messages.update(connection, message)
+            return jsonify(message)
+
+    @blueprint.delete("/threads/<thread_id>/messages/<message_id>")
+    def delete_message(thread_id: str, message_id: str) -> Response:
+        with storage.write() as connection:
+            require_message(connection, thread_id, message_id)
+            storage.messages.delete(connection, message_id)
+        return deleted(message_id, "thread.message.deleted")
+
+    def require_message(connection: sa.Connection, thread_id: str, message_id: str) -> Object:
+        require_thread(engine, connection, thread_id)
+        message = storage.messages.get(connection, message_id, thread_id)
+        if message is None:
+            raise not_found("message", message_id)
+        return message
+
+
+def require_thread(
+    engine: Engine, connection: sa.Connection, thread_id: str, *, lock: bool = False
+) -> Object:
+    """Give a thread.
+
+    Raises:
+        WireError: If it is not there.
+    """
+    thread = engine.storage.threads.get(connection, thread_id, lock=lock)
+    if thread is None:
+        raise not_found("thread", thread_id)
+    return thread
+
+
+def make_thread(engine: Engine, connection: sa.Connection, fields: bodies.ThreadFields) -> Object:
+    """Keep a new thread and its first messages."""
+    thread: Object = {
+        "id": new_id("thread"),
+        "object": "thread",
+        "created_at": int(engine.clock()),
+        "metadata": fields.metadata or {},
+        "tool_resources": fields.tool_resources or {},
+    }
+    engine.storage.threads.insert(connection, thread)
+    for message in fields.messages:
+        make_message(engine, connection, thread["id"], message)
+    return thread
+
+
+def make_message(
+    engine: Engine, connection: sa.Connection, thread_id: str, fields: bodies.MessageFields
+) -> Object:
+    """Keep a new message of a client's."""
+    now = int(engine.clock())
+    message = {
+        "id": new_id("msg"),
+        "object": "thread.message",
+        "created_at": now,
+        "thread_id": thread_id,
+        "status": "completed",
+        "incomplete_details": None,
+        "completed_at": now,
+        "incomplete_at": None,
+        "role": fields.role,
+        "content": bodies.read_content(fields.content),
+        "assistant_id": None,
+        "run_id": None,
+        "attachments": fields.attachments or [],
+        "metadata": fields.metadata or {},
+    }
+    engine.storage.messages.insert(connection, message, thread_id)
+    return message
+
+
+def _with_metadata(item: Object, metadata: dict[str, Any] | None) -> Object:
+    return dict(item) if metadata is None else {**item, "metadata": metadata}
