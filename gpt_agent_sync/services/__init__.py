@@ -1,0 +1,10 @@
+"""The services an agent can work over: one class per wire, one contract for all.
+
+- ``base``: the contract, ``Service`` and ``Feed``.
+- ``client``: requests, repeated where that is safe; ``answers`` and ``refusals``: what comes back.
+- ``http``: the transport below; the only module that imports ``requests``.
+- ``polling``: a feed that looks at a run again and again.
+- ``remote``: what services reached over HTTP share.
+- ``assistants`` and ``assistants_wire``: Assistants v2, the talking and the reading.
+- ``local``: the embedded server, started when first used.
+"""

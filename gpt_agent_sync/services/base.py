@@ -1,0 +1,156 @@
+"""The contract between an agent and the service that runs its assistant."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+from gpt_agent_sync.errors import InvalidThreadIdError
+from gpt_agent_sync.records import (
+    AssistantDefinition,
+    FeedUpdate,
+    Message,
+    Posted,
+    RunOptions,
+    RunRequest,
+    RunSnapshot,
+    ToolOutput,
+    UserMessage,
+)
+
+
+class FeedClosed(Exception):
+    """Tell a request whose answer nobody wants any more to give up."""
+
+
+class Feed(ABC):
+    """Tell of a run as it goes: an iterator of updates that another thread can close.
+
+    Nothing is requested before the first ``next()``, and errors of the service come out of
+    ``next()``. A feed yields snapshots, pieces of text and the run's finished messages; a
+    final snapshot comes after all messages of the run, and ends the feed, as does a snapshot
+    that waits for tool outputs.
+    """
+
+    def __iter__(self) -> Iterator[FeedUpdate]:
+        """Give the feed itself."""
+        return self
+
+    @abstractmethod
+    def __next__(self) -> FeedUpdate:
+        """Block until there is an update, and give it.
+
+        Raises:
+            StopIteration: If the run is over, waits for outputs, or the feed was closed.
+            ServiceError: If the service failed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the feed, from any thread, waking a ``next()`` that waits; idempotent."""
+
+
+class Service(ABC):
+    """Speak one wire, in wire-neutral records.
+
+    A service object is shared by many agents and called from many threads at once. All
+    methods may raise ``ServiceError``. Two services are equal when their ``identity`` is, and
+    then agents of the same thread are shared between them.
+    """
+
+    name: str = "service"
+    """The word that chooses the service in settings."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> Hashable:
+        """Tell what makes two services the same: class, address, project, credentials."""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by identity."""
+        if not isinstance(other, Service):
+            return NotImplemented
+        return self.identity == other.identity
+
+    def __hash__(self) -> int:
+        """Hash by identity."""
+        return hash(self.identity)
+
+    @abstractmethod
+    def create_thread(
+        self, messages: Sequence[Message] = (), metadata: Mapping[str, str] | None = None
+    ) -> str:
+        """Create a thread that begins with ``messages``, and give its id."""
+
+    @abstractmethod
+    def create_assistant(self, definition: AssistantDefinition) -> str:
+        """Create, or keep, an assistant and give its id."""
+
+    @abstractmethod
+    def open_thread(self, thread_id: str) -> RunSnapshot | None:
+        """Check that the thread is there, and give its newest run if that is under way.
+
+        Raises:
+            InvalidThreadIdError: If the service has no such thread.
+        """
+
+    @abstractmethod
+    def messages_after(self, thread_id: str, message_id: str) -> Sequence[Message]:
+        """Give all messages after ``message_id``, oldest first."""
+
+    @abstractmethod
+    def check_options(self, options: RunOptions) -> None:
+        """Refuse, before any request, options that the wire does not have.
+
+        Raises:
+            ConfigurationError: If there is one; it names the option.
+        """
+
+    @abstractmethod
+    def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
+        """Give the service the user's message, and only then return."""
+
+    @abstractmethod
+    def start_run(self, request: RunRequest) -> Feed:
+        """Give a feed that starts the run of ``request`` and follows it."""
+
+    @abstractmethod
+    def resume_run(self, request: RunRequest, run_id: str) -> Feed:
+        """Give a feed that looks at a run at once and follows it."""
+
+    @abstractmethod
+    def submit_tool_outputs(
+        self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput]
+    ) -> Feed:
+        """Give a feed that sends all outputs in one request and follows the run.
+
+        Its first snapshot tells that the service has the outputs, or how the run ended
+        without them.
+        """
+
+    @abstractmethod
+    def cancel_run(self, thread_id: str, run_id: str) -> None:
+        """Ask for the run to be cancelled; quiet when it is over already."""
+
+    def close(self) -> None:  # noqa: B027  (nothing to close is a fine default)
+        """Release connections; the service can be used again afterwards."""
+
+    def __repr__(self) -> str:
+        """Show the class only: subclasses add what is not secret."""
+        return f"{type(self).__name__}()"
+
+
+def check_thread_id(thread_id: Any, prefixes: Mapping[str, str]) -> None:
+    """Refuse an id that is plainly of another wire.
+
+    Args:
+        thread_id: The id.
+        prefixes: What ids of other wires begin with, and what to say of them.
+
+    Raises:
+        InvalidThreadIdError: If the id begins with one of the prefixes.
+    """
+    for prefix, reason in prefixes.items():
+        if thread_id.startswith(prefix):
+            raise InvalidThreadIdError(thread_id, reason)

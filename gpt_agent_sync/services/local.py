@@ -1,0 +1,165 @@
+"""The embedded server as a service: no key, no network, started when first used."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Hashable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpt_agent_sync import forks
+from gpt_agent_sync.errors import ConfigurationError
+from gpt_agent_sync.services.assistants import AssistantsService
+from gpt_agent_sync.services.client import check_base_url
+
+if TYPE_CHECKING:
+    from gpt_agent_sync.server.hosting import EmbeddedServer
+
+MEMORY = ":memory:"
+
+
+class LocalService(AssistantsService):
+    """Run assistants on a server embedded in this process.
+
+    The server listens on 127.0.0.1, on a port that the system chooses, and is spoken to over
+    HTTP like any other. It is started by the first request and stopped by ``close()`` or at
+    interpreter exit. A forked child starts its own over the same file.
+
+    Args:
+        path: The SQLite file, made if it is not there; ``":memory:"`` for nothing that lasts.
+            Else ``gpt_agent_sync/local.db`` in the user's data directory.
+        model: The model of assistants that name ``"default"``.
+        upstream: Base URL of an OpenAI-compatible ``/chat/completions`` (Ollama, llama.cpp, vLLM)
+            that serves every model but ``"demo"``.
+        upstream_api_key: The key for it.
+
+    Raises:
+        ConfigurationError: If the extra ``server`` is not installed, or an argument is unusable.
+    """
+
+    name = "local"
+    _trusts_environment = False
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        model: str = "demo",
+        upstream: str | None = None,
+        *,
+        upstream_api_key: str | None = None,
+        timeout: float | tuple[float, float] | None = None,
+        http_retries: int | None = None,
+    ) -> None:
+        super().__init__("http://127.0.0.1", "local", timeout=timeout, http_retries=http_retries)
+        _require_extra()
+        if not isinstance(model, str) or not model.strip():
+            raise ConfigurationError(f"model must be a non-blank string, not {model!r}")
+        self._path = _read_path(path)
+        self._model = model
+        self._upstream = None if upstream is None else check_base_url(upstream, "upstream")
+        self._upstream_api_key = upstream_api_key
+        self._lock = threading.Lock()
+        self._server: EmbeddedServer | None = None
+        _services[id(self)] = self
+
+    @property
+    def path(self) -> str:
+        """The SQLite file, or ``":memory:"``."""
+        return self._path
+
+    @property
+    def model(self) -> str:
+        """The default model."""
+        return self._model
+
+    @property
+    def base_url(self) -> str:
+        """Where the server listens, ending in ``/v1``; starts it."""
+        server = self._server
+        if server is None:
+            started = self._start()
+            with self._lock:
+                server = self._server = self._server or started
+            if server is not started:
+                started.stop()
+        return server.base_url
+
+    @property
+    def api_key(self) -> str:
+        """A key for other clients to send, which the server does not look at."""
+        return "local"
+
+    @property
+    def identity(self) -> Hashable:
+        """Class, file and models; a server in memory is only equal to itself."""
+        own = id(self) if self._path == MEMORY else None
+        return (type(self), self._path, self._model, self._upstream, self._upstream_api_key, own)
+
+    def __repr__(self) -> str:
+        """Show file and model."""
+        return f"LocalService(path={self._path!r}, model={self._model!r})"
+
+    def close(self) -> None:
+        """Stop the server, if it runs; the next request starts it again."""
+        super().close()
+        with self._lock:
+            server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+    def _forget(self) -> None:
+        """Have no server, in a forked child: the threads live in the parent only."""
+        self._lock = threading.Lock()
+        self._server = None
+
+    def _start(self) -> EmbeddedServer:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from gpt_agent_sync.server.hosting import EmbeddedServer
+
+        try:
+            return EmbeddedServer.start(
+                self._path,
+                model=self._model,
+                upstream=self._upstream,
+                upstream_api_key=self._upstream_api_key,
+            )
+        except (OSError, SQLAlchemyError) as exc:
+            reason = getattr(exc, "orig", None) or exc
+            raise ConfigurationError(
+                f"cannot open the database {self._path!r}: {reason}; "
+                "pass another path, or ':memory:'"
+            ) from exc
+
+
+_services: weakref.WeakValueDictionary[int, LocalService] = weakref.WeakValueDictionary()
+
+
+def _after_fork() -> None:
+    for service in list(_services.values()):
+        service._forget()
+
+
+forks.in_child(_after_fork)
+
+
+def _require_extra() -> None:
+    missing = [name for name in ("flask", "sqlalchemy") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"LocalService needs {' and '.join(missing)}: pip install 'gpt_agent_sync[server]'"
+        )
+
+
+def _read_path(path: str | os.PathLike[str] | None) -> str:
+    if path is None:
+        import platformdirs
+
+        return str(Path(platformdirs.user_data_dir("gpt_agent_sync", appauthor=False)) / "local.db")
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigurationError(f"path must be a file's path or ':memory:', not {path!r}")
+    return text if text == MEMORY else str(Path(text).absolute())

@@ -1,0 +1,195 @@
+"""What services that are reached over HTTP share: address, credentials, headers, bounds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+from gpt_agent_sync.configuration import get_settings
+from gpt_agent_sync.errors import AuthenticationError, ConfigurationError
+from gpt_agent_sync.records import Pause
+from gpt_agent_sync.services.answers import Answer
+from gpt_agent_sync.services.base import Service
+from gpt_agent_sync.services.client import (
+    HttpClient,
+    Limits,
+    check_api_key,
+    check_base_url,
+    check_headers,
+    wait_on_this_thread,
+)
+from gpt_agent_sync.version import __version__
+
+AuthSource = Callable[[], str]
+"""Gives a bearer token, such as Azure Entra's; called before each request, on any thread."""
+
+
+class RemoteService(Service):
+    """Be the base of the services that speak to a server.
+
+    Args:
+        base_url: Where the wire begins, such as ``"http://host/v1"``; else ``OPENAI_BASE_URL``.
+        api_key: The bearer key; else ``OPENAI_API_KEY``. May be missing for servers without keys.
+        organization: Sent as ``OpenAI-Organization``.
+        project: Sent as ``OpenAI-Project``.
+        headers: Further headers of every request.
+        api_version: Azure's ``api-version`` parameter, sent with every request.
+        auth: Gives a bearer token in place of the key; called before each request.
+        timeout: Seconds a request may be silent, or ``(connect, read)``; else the settings.
+        http_retries: How often a request is repeated where that is safe; else the settings.
+
+    Raises:
+        ConfigurationError: If there is no usable base URL, or another argument is unusable.
+    """
+
+    _default_base_url: str | None = None
+    _trusts_environment = True
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        organization: str | None = None,
+        project: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        api_version: str | None = None,
+        auth: AuthSource | None = None,
+        timeout: float | tuple[float, float] | None = None,
+        http_retries: int | None = None,
+    ) -> None:
+        address = base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL") or None
+        address = address if address is not None else self._default_base_url
+        if address is None:
+            raise ConfigurationError(
+                f"{type(self).__name__} needs base_url (or OPENAI_BASE_URL), such as "
+                "'http://host/v1'; OpenAI itself switched this wire off on 2026-08-26; "
+                "LocalService() needs none"
+            )
+        if auth is not None and not callable(auth):
+            raise ConfigurationError("auth must be a callable that gives a bearer token")
+        self._address = check_base_url(address)
+        key = api_key if api_key is not None else os.environ.get("OPENAI_API_KEY") or None
+        self._api_key = None if auth is not None else check_api_key(key)
+        self._auth = auth
+        self._own_headers = check_headers(
+            {
+                "OpenAI-Organization": organization,
+                "OpenAI-Project": project,
+                **(headers or {}),
+            }
+        )
+        self._api_version = api_version
+        self._timeout = _read_timeout(timeout)
+        self._http_retries = _read_retries(http_retries)
+        self._http = HttpClient(
+            self._headers,
+            self._limits,
+            query={"api-version": api_version} if api_version else None,
+            trust_environment=self._trusts_environment,
+        )
+
+    @property
+    def base_url(self) -> str:
+        """Where the wire begins, without a trailing slash."""
+        return self._address
+
+    @property
+    def identity(self) -> Hashable:
+        """Class, address, API version, and a digest of key, organization, project and headers."""
+        secrets = repr((self._api_key, sorted(self._own_headers.items())))
+        return (
+            type(self),
+            self._address,
+            self._api_version,
+            hashlib.sha256(secrets.encode()).hexdigest(),
+            None if self._auth is None else _hashable(self._auth),
+        )
+
+    def __repr__(self) -> str:
+        """Show the address, never the key."""
+        return f"{type(self).__name__}(base_url={self._address!r})"
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._http.close()
+
+    def _get(
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        pause: Pause = wait_on_this_thread,
+    ) -> Answer:
+        return self._http.get(self.base_url + path, params, pause)
+
+    def _post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        find: Callable[[], Any] | None = None,
+        pause: Pause = wait_on_this_thread,
+    ) -> Any:
+        return self._http.post(self.base_url + path, body, find=find, pause=pause)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"User-Agent": f"gpt_agent_sync/{__version__}", **self._wire_headers()}
+        token = self._api_key if self._auth is None else _fetch_token(self._auth)
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        return {**headers, **self._own_headers}
+
+    def _wire_headers(self) -> Mapping[str, str]:
+        """Give the headers that the wire itself demands."""
+        return {}
+
+    def _limits(self) -> Limits:
+        settings = get_settings()
+        connect, read = self._timeout or (settings.connect_timeout, settings.read_timeout)
+        retries = settings.http_retries if self._http_retries is None else self._http_retries
+        return Limits(connect, read, retries)
+
+
+def _fetch_token(auth: AuthSource) -> str:
+    try:
+        token = check_api_key(auth())
+    except ConfigurationError:
+        raise
+    except Exception as exc:
+        raise AuthenticationError(f"auth could not give a token: {exc!r}") from exc
+    if token is None:
+        raise AuthenticationError("auth gave no token")
+    return token
+
+
+def _read_timeout(timeout: object) -> tuple[float, float] | None:
+    if timeout is None:
+        return None
+    pair = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    if len(pair) != 2 or not all(_is_positive(seconds) for seconds in pair):
+        raise ConfigurationError(
+            f"timeout must be seconds above 0, or (connect, read), not {timeout!r}"
+        )
+    return pair
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def _read_retries(retries: object) -> int | None:
+    if retries is None or (
+        isinstance(retries, int) and not isinstance(retries, bool) and retries >= 0
+    ):
+        return retries
+    raise ConfigurationError(f"http_retries must be a whole number of 0 or more, not {retries!r}")
+
+
+def _hashable(auth: AuthSource) -> Hashable:
+    try:
+        hash(auth)
+    except TypeError:
+        return id(auth)
+    return auth

@@ -1,0 +1,1 @@
+"""The services, each over its wire."""

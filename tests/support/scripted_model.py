@@ -1,0 +1,100 @@
+"""The embedded server with a model that follows the same scripts as ``ScriptedService``."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gpt_agent_sync.server.hosting import EmbeddedServer
+from gpt_agent_sync.server.models.base import (
+    CallPiece,
+    Finish,
+    Model,
+    ModelError,
+    ModelRequest,
+    Piece,
+    TextPiece,
+)
+from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply, ScriptStep
+from gpt_agent_sync.testing.script import Script
+
+
+class ScriptedModel(Model):
+    """Answer by a script, under any name."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script if callable(script) else iter(tuple(script))
+        self._lock = threading.Lock()
+        self.released = threading.Event()
+        self.requests: list[ModelRequest] = []
+
+    def serves(self, name: str) -> bool:
+        """Answer to every name but one that tests use for a model that is not there."""
+        return name != "no-such-model"
+
+    def reply(self, request: ModelRequest) -> Iterator[Piece]:
+        """Do the next step."""
+        with self._lock:
+            self.requests.append(request)
+            step = self._next(request)
+        if isinstance(step, Hold):
+            assert self.released.wait(30)
+            step = step.then
+        yield from _pieces(step)
+
+    def _next(self, request: ModelRequest) -> ScriptStep:
+        if not callable(self._script):
+            return next(self._script, Reply("ok"))
+        return self._script(*_round(request))
+
+
+def _round(request: ModelRequest) -> tuple[str, Mapping[str, str]]:
+    """Give the user's text, and the outputs of the last round of tools."""
+    text, names, outputs = "", dict[str, str](), dict[str, str]()
+    for message in request.messages:
+        if message["role"] == "user":
+            text, outputs = str(message["content"]), {}
+        for call in message.get("tool_calls") or ():
+            names[call["id"]] = call["function"]["name"]
+        if message["role"] == "tool":
+            outputs[names[message["tool_call_id"]]] = message["content"]
+    return text, outputs
+
+
+def _pieces(step: ScriptStep) -> Iterator[Piece]:
+    if isinstance(step, Fail):
+        raise ModelError(step.code, step.message)
+    if isinstance(step, CallTools):
+        for name, arguments in step.calls:
+            text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+            yield CallPiece(name, text)
+        yield Finish()
+    elif isinstance(step, Incomplete):
+        yield TextPiece(step.text)
+        yield Finish(reason=step.reason)
+    elif isinstance(step, Reply):
+        for text in step.texts:
+            yield TextPiece(text)
+        usage = step.usage
+        yield Finish(prompt_tokens=usage.input_tokens, completion_tokens=usage.output_tokens)
+
+
+class ScriptedServer:
+    """Hold an embedded server in memory and the model it answers with."""
+
+    def __init__(self, script: Script = (), **options: Any) -> None:
+        self.model = ScriptedModel(script)
+        location = options.pop("location", ":memory:")
+        self._server = EmbeddedServer.start(location, models=[self.model], **options)
+
+    @property
+    def base_url(self) -> str:
+        """Where the wire begins."""
+        return self._server.base_url
+
+    def stop(self) -> None:
+        """Release what is held, and stop."""
+        self.model.released.set()
+        self._server.stop()

@@ -1,0 +1,154 @@
+"""A loopback HTTP server whose every answer the test decides."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import attrs
+
+
+@attrs.frozen
+class Request:
+    """Hold a request as it came in."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def line(self) -> str:
+        """Method and path."""
+        return f"{self.method} {self.path}"
+
+
+@attrs.frozen
+class Response:
+    """Hold an answer."""
+
+    body: Any = attrs.field(factory=dict)
+    status: int = 200
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+class HangUp(Exception):
+    """Have the connection closed without an answer."""
+
+
+Answerer = Callable[[Request], Response]
+
+
+class StubServer:
+    """Serve what ``answer`` gives, and keep the requests."""
+
+    def __init__(self, answer: Answerer) -> None:
+        self.requests: list[Request] = []
+        self.connections = 0
+        self._answer = answer
+        self._lock = threading.Lock()
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def setup(self) -> None:
+                super().setup()
+                with stub._lock:
+                    stub.connections += 1
+
+            def do_GET(self) -> None:
+                stub._serve(self)
+
+            def do_POST(self) -> None:
+                stub._serve(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    @property
+    def lines(self) -> list[str]:
+        """Method and path of each request so far."""
+        with self._lock:
+            return [request.line for request in self.requests]
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        parts = urlsplit(handler.path)
+        text = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        request = Request(
+            method=handler.command,
+            path=parts.path.removeprefix("/v1"),
+            query=dict(parse_qsl(parts.query)),
+            headers={name.lower(): value for name, value in handler.headers.items()},
+            body=json.loads(text) if text else None,
+        )
+        with self._lock:
+            self.requests.append(request)
+        try:
+            response = self._answer(request)
+        except HangUp:
+            handler.close_connection = True
+            return
+        raw = isinstance(response.body, bytes)
+        content = response.body if raw else json.dumps(response.body).encode()
+        handler.send_response(response.status)
+        for name, value in {"Content-Type": "application/json", **response.headers}.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+
+def table(answers: Mapping[str, Iterable[Response | type[Exception]]]) -> Answerer:
+    """Answer each ``"METHOD /path"`` with its next answer; the last one stays."""
+    waiting = {line: list(given) for line, given in answers.items()}
+    lock = threading.Lock()
+
+    def answer(request: Request) -> Response:
+        with lock:
+            given = waiting.get(request.line)
+            if given is None:
+                message = f"no answer for {request.line}"
+                return Response({"error": {"message": message}}, status=404)
+            chosen = given.pop(0) if len(given) > 1 else given[0]
+        if isinstance(chosen, Response):
+            return chosen
+        raise chosen
+
+    return answer
+
+
+def listing(*items: Mapping[str, Any], has_more: bool = False) -> Response:
+    """Give a list answer."""
+    last = items[-1]["id"] if items else None
+    return Response({"object": "list", "data": list(items), "has_more": has_more, "last_id": last})
+
+
+def error(status: int, message: str, code: str | None = None) -> Response:
+    """Give a refusal."""
+    body = {"error": {"message": message, "type": "x", "param": None, "code": code}}
+    return Response(body, status=status)
