@@ -1,0 +1,190 @@
+"""What a chat shows: for people, or one JSON object a line for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from gpt_agent_sync import events
+from gpt_agent_sync.records import Usage
+
+
+class Screen(ABC):
+    """Show a chat; ``show`` is called on the agent's worker thread."""
+
+    @abstractmethod
+    def begin(self, service: str, model: str, thread_id: str) -> None:
+        """Say who is talked to."""
+
+    @abstractmethod
+    def ask(self) -> str:
+        """Ask for the next message.
+
+        Raises:
+            EOFError: If there is none.
+        """
+
+    @abstractmethod
+    def said(self, text: str) -> None:
+        """Show a message that was not typed here."""
+
+    @abstractmethod
+    def show(self, event: events.Event) -> None:
+        """Show an event."""
+
+    @abstractmethod
+    def note(self, text: str) -> None:
+        """Say something about the session itself."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Say what the session cost."""
+
+
+class JsonScreen(Screen):
+    """Write each event as one JSON object a line, and nothing else.
+
+    Args:
+        write: Takes a line.
+    """
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+
+    def begin(self, service: str, model: str, thread_id: str) -> None:
+        """Show nothing: the events say it."""
+
+    def ask(self) -> str:
+        """Read a line."""
+        return input()
+
+    def said(self, text: str) -> None:
+        """Show nothing: ``UserMessageAdded`` follows."""
+
+    def note(self, text: str) -> None:
+        """Say it beside the events, on standard error."""
+        print(text, file=sys.stderr)
+
+    def end(self) -> None:
+        """Show nothing."""
+
+    def show(self, event: events.Event) -> None:
+        """Write the event."""
+        self._write(json.dumps(event.to_dict(), ensure_ascii=False))
+
+
+class TerminalScreen(Screen):
+    """Write for people, with a spinner while a run is live.
+
+    Args:
+        console: Where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("readline")  # gives the prompt line editing and a history
+        self._console = console
+        self._status: Status | None = None
+        self._spent = [0, 0]
+
+    def begin(self, service: str, model: str, thread_id: str) -> None:
+        """Say who is talked to."""
+        self._print(f"[bold]gpt-agent[/] over {escape(service)}, model [bold]{escape(model)}[/]")
+        self._print(f"[dim]thread {escape(thread_id)}[/]")
+
+    def ask(self) -> str:
+        """Ask at a prompt."""
+        text = self._console.input("\n[bold green]you[/] > ")
+        if not sys.stdin.isatty():
+            self._print(escape(text))
+        return text
+
+    def said(self, text: str) -> None:
+        """Show the message as if it had been typed."""
+        self._print(f"\n[bold green]you[/] > {escape(text)}")
+
+    def note(self, text: str) -> None:
+        """Say something in passing."""
+        self._print(f"[dim]{escape(text)}[/]")
+
+    def show(self, event: events.Event) -> None:
+        """Show the event, and turn the spinner on or off."""
+        if isinstance(event, events.RunStarted):
+            self._spin()
+        elif isinstance(event, (events.RunCompleted, events.RunFailed, events.RunCancelled)):
+            self._rest()
+        show = _SHOW.get(type(event))
+        if show is not None:
+            show(self, event)
+
+    def end(self) -> None:
+        """Tell the tokens of the whole session."""
+        self._rest()
+        read, written = self._spent
+        if read or written:
+            self._print(f"\n[dim]session: {read} tokens in, {written} out[/]")
+
+    def _spin(self) -> None:
+        if self._status is None:
+            self._status = self._console.status("thinking", spinner="dots")
+            self._status.start()
+
+    def _rest(self) -> None:
+        status, self._status = self._status, None
+        if status is not None:
+            status.stop()
+
+    def _message(self, event: events.AssistantMessageAdded) -> None:
+        self._print(f"[bold blue]assistant[/] > {escape(event.content)}")
+
+    def _call(self, event: events.ToolCallRequested) -> None:
+        self._print(f"  [yellow]tool[/] {escape(event.name)}({escape(_arguments(event))})")
+
+    def _output(self, event: events.ToolCallOutputRecorded) -> None:
+        self._print(f"  [yellow]  ->[/] {escape(event.output)}")
+
+    def _completed(self, event: events.RunCompleted) -> None:
+        usage = event.usage or Usage()
+        self._spent[0] += usage.input_tokens
+        self._spent[1] += usage.output_tokens
+
+    def _failed(self, event: events.RunFailed) -> None:
+        reason = ": ".join(text for text in (event.code, event.message) if text)
+        self._print(f"[bold red]run {event.status}[/] {escape(reason)}")
+
+    def _cancelled(self, event: events.RunCancelled) -> None:
+        self._print("[bold red]run cancelled[/]")
+
+    def _limited(self, event: events.RateLimited) -> None:
+        self._print(f"[red]rate limit: trying again in {event.retry_in:g} s[/]")
+
+    def _print(self, markup: str) -> None:
+        self._console.print(markup, highlight=False, soft_wrap=True)
+
+
+def _arguments(event: events.ToolCallRequested) -> str:
+    if isinstance(event.arguments, str):
+        return event.arguments
+    return ", ".join(
+        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in event.arguments.items()
+    )
+
+
+_SHOW: dict[type[events.Event], Callable[[TerminalScreen, Any], None]] = {
+    events.AssistantMessageAdded: TerminalScreen._message,
+    events.ToolCallRequested: TerminalScreen._call,
+    events.ToolCallOutputRecorded: TerminalScreen._output,
+    events.RunCompleted: TerminalScreen._completed,
+    events.RunFailed: TerminalScreen._failed,
+    events.RunCancelled: TerminalScreen._cancelled,
+    events.RateLimited: TerminalScreen._limited,
+}
