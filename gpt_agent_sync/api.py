@@ -25,6 +25,7 @@ from gpt_agent_sync.records import (
 )
 from gpt_agent_sync.registry import registry
 from gpt_agent_sync.services.base import Service
+from gpt_agent_sync.services.local import close_all
 from gpt_agent_sync.settings import Settings
 from gpt_agent_sync.state import Moment
 from gpt_agent_sync.tools import Toolbox
@@ -246,4 +247,6 @@ def shutdown_all(timeout: float | None = None) -> None:
     shared_pool.close(max(0.0, until - time.monotonic()))
 
 
+# Called in reverse: the agents stop first, and then the servers that they talk to.
+atexit.register(close_all)
 atexit.register(shutdown_all)

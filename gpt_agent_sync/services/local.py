@@ -146,6 +146,12 @@ def _after_fork() -> None:
 forks.in_child(_after_fork)
 
 
+def close_all() -> None:
+    """Stop the servers of all local services of this process."""
+    for service in list(_services.values()):
+        service.close()
+
+
 def _require_extra() -> None:
     missing = [name for name in ("flask", "sqlalchemy") if find_spec(name) is None]
     if missing:
