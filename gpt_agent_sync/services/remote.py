@@ -44,7 +44,6 @@ class RemoteService(Service):
         ConfigurationError: If there is no usable base URL, or another argument is unusable.
     """
 
-    _default_base_url: str | None = None
     _trusts_environment = True
 
     def __init__(
@@ -61,7 +60,6 @@ class RemoteService(Service):
         http_retries: int | None = None,
     ) -> None:
         address = base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL") or None
-        address = address if address is not None else self._default_base_url
         if address is None:
             raise ConfigurationError(
                 f"{type(self).__name__} needs base_url (or OPENAI_BASE_URL), such as "
