@@ -4,9 +4,8 @@ It knows nothing of agents: any Assistants client can use it by its base URL.
 
 - ``hosting``: the server on a loopback port, in background threads.
 - ``app``: the Flask application, to mount elsewhere.
-- ``assistants_api``, ``threads_api``, ``runs_api``: the routes.
-- ``bodies``: what requests may say; ``wire_errors``: what refusals say.
-- ``lifecycle``: how runs go from status to status; ``engine``: makes them go.
+- ``assistants``: the wire: routes, bodies, refusals, what goes on.
+- ``bodies``, ``listing``, ``wire_errors``: what wires share.
+- ``engine``: has models answer; ``models``: who answers.
 - ``storage``: where everything is kept.
-- ``models``: who answers.
 """

@@ -10,13 +10,15 @@ from typing import Any
 from flask import Blueprint, Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from gpt_agent_sync.server import assistants_api, runs_api, threads_api
+from gpt_agent_sync.server.assistants import assistants_api, runs_api, threads_api
 from gpt_agent_sync.server.engine import RUN_SECONDS, Engine
 from gpt_agent_sync.server.models.base import Model
 from gpt_agent_sync.server.models.demo import DemoModel
 from gpt_agent_sync.server.models.upstream import UpstreamModel
 from gpt_agent_sync.server.storage import Storage, new_id
 from gpt_agent_sync.server.wire_errors import WireError
+
+ROUTES = (assistants_api, threads_api, runs_api)
 
 
 def make_engine(
@@ -49,14 +51,14 @@ def make_engine(
 
 
 def create_blueprint(engine: Engine, *, api_key: str | None = None) -> Blueprint:
-    """Make the blueprint with the wire's routes, to be mounted below ``/v1``.
+    """Make the blueprint with both wires' routes, to be mounted below ``/v1``.
 
     Args:
         engine: What answers.
         api_key: The bearer key that is asked for; ``None`` asks for none.
     """
     blueprint = Blueprint("gpt_agent_server", __name__)
-    for routes in (assistants_api, threads_api, runs_api):
+    for routes in ROUTES:
         routes.register(blueprint, engine)
 
     @blueprint.before_request
@@ -76,7 +78,7 @@ def create_blueprint(engine: Engine, *, api_key: str | None = None) -> Blueprint
 
 
 def create_app(engine: Engine, *, api_key: str | None = None) -> Flask:
-    """Make an application that serves the wire below ``/v1``; arguments as for the blueprint."""
+    """Make an application that serves both wires below ``/v1``; arguments as for the blueprint."""
     app = Flask("gpt_agent_server", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     app.register_blueprint(create_blueprint(engine, api_key=api_key), url_prefix="/v1")

@@ -17,7 +17,6 @@ from gpt_agent_sync.server.wire_errors import WireError, missing
 T = TypeVar("T", bound="Body")
 
 Json = dict[str, Any]
-Content = str | list[Json]
 Metadata = dict[str, str] | None
 
 MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 16, 64, 512
@@ -26,89 +25,6 @@ MOST_ITEMS, USUAL_ITEMS = 100, 20
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Be the base of the bodies."""
-
-
-class AssistantFields(Body):
-    """Hold what an assistant is made or changed from."""
-
-    model: str | None = None
-    name: str | None = None
-    description: str | None = None
-    instructions: str | None = None
-    tools: list[Json] | None = None
-    tool_resources: Json | None = None
-    metadata: Metadata = None
-    temperature: float | None = None
-    top_p: float | None = None
-    response_format: str | Json | None = None
-    reasoning_effort: str | None = None
-
-
-class MessageFields(Body):
-    """Hold a message to add."""
-
-    role: Literal["user", "assistant"]
-    content: Content
-    attachments: list[Json] | None = None
-    metadata: Metadata = None
-
-
-class ThreadFields(Body):
-    """Hold what a thread is made or changed from."""
-
-    messages: list[MessageFields] = []
-    tool_resources: Json | None = None
-    metadata: Metadata = None
-
-
-class ThreadChanges(Body):
-    """Hold what a thread is changed by."""
-
-    tool_resources: Json | None = None
-    metadata: Metadata = None
-
-
-class RunFields(Body):
-    """Hold what a run is made from."""
-
-    assistant_id: str
-    model: str | None = None
-    instructions: str | None = None
-    additional_instructions: str | None = None
-    additional_messages: list[MessageFields] | None = None
-    tools: list[Json] | None = None
-    metadata: Metadata = None
-    temperature: float | None = None
-    top_p: float | None = None
-    stream: bool | None = None
-    max_prompt_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    truncation_strategy: Json | None = None
-    tool_choice: str | Json | None = None
-    parallel_tool_calls: bool = True
-    response_format: str | Json | None = None
-    reasoning_effort: str | None = None
-
-
-class ThreadAndRunFields(RunFields):
-    """Hold what a thread and its first run are made from."""
-
-    thread: ThreadFields | None = None
-    tool_resources: Json | None = None
-
-
-class ToolOutputFields(Body):
-    """Hold one tool output."""
-
-    tool_call_id: str
-    output: str = ""
-
-
-class OutputsFields(Body):
-    """Hold the tool outputs of a run."""
-
-    tool_outputs: list[ToolOutputFields]
-    stream: bool | None = None
 
 
 class MetadataFields(Body):
@@ -245,28 +161,3 @@ def _check_metadata(metadata: Mapping[str, str] | None) -> None:
                 f"{LONGEST_KEY} and {LONGEST_VALUE} characters are the most.",
                 param="metadata",
             )
-
-
-def read_content(content: Content) -> list[Json]:
-    """Give a message's content as the wire keeps it: a list of parts.
-
-    Raises:
-        WireError: If it is empty, or a part is not of the wire.
-    """
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if not parts:
-        raise WireError(400, "Message content must be non-empty.", param="content")
-    return [_read_part(part) for part in parts]
-
-
-def _read_part(part: Json) -> Json:
-    kind = part.get("type")
-    if kind == "text":
-        text = part.get("text")
-        value = text.get("value") if isinstance(text, dict) else text
-        if not isinstance(value, str) or not value:
-            raise WireError(400, "Message content must be non-empty.", param="content")
-        return {"type": "text", "text": {"value": value, "annotations": []}}
-    if kind in ("image_url", "image_file") and isinstance(part.get(kind), dict):
-        return dict(part)
-    raise WireError(400, f"Invalid content part of type '{kind}'.", param="content")

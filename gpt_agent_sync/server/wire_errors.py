@@ -1,8 +1,7 @@
-"""Refusals, in the words that clients of this wire know."""
+"""Refusals as clients know them: the error object, and what both wires say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 
@@ -39,11 +38,6 @@ class WireError(Exception):
         return {"error": error}
 
 
-def not_found(kind: str, object_id: str) -> WireError:
-    """Give the refusal of an id that is not there."""
-    return WireError(404, f"No {kind} found with id '{object_id}'.")
-
-
 def missing(param: str) -> WireError:
     """Give the refusal of a body without a required parameter."""
     return WireError(
@@ -54,33 +48,6 @@ def missing(param: str) -> WireError:
     )
 
 
-def messages_locked(thread_id: str, run_id: str) -> WireError:
-    """Give the refusal of a message while a run is live."""
-    return WireError(400, f"Can't add messages to {thread_id} while a run {run_id} is active.")
-
-
-def run_active(thread_id: str, run_id: str) -> WireError:
-    """Give the refusal of a second run."""
-    return WireError(400, f"Thread {thread_id} already has an active run {run_id}.")
-
-
-def not_waiting(status: str) -> WireError:
-    """Give the refusal of outputs that no run waits for."""
-    return WireError(400, f'Runs in status "{status}" do not accept tool outputs.')
-
-
-def wrong_outputs(expected: Iterable[str], got: Iterable[str]) -> WireError:
-    """Give the refusal of too few, too many or wrong outputs."""
-    return WireError(
-        400, f"Expected tool outputs for call_ids {list(expected)!r}, got {list(got)!r}"
-    )
-
-
-def cannot_cancel(status: str) -> WireError:
-    """Give the refusal to cancel a run that is over."""
-    return WireError(400, f"Cannot cancel run with status '{status}'.")
-
-
 def unknown_model(model: str) -> WireError:
     """Give the refusal of a model that nobody serves."""
     return WireError(
@@ -89,3 +56,8 @@ def unknown_model(model: str) -> WireError:
         param="model",
         code="model_not_found",
     )
+
+
+def no_streams() -> WireError:
+    """Give the refusal of a stream."""
+    return WireError(400, "This server does not stream.", param="stream")

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from gpt_agent_sync.server import bodies
+from gpt_agent_sync.server.assistants import bodies
+from gpt_agent_sync.server.bodies import Body, ListQuery, MetadataFields, read_body, read_query
 from gpt_agent_sync.server.wire_errors import WireError
 
 USER = {"role": "user", "content": "hi"}
 TOO_MANY = {f"key{number}": "x" for number in range(17)}
 
 
-def refused(data: object, body_class: type[bodies.Body]) -> WireError:
+def refused(data: object, body_class: type[Body]) -> WireError:
     """Give the refusal of a body."""
     with pytest.raises(WireError) as caught:
-        bodies.read_body(json.dumps(data).encode(), body_class)
+        read_body(json.dumps(data).encode(), body_class)
     return caught.value
 
 
@@ -38,7 +39,7 @@ def test_body_is_an_object(data: object) -> None:
         ({"tool_outputs": [{}]}, bodies.OutputsFields, "tool_outputs[0].tool_call_id"),
     ],
 )
-def test_missing_parameter(data: object, body_class: type[bodies.Body], param: str) -> None:
+def test_missing_parameter(data: object, body_class: type[Body], param: str) -> None:
     """A missing parameter is named with its place."""
     error = refused(data, body_class)
     assert (error.message, error.param, error.code) == (
@@ -60,7 +61,7 @@ def test_missing_parameter(data: object, body_class: type[bodies.Body], param: s
         ),
     ],
 )
-def test_unknown_parameter(data: object, body_class: type[bodies.Body], param: str) -> None:
+def test_unknown_parameter(data: object, body_class: type[Body], param: str) -> None:
     """An unknown parameter is named with its place."""
     error = refused(data, body_class)
     assert (error.message, error.param, error.code) == (
@@ -82,7 +83,7 @@ def test_unknown_parameter(data: object, body_class: type[bodies.Body], param: s
         ({"tool_outputs": [{"tool_call_id": "a", "output": 5}]}, bodies.OutputsFields, None),
     ],
 )
-def test_wrong_value(data: object, body_class: type[bodies.Body], param: str | None) -> None:
+def test_wrong_value(data: object, body_class: type[Body], param: str | None) -> None:
     """A value of the wrong kind is refused with its place."""
     error = refused(data, body_class)
     assert error.param == (param or "tool_outputs[0].output")
@@ -112,7 +113,7 @@ def test_wrong_value_tells_the_kind() -> None:
 )
 def test_metadata_has_bounds(metadata: dict[str, str], message: str) -> None:
     """Metadata is 16 pairs of at most 64 and 512 characters."""
-    error = refused({"metadata": metadata}, bodies.MetadataFields)
+    error = refused({"metadata": metadata}, MetadataFields)
     assert (error.message, error.param) == (message, "metadata")
 
 
@@ -127,7 +128,7 @@ def test_metadata_has_bounds(metadata: dict[str, str], message: str) -> None:
         ),
     ],
 )
-def test_nested_metadata_has_bounds(data: object, body_class: type[bodies.Body]) -> None:
+def test_nested_metadata_has_bounds(data: object, body_class: type[Body]) -> None:
     """Metadata inside a body is bounded as the body's own is."""
     assert refused(data, body_class).message == "Too many metadata pairs: 17; 16 is the most."
 
@@ -138,30 +139,30 @@ def test_nested_metadata_has_bounds(data: object, body_class: type[bodies.Body])
 def test_metadata_within_bounds(metadata: dict[str, str] | None) -> None:
     """Metadata up to the bounds is taken as it is."""
     body = json.dumps({"metadata": metadata}).encode()
-    assert bodies.read_body(body, bodies.MetadataFields).metadata == metadata
+    assert read_body(body, MetadataFields).metadata == metadata
 
 
 def test_query_has_defaults() -> None:
     """A list gives twenty, newest first, when nothing is said."""
-    query = bodies.read_query({})
+    query = read_query({})
     assert (query.limit, query.order, query.after, query.before) == (20, "desc", None, None)
 
 
 def test_query_is_read_from_texts() -> None:
     """Numbers in a query come as texts."""
-    assert bodies.read_query({"limit": "5"}).limit == 5
+    assert read_query({"limit": "5"}).limit == 5
 
 
 def test_query_passes_over_the_unknown() -> None:
     """A parameter that lists do not know changes nothing."""
-    assert bodies.read_query({"api-version": "v1"}) == bodies.ListQuery()
+    assert read_query({"api-version": "v1"}) == ListQuery()
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1"])
 def test_limit_has_a_range(limit: str) -> None:
     """A limit outside 1 to 100 is refused in the wire's words."""
     with pytest.raises(WireError) as caught:
-        bodies.read_query({"limit": limit})
+        read_query({"limit": limit})
     assert caught.value.message == (
         "Invalid 'limit': integer out of range. "
         f"Expected a value between 1 and 100, but got {limit} instead."
@@ -171,14 +172,14 @@ def test_limit_has_a_range(limit: str) -> None:
 @pytest.mark.parametrize("limit", ["1", "100"])
 def test_limit_takes_its_ends(limit: str) -> None:
     """One and a hundred are limits."""
-    assert bodies.read_query({"limit": limit}).limit == int(limit)
+    assert read_query({"limit": limit}).limit == int(limit)
 
 
 @pytest.mark.parametrize("name, value", [("limit", "many"), ("order", "up")])
 def test_query_value_is_refused(name: str, value: str) -> None:
     """A query value of the wrong kind is refused by its name."""
     with pytest.raises(WireError) as caught:
-        bodies.read_query({name: value})
+        read_query({name: value})
     assert (caught.value.status, caught.value.param) == (400, name)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from gpt_agent_sync.records import Usage
 from gpt_agent_sync.server.app import make_engine
+from gpt_agent_sync.server.assistants.running import RunWork, finish_cancelling
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import Finish, Model, ModelRequest, Piece, TextPiece
@@ -714,7 +715,7 @@ def test_only_cancelling_runs_finish_cancelling(engine: Engine, status: str | No
     if status is not None:
         with engine.storage.write() as connection:
             engine.storage.runs.insert(connection, {"id": "run_1", "status": status})
-    engine.finish_cancelling("run_1")
+    finish_cancelling(engine, "run_1")
     with engine.storage.read() as connection:
         run = engine.storage.runs.get(connection, "run_1")
     assert (run and run["status"]) == status
@@ -725,7 +726,7 @@ def test_only_queued_runs_are_taken_up(engine: Engine, status: str) -> None:
     """A run that is at work or over is left as it is."""
     with engine.storage.write() as connection:
         engine.storage.runs.insert(connection, {"id": "run_1", "status": status})
-    engine.take_up("run_1")
+    engine.take_up(RunWork(engine, "run_1"))
     quiet()
     with engine.storage.read() as connection:
         assert engine.storage.runs.get(connection, "run_1") == {"id": "run_1", "status": status}

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from gpt_agent_sync.server import lifecycle
-from gpt_agent_sync.server.lifecycle import Run
+from gpt_agent_sync.server import listing
+from gpt_agent_sync.server.assistants import lifecycle
+from gpt_agent_sync.server.assistants.lifecycle import Run
 from gpt_agent_sync.server.wire_errors import WireError
 
 NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -197,8 +198,8 @@ def test_cancel_refused(status: str) -> None:
 
 def test_shown_run_hides_private_fields() -> None:
     """Clients see nothing of a run's own book-keeping."""
-    shown = lifecycle.shown(make_waiting())
-    assert [name for name in shown if name.startswith("_")] == []
+    seen = listing.shown(make_waiting())
+    assert [name for name in seen if name.startswith("_")] == []
 
 
 @pytest.mark.parametrize(

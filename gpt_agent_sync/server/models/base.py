@@ -66,6 +66,11 @@ class Finish:
     completion_tokens: int = 0
 
     @property
+    def is_early(self) -> bool:
+        """Tell whether the reply was cut short."""
+        return self.reason != "stop"
+
+    @property
     def usage(self) -> dict[str, int]:
         """The tokens as the wire counts them."""
         return {

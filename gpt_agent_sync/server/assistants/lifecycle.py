@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gpt_agent_sync.server.wire_errors import cannot_cancel, not_waiting, wrong_outputs
+from gpt_agent_sync.server.assistants.refusals import cannot_cancel, not_waiting, wrong_outputs
 
 LIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 CANCELLABLE = frozenset({"queued", "in_progress", "requires_action"})
@@ -120,8 +120,3 @@ def _over(run: Run, status: str, usage: Mapping[str, int], **fields: Any) -> Run
 
 def _added(spent: Mapping[str, int], usage: Mapping[str, int]) -> dict[str, int]:
     return {name: spent[name] + usage.get(name, 0) for name in spent}
-
-
-def shown(run: Run) -> Run:
-    """Give the run as clients see it."""
-    return {name: value for name, value in run.items() if not name.startswith("_")}

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
-from gpt_agent_sync.server import bodies, lifecycle
-from gpt_agent_sync.server.assistants_api import require_assistant
+from gpt_agent_sync.server.assistants import bodies, lifecycle, running
+from gpt_agent_sync.server.assistants.assistants_api import require_assistant
+from gpt_agent_sync.server.assistants.refusals import not_found, run_active
+from gpt_agent_sync.server.assistants.running import RunWork
+from gpt_agent_sync.server.assistants.threads_api import make_message, make_thread, require_thread
+from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
 from gpt_agent_sync.server.engine import Engine
-from gpt_agent_sync.server.listing import list_page
+from gpt_agent_sync.server.listing import list_page, shown, with_poll_hint
 from gpt_agent_sync.server.storage import Object, new_id
-from gpt_agent_sync.server.threads_api import make_message, make_thread, require_thread
-from gpt_agent_sync.server.wire_errors import WireError, not_found, run_active
-
-POLL_AFTER_MS = 20
-"""What clients are asked to wait before they look at a live run again."""
+from gpt_agent_sync.server.wire_errors import no_streams
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -26,33 +27,33 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
     @blueprint.post("/threads/runs")
     def create_thread_and_run() -> Response:
-        fields = bodies.read_body(request.get_data(), bodies.ThreadAndRunFields)
+        fields = read_body(request.get_data(), bodies.ThreadAndRunFields)
         with storage.write() as connection:
             thread = make_thread(engine, connection, fields.thread or bodies.ThreadFields())
             run = make_run(engine, connection, thread["id"], fields)
-        engine.take_up(run["id"])
+        engine.take_up(RunWork(engine, run["id"]))
         return _answer(run)
 
     @blueprint.post("/threads/<thread_id>/runs")
     def create_run(thread_id: str) -> Response:
-        fields = bodies.read_body(request.get_data(), bodies.RunFields)
+        fields = read_body(request.get_data(), bodies.RunFields)
         with storage.write() as connection:
             require_thread(engine, connection, thread_id, lock=True)
-            live = engine.live_run(connection, thread_id)
+            live = running.live_run(engine, connection, thread_id)
             if live is not None:
                 raise run_active(thread_id, live["id"])
             run = make_run(engine, connection, thread_id, fields)
-        engine.take_up(run["id"])
+        engine.take_up(RunWork(engine, run["id"]))
         return _answer(run)
 
     @blueprint.get("/threads/<thread_id>/runs")
     def list_runs(thread_id: str) -> Response:
-        query = bodies.read_query(request.args)
+        query = read_query(request.args)
         with storage.write() as connection:
             require_thread(engine, connection, thread_id)
-            engine.live_run(connection, thread_id)
+            running.live_run(engine, connection, thread_id)
             return list_page(
-                storage.runs, connection, query, "run", thread_id, show=lifecycle.shown
+                storage.runs, connection, query, partial(not_found, "run"), thread_id, show=shown
             )
 
     @blueprint.get("/threads/<thread_id>/runs/<run_id>")
@@ -62,15 +63,15 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         if lifecycle.is_expired(run, engine.clock()):
             with storage.write() as connection:
                 run = require_run(connection, thread_id, run_id, lock=True)
-                run = engine.current(connection, run)
+                run = running.current(engine, connection, run)
         return _answer(run)
 
     @blueprint.post("/threads/<thread_id>/runs/<run_id>")
     def update_run(thread_id: str, run_id: str) -> Response:
-        fields = bodies.read_body(request.get_data(), bodies.MetadataFields)
+        fields = read_body(request.get_data(), MetadataFields)
         with storage.write() as connection:
             run = require_run(connection, thread_id, run_id, lock=True)
-            run = engine.current(connection, run)
+            run = running.current(engine, connection, run)
             if fields.metadata is not None:
                 run = {**run, "metadata": fields.metadata}
                 storage.runs.update(connection, run)
@@ -78,12 +79,12 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
     @blueprint.post("/threads/<thread_id>/runs/<run_id>/submit_tool_outputs")
     def submit_tool_outputs(thread_id: str, run_id: str) -> Response:
-        fields = bodies.read_body(request.get_data(), bodies.OutputsFields)
+        fields = read_body(request.get_data(), bodies.OutputsFields)
         _refuse_stream(fields.stream)
         outputs = {output.tool_call_id: output.output for output in fields.tool_outputs}
         with storage.write() as connection:
             run = require_run(connection, thread_id, run_id, lock=True)
-            run = engine.current(connection, run)
+            run = running.current(engine, connection, run)
             expired = run["status"] == "expired"
             if not expired:
                 got = [output.tool_call_id for output in fields.tool_outputs]
@@ -91,17 +92,17 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
                 storage.runs.update(connection, run)
         if expired:
             lifecycle.answered(run, outputs, outputs)
-        engine.take_up(run_id)
+        engine.take_up(RunWork(engine, run_id))
         return _answer(run)
 
     @blueprint.post("/threads/<thread_id>/runs/<run_id>/cancel")
     def cancel_run(thread_id: str, run_id: str) -> Response:
         with storage.write() as connection:
             run = require_run(connection, thread_id, run_id, lock=True)
-            run = lifecycle.cancelling(engine.current(connection, run), engine.clock())
+            run = lifecycle.cancelling(running.current(engine, connection, run), engine.clock())
             storage.runs.update(connection, run)
         if run["status"] == "cancelling":
-            engine.finish_cancelling(run_id)
+            running.finish_cancelling(engine, run_id)
         return _answer(run)
 
     def require_run(
@@ -115,15 +116,12 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
 
 def _answer(run: Object) -> Response:
-    response = jsonify(lifecycle.shown(run))
-    if lifecycle.is_live(run):
-        response.headers["openai-poll-after-ms"] = str(POLL_AFTER_MS)
-    return response
+    return with_poll_hint(run, is_live=lifecycle.is_live(run))
 
 
 def _refuse_stream(stream: bool | None) -> None:
     if stream:
-        raise WireError(400, "This server does not stream.", param="stream")
+        raise no_streams()
 
 
 def make_run(

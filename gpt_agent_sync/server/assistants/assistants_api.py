@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request
 
-from gpt_agent_sync.server import bodies
+from gpt_agent_sync.server.assistants import bodies
+from gpt_agent_sync.server.assistants.refusals import not_found
+from gpt_agent_sync.server.bodies import read_body, read_fields, read_json, read_query
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.listing import deleted, list_page
 from gpt_agent_sync.server.storage import Object, new_id
-from gpt_agent_sync.server.wire_errors import missing, not_found
+from gpt_agent_sync.server.wire_errors import missing
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -20,7 +23,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
     @blueprint.post("/assistants")
     def create_assistant() -> Response:
-        fields = bodies.read_body(request.get_data(), bodies.AssistantFields)
+        fields = read_body(request.get_data(), bodies.AssistantFields)
         if fields.model is None:
             raise missing("model")
         engine.model_named(fields.model)
@@ -36,9 +39,9 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
     @blueprint.get("/assistants")
     def list_assistants() -> Response:
-        query = bodies.read_query(request.args)
+        query = read_query(request.args)
         with storage.read() as connection:
-            return list_page(storage.assistants, connection, query, "assistant")
+            return list_page(storage.assistants, connection, query, partial(not_found, "assistant"))
 
     @blueprint.get("/assistants/<assistant_id>")
     def get_assistant(assistant_id: str) -> Response:
@@ -47,8 +50,8 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
     @blueprint.post("/assistants/<assistant_id>")
     def update_assistant(assistant_id: str) -> Response:
-        data = bodies.read_json(request.get_data(), optional=True)
-        fields = bodies.read_fields(data, bodies.AssistantFields)
+        data = read_json(request.get_data(), optional=True)
+        fields = read_fields(data, bodies.AssistantFields)
         if fields.model is not None:
             engine.model_named(fields.model)
         given = {name: value for name, value in _shown(fields).items() if name in data}

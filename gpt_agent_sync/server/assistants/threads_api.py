@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request
 
-from gpt_agent_sync.server import bodies
+from gpt_agent_sync.server.assistants import bodies
+from gpt_agent_sync.server.assistants.refusals import messages_locked, not_found
+from gpt_agent_sync.server.assistants.running import live_run
+from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.listing import deleted, list_page
 from gpt_agent_sync.server.storage import Object, new_id
-from gpt_agent_sync.server.wire_errors import messages_locked, not_found
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -20,7 +23,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
     @blueprint.post("/threads")
     def create_thread() -> Response:
-        fields = bodies.read_body(request.get_data(), bodies.ThreadFields, optional=True)
+        fields = read_body(request.get_data(), bodies.ThreadFields, optional=True)
         with storage.write() as connection:
             return jsonify(make_thread(engine, connection, fields))
 
@@ -31,7 +34,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
     @blueprint.post("/threads/<thread_id>")
     def update_thread(thread_id: str) -> Response:
-        fields = bodies.read_body(request.get_data(), bodies.ThreadChanges, optional=True)
+        fields = read_body(request.get_data(), bodies.ThreadChanges, optional=True)
         with storage.write() as connection:
             thread = require_thread(engine, connection, thread_id, lock=True)
             thread = _with_metadata(thread, fields.metadata)
@@ -51,21 +54,26 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
     @blueprint.post("/threads/<thread_id>/messages")
     def create_message(thread_id: str) -> Response:
-        fields = bodies.read_body(request.get_data(), bodies.MessageFields)
+        fields = read_body(request.get_data(), bodies.MessageFields)
         with storage.write() as connection:
             require_thread(engine, connection, thread_id, lock=True)
-            live = engine.live_run(connection, thread_id)
+            live = live_run(engine, connection, thread_id)
             if live is not None:
                 raise messages_locked(thread_id, live["id"])
             return jsonify(make_message(engine, connection, thread_id, fields))
 
     @blueprint.get("/threads/<thread_id>/messages")
     def list_messages(thread_id: str) -> Response:
-        query = bodies.read_query(request.args)
+        query = read_query(request.args)
         with storage.read() as connection:
             require_thread(engine, connection, thread_id)
             return list_page(
-                storage.messages, connection, query, "message", thread_id, run_id=query.run_id
+                storage.messages,
+                connection,
+                query,
+                partial(not_found, "message"),
+                thread_id,
+                run_id=query.run_id,
             )
 
     @blueprint.get("/threads/<thread_id>/messages/<message_id>")
@@ -75,7 +83,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
     @blueprint.post("/threads/<thread_id>/messages/<message_id>")
     def update_message(thread_id: str, message_id: str) -> Response:
-        fields = bodies.read_body(request.get_data(), bodies.MetadataFields)
+        fields = read_body(request.get_data(), MetadataFields)
         with storage.write() as connection:
             message = require_message(connection, thread_id, message_id)
             message = _with_metadata(message, fields.metadata)

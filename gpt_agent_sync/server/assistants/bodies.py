@@ -1,0 +1,120 @@
+"""What the bodies of the Assistants wire may say, by OpenAI's published description of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gpt_agent_sync.server.bodies import Body, Json, Metadata
+from gpt_agent_sync.server.wire_errors import WireError
+
+Content = str | list[Json]
+
+
+class AssistantFields(Body):
+    """Hold what an assistant is made or changed from."""
+
+    model: str | None = None
+    name: str | None = None
+    description: str | None = None
+    instructions: str | None = None
+    tools: list[Json] | None = None
+    tool_resources: Json | None = None
+    metadata: Metadata = None
+    temperature: float | None = None
+    top_p: float | None = None
+    response_format: str | Json | None = None
+    reasoning_effort: str | None = None
+
+
+class MessageFields(Body):
+    """Hold a message to add."""
+
+    role: Literal["user", "assistant"]
+    content: Content
+    attachments: list[Json] | None = None
+    metadata: Metadata = None
+
+
+class ThreadFields(Body):
+    """Hold what a thread is made or changed from."""
+
+    messages: list[MessageFields] = msgspec.field(default_factory=list)
+    tool_resources: Json | None = None
+    metadata: Metadata = None
+
+
+class ThreadChanges(Body):
+    """Hold what a thread is changed by."""
+
+    tool_resources: Json | None = None
+    metadata: Metadata = None
+
+
+class RunFields(Body):
+    """Hold what a run is made from."""
+
+    assistant_id: str
+    model: str | None = None
+    instructions: str | None = None
+    additional_instructions: str | None = None
+    additional_messages: list[MessageFields] | None = None
+    tools: list[Json] | None = None
+    metadata: Metadata = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stream: bool | None = None
+    max_prompt_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    truncation_strategy: Json | None = None
+    tool_choice: str | Json | None = None
+    parallel_tool_calls: bool = True
+    response_format: str | Json | None = None
+    reasoning_effort: str | None = None
+
+
+class ThreadAndRunFields(RunFields):
+    """Hold what a thread and its first run are made from."""
+
+    thread: ThreadFields | None = None
+    tool_resources: Json | None = None
+
+
+class ToolOutputFields(Body):
+    """Hold one tool output."""
+
+    tool_call_id: str
+    output: str = ""
+
+
+class OutputsFields(Body):
+    """Hold the tool outputs of a run."""
+
+    tool_outputs: list[ToolOutputFields]
+    stream: bool | None = None
+
+
+def read_content(content: Content) -> list[Json]:
+    """Give a message's content as the wire keeps it: a list of parts.
+
+    Raises:
+        WireError: If it is empty, or a part is not of the wire.
+    """
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not parts:
+        raise WireError(400, "Message content must be non-empty.", param="content")
+    return [_read_part(part) for part in parts]
+
+
+def _read_part(part: Json) -> Json:
+    kind = part.get("type")
+    if kind == "text":
+        text = part.get("text")
+        value = text.get("value") if isinstance(text, dict) else text
+        if not isinstance(value, str) or not value:
+            raise WireError(400, "Message content must be non-empty.", param="content")
+        return {"type": "text", "text": {"value": value, "annotations": []}}
+    if kind in ("image_url", "image_file") and isinstance(part.get(kind), dict):
+        return dict(part)
+    raise WireError(400, f"Invalid content part of type '{kind}'.", param="content")
