@@ -199,6 +199,9 @@ class Storage:
         self.threads = Collection("threads", self._metadata)
         self.messages = Collection("messages", self._metadata)
         self.runs = Collection("runs", self._metadata)
+        self.conversations = Collection("conversations", self._metadata)
+        self.items = Collection("items", self._metadata)
+        self.responses = Collection("responses", self._metadata)
         self._one_at_a_time = threading.Lock() if _is_memory(_url(location)) else None
         self._condition = threading.Condition(threading.Lock())
         self._open_transactions = 0

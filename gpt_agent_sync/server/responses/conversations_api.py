@@ -1,0 +1,131 @@
+"""The routes of conversations and their items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, jsonify, request
+
+from gpt_agent_sync.server.bodies import Json, read_body, read_query
+from gpt_agent_sync.server.engine import Engine
+from gpt_agent_sync.server.listing import as_list, deleted, list_page
+from gpt_agent_sync.server.responses import items
+from gpt_agent_sync.server.responses.bodies import (
+    ConversationChanges,
+    ConversationFields,
+    ItemsFields,
+)
+from gpt_agent_sync.server.responses.refusals import (
+    conversation_not_found,
+    item_not_found,
+    malformed_id,
+    too_many_items,
+)
+from gpt_agent_sync.server.storage import Object, new_id
+
+
+def register(blueprint: Blueprint, engine: Engine) -> None:
+    """Add the routes to ``blueprint``."""
+    storage = engine.storage
+
+    @blueprint.post("/conversations")
+    def create_conversation() -> Response:
+        fields = read_body(request.get_data(), ConversationFields, optional=True)
+        conversation: Object = {
+            "id": new_id("conv"),
+            "object": "conversation",
+            "created_at": int(engine.clock()),
+            "metadata": fields.metadata or {},
+        }
+        with storage.write() as connection:
+            storage.conversations.insert(connection, conversation)
+            add_items(connection, conversation["id"], fields.items or ())
+        return jsonify(conversation)
+
+    @blueprint.get("/conversations/<conversation_id>")
+    def get_conversation(conversation_id: str) -> Response:
+        with storage.read() as connection:
+            return jsonify(require_conversation(engine, connection, conversation_id))
+
+    @blueprint.post("/conversations/<conversation_id>")
+    def update_conversation(conversation_id: str) -> Response:
+        fields = read_body(request.get_data(), ConversationChanges)
+        with storage.write() as connection:
+            conversation = require_conversation(engine, connection, conversation_id, lock=True)
+            conversation = {**conversation, "metadata": fields.metadata}
+            storage.conversations.update(connection, conversation)
+            return jsonify(conversation)
+
+    @blueprint.delete("/conversations/<conversation_id>")
+    def delete_conversation(conversation_id: str) -> Response:
+        with storage.write() as connection:
+            require_conversation(engine, connection, conversation_id, lock=True)
+            storage.items.delete_of(connection, conversation_id)
+            storage.conversations.delete(connection, conversation_id)
+        return deleted(conversation_id, "conversation.deleted")
+
+    @blueprint.post("/conversations/<conversation_id>/items")
+    def create_items(conversation_id: str) -> Response:
+        fields = read_body(request.get_data(), ItemsFields)
+        with storage.write() as connection:
+            require_conversation(engine, connection, conversation_id, lock=True)
+            return jsonify(as_list(add_items(connection, conversation_id, fields.items)))
+
+    @blueprint.get("/conversations/<conversation_id>/items")
+    def list_items(conversation_id: str) -> Response:
+        query = read_query(request.args)
+        with storage.read() as connection:
+            require_conversation(engine, connection, conversation_id)
+            return list_page(storage.items, connection, query, item_not_found, conversation_id)
+
+    @blueprint.get("/conversations/<conversation_id>/items/<item_id>")
+    def get_item(conversation_id: str, item_id: str) -> Response:
+        with storage.read() as connection:
+            return jsonify(require_item(connection, conversation_id, item_id))
+
+    @blueprint.delete("/conversations/<conversation_id>/items/<item_id>")
+    def delete_item(conversation_id: str, item_id: str) -> Response:
+        with storage.write() as connection:
+            require_item(connection, conversation_id, item_id)
+            storage.items.delete(connection, item_id)
+            return jsonify(require_conversation(engine, connection, conversation_id))
+
+    def add_items(
+        connection: sa.Connection, conversation_id: str, given: Sequence[Json]
+    ) -> list[Object]:
+        if len(given) > items.MOST_AT_ONCE:
+            raise too_many_items(len(given), items.MOST_AT_ONCE)
+        added = items.read_input(given, "items")
+        items.check_new(storage.items.all_of(connection, conversation_id), given)
+        for item in added:
+            storage.items.insert(connection, item, conversation_id)
+        return added
+
+    def require_item(connection: sa.Connection, conversation_id: str, item_id: str) -> Object:
+        require_conversation(engine, connection, conversation_id)
+        item = storage.items.get(connection, item_id, conversation_id)
+        if item is None:
+            raise item_not_found(item_id)
+        return item
+
+
+def require_conversation(
+    engine: Engine,
+    connection: sa.Connection,
+    conversation_id: str,
+    param: str = "conversation_id",
+    *,
+    lock: bool = False,
+) -> Object:
+    """Give a conversation.
+
+    Raises:
+        WireError: If it is not there, or that cannot be its id.
+    """
+    if not conversation_id.startswith("conv_"):
+        raise malformed_id(param, conversation_id, "conv")
+    conversation = engine.storage.conversations.get(connection, conversation_id, lock=lock)
+    if conversation is None:
+        raise conversation_not_found(conversation_id)
+    return conversation

@@ -1,0 +1,267 @@
+"""The items that conversations are made of: read from requests, made, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from gpt_agent_sync.server.bodies import Json
+from gpt_agent_sync.server.responses.refusals import duplicate, no_call, no_output, unsupported
+from gpt_agent_sync.server.storage import Object, new_id
+from gpt_agent_sync.server.wire_errors import missing
+
+MOST_AT_ONCE = 20
+"""Items that one call may add to a conversation."""
+
+_ROLES = ("user", "assistant", "system", "developer")
+_STATUSES = ("in_progress", "completed", "incomplete")
+_INPUT_PARTS = ("input_text", "input_image", "input_file")
+_CHOICES = ("auto", "none", "required")
+_OUTPUT_PARTS = ("output_text", "refusal")
+
+
+def read_input(given: str | Sequence[Json] | None, param: str = "input") -> list[Object]:
+    """Give items as they are kept, with ids of their own.
+
+    Args:
+        given: Items, or the text of a user's message.
+        param: The parameter they came in, for refusals.
+
+    Raises:
+        WireError: If an item is not of the wire.
+    """
+    if given is None:
+        return []
+    if isinstance(given, str):
+        given = [{"role": "user", "content": given}]
+    return [_read_item(item, f"{param}[{place}]") for place, item in enumerate(given)]
+
+
+def _read_item(item: Json, param: str) -> Object:
+    kind = item.get("type") or "message"
+    read = _READERS.get(kind) if isinstance(kind, str) else None
+    if read is None:
+        raise unsupported(f"{param}.type", kind, _words(_READERS))
+    return read(item, param)
+
+
+def _read_message(item: Json, param: str) -> Object:
+    role = item.get("role")
+    if role not in _ROLES:
+        raise unsupported(f"{param}.role", role, _words(_ROLES))
+    content = item.get("content")
+    if isinstance(content, str):
+        content = [
+            {"type": "output_text" if role == "assistant" else "input_text", "text": content}
+        ]
+    if not isinstance(content, list):
+        raise missing(f"{param}.content")
+    allowed = _OUTPUT_PARTS if role == "assistant" else _INPUT_PARTS
+    return {
+        "id": new_id("msg"),
+        "type": "message",
+        "status": _status(item, param),
+        "role": role,
+        "content": [
+            _read_part(part, allowed, f"{param}.content[{place}]")
+            for place, part in enumerate(content)
+        ],
+    }
+
+
+def _read_part(part: Any, allowed: Sequence[str], param: str) -> Json:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind not in allowed:
+        raise unsupported(f"{param}.type", kind, _words(allowed))
+    if kind in ("input_text", "output_text"):
+        text = _text(part, "text", param)
+        if kind == "input_text":
+            return {"type": kind, "text": text}
+        annotations = part.get("annotations") or []
+        if not isinstance(annotations, list):
+            raise missing(f"{param}.annotations")
+        return output_text(text, annotations)
+    if kind == "refusal":
+        return {"type": kind, "refusal": _text(part, "refusal", param)}
+    if kind == "input_image":
+        given = [name for name in ("image_url", "file_id") if part.get(name)]
+        if not given:
+            raise missing(f"{param}.image_url")
+        for name in given:
+            _text(part, name, param)
+        detail = part.get("detail") or "auto"
+        return {"file_id": None, "image_url": None, **part, "detail": detail}
+    return dict(part)
+
+
+def _read_call(item: Json, param: str) -> Object:
+    return {
+        "id": new_id("fc"),
+        "type": "function_call",
+        "status": _status(item, param),
+        "call_id": _text(item, "call_id", param),
+        "name": _text(item, "name", param),
+        "arguments": _text(item, "arguments", param),
+    }
+
+
+def _read_output(item: Json, param: str) -> Object:
+    output = item.get("output")
+    if isinstance(output, list):
+        output = [
+            _read_part(part, _INPUT_PARTS, f"{param}.output[{place}]")
+            for place, part in enumerate(output)
+        ]
+    elif not isinstance(output, str):
+        raise missing(f"{param}.output")
+    return {
+        "id": new_id("fco"),
+        "type": "function_call_output",
+        "status": _status(item, param),
+        "call_id": _text(item, "call_id", param),
+        "output": output,
+    }
+
+
+def _read_reasoning(item: Json, param: str) -> Object:
+    return {"summary": [], **item, "id": new_id("rs"), "type": "reasoning"}
+
+
+_READERS: Mapping[str, Callable[[Json, str], Object]] = {
+    "message": _read_message,
+    "function_call": _read_call,
+    "function_call_output": _read_output,
+    "reasoning": _read_reasoning,
+}
+
+
+def _text(item: Json, name: str, param: str) -> str:
+    value = item.get(name)
+    if not isinstance(value, str):
+        raise missing(f"{param}.{name}")
+    return value
+
+
+def _status(item: Json, param: str) -> str:
+    status: str = item.get("status") or "completed"
+    if status not in _STATUSES:
+        raise unsupported(f"{param}.status", status, _words(_STATUSES))
+    return status
+
+
+def _words(words: Iterable[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
+def output_text(text: str, annotations: Sequence[Json] = ()) -> Json:
+    """Give a part of an assistant's message."""
+    return {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": []}
+
+
+def reply(text: str, status: str) -> Object:
+    """Give the item of an assistant's message."""
+    return {
+        "id": new_id("msg"),
+        "type": "message",
+        "status": status,
+        "role": "assistant",
+        "content": [output_text(text)],
+    }
+
+
+def call(name: str, arguments: str) -> Object:
+    """Give the item of a function call."""
+    return {
+        "id": new_id("fc"),
+        "type": "function_call",
+        "status": "completed",
+        "call_id": new_id("call"),
+        "name": name,
+        "arguments": arguments,
+    }
+
+
+def check_calls(history: Sequence[Object], added: Sequence[Object]) -> None:
+    """Check that every call has its output, and every output a call that waited for it.
+
+    Args:
+        history: The items there are.
+        added: The items that come after them.
+
+    Raises:
+        WireError: If not.
+    """
+    waiting: dict[str, None] = {}
+    for item in (*history, *added):
+        if item["type"] == "function_call":
+            waiting[item["call_id"]] = None
+        elif item["type"] == "function_call_output":
+            if item["call_id"] not in waiting:
+                raise no_call(item["call_id"])
+            del waiting[item["call_id"]]
+    for call_id in waiting:
+        raise no_output(call_id)
+
+
+def check_new(history: Sequence[Object], given: str | Sequence[Json] | None) -> None:
+    """Check that no item comes twice.
+
+    Raises:
+        WireError: If one has the id of an item that is there.
+    """
+    there = {item["id"] for item in history}
+    for item in () if given is None or isinstance(given, str) else given:
+        item_id = item.get("id")
+        if isinstance(item_id, str) and item_id in there:
+            raise duplicate(item_id)
+
+
+def check_tools(tools: Sequence[Json]) -> list[Json]:
+    """Give the tools of a response as it shows them.
+
+    Raises:
+        WireError: If one is no function tool: this server has no others.
+    """
+    for place, tool in enumerate(tools):
+        if tool.get("type") != "function":
+            raise unsupported(f"tools[{place}].type", tool.get("type"), "'function'")
+        if not isinstance(tool.get("name"), str):
+            raise missing(f"tools[{place}].name")
+    defaults = {"description": None, "parameters": None, "strict": None}
+    return [{**defaults, **tool} for tool in tools]
+
+
+def check_choice(choice: str | Json | None) -> str | Json:
+    """Give the tool choice of a response.
+
+    Raises:
+        WireError: If it is of a kind that this server does not have, or names no function.
+    """
+    if choice is None:
+        return "auto"
+    if isinstance(choice, str):
+        if choice not in _CHOICES:
+            raise unsupported("tool_choice", choice, _words(_CHOICES))
+    elif choice.get("type") != "function":
+        raise unsupported("tool_choice.type", choice.get("type"), "'function'")
+    elif not isinstance(choice.get("name"), str):
+        raise missing("tool_choice.name")
+    return choice
+
+
+def check_format(form: Json | None) -> Json:
+    """Give the text format of a response.
+
+    Raises:
+        WireError: If it is not of the wire.
+    """
+    if form is None:
+        return {"type": "text"}
+    if form.get("type") not in ("text", "json_object", "json_schema"):
+        raise unsupported(
+            "text.format.type", form.get("type"), "'text', 'json_object', 'json_schema'"
+        )
+    for name in ("name", "schema") if form["type"] == "json_schema" else ():
+        if not form.get(name):
+            raise missing(f"text.format.{name}")
+    return dict(form)

@@ -1,0 +1,191 @@
+"""The routes of responses."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, request
+
+from gpt_agent_sync.server.bodies import read_body, read_query
+from gpt_agent_sync.server.engine import Engine
+from gpt_agent_sync.server.listing import deleted, page_of, with_poll_hint
+from gpt_agent_sync.server.responses import items, lifecycle
+from gpt_agent_sync.server.responses.bodies import ConversationReference, ResponseFields, plain
+from gpt_agent_sync.server.responses.conversations_api import require_conversation
+from gpt_agent_sync.server.responses.refusals import (
+    exclusive,
+    item_not_found,
+    locked,
+    malformed_id,
+    previous_not_found,
+    response_not_found,
+)
+from gpt_agent_sync.server.responses.responding import (
+    ResponseWork,
+    current,
+    history,
+    live_response,
+)
+from gpt_agent_sync.server.storage import Object, new_id
+from gpt_agent_sync.server.wire_errors import WireError, missing, no_streams
+
+
+def register(blueprint: Blueprint, engine: Engine) -> None:
+    """Add the routes to ``blueprint``."""
+    storage = engine.storage
+
+    @blueprint.post("/responses")
+    def create_response() -> Response:
+        fields = read_body(request.get_data(), ResponseFields)
+        with storage.write() as connection:
+            response = _make_response(engine, connection, fields)
+        work = ResponseWork(engine, response["id"])
+        if response["background"]:
+            engine.take_up(work)
+            return _answer(response)
+        engine.do(work)
+        with storage.write() as connection:
+            done = storage.responses.get(connection, response["id"])
+            if not response[lifecycle.STORED]:
+                storage.responses.delete(connection, response["id"])
+        return _answer(done or response)
+
+    @blueprint.get("/responses/<response_id>")
+    def get_response(response_id: str) -> Response:
+        if request.args.get("stream", "").lower() in ("true", "1"):
+            raise no_streams()
+        with storage.read() as connection:
+            response = require_response(connection, response_id)
+        if lifecycle.is_expired(response, engine.clock()):
+            with storage.write() as connection:
+                response = require_response(connection, response_id, lock=True)
+                response = current(engine, connection, response)
+        return _answer(response)
+
+    @blueprint.delete("/responses/<response_id>")
+    def delete_response(response_id: str) -> Response:
+        with storage.write() as connection:
+            require_response(connection, response_id, lock=True)
+            storage.responses.delete(connection, response_id)
+        return deleted(response_id, "response")
+
+    @blueprint.post("/responses/<response_id>/cancel")
+    def cancel_response(response_id: str) -> Response:
+        with storage.write() as connection:
+            response = require_response(connection, response_id, lock=True)
+            response = lifecycle.cancelled(current(engine, connection, response))
+            storage.responses.update(connection, response)
+        return _answer(response)
+
+    @blueprint.get("/responses/<response_id>/input_items")
+    def list_input_items(response_id: str) -> Response:
+        query = read_query(request.args)
+        with storage.read() as connection:
+            response = require_response(connection, response_id)
+        return page_of(response[lifecycle.INPUT], query, item_not_found)
+
+    def require_response(
+        connection: sa.Connection, response_id: str, *, lock: bool = False
+    ) -> Object:
+        if not response_id.startswith("resp_"):
+            raise malformed_id("response_id", response_id, "resp")
+        response = storage.responses.get(connection, response_id, lock=lock)
+        if response is None or not response[lifecycle.STORED]:
+            raise response_not_found(response_id)
+        return response
+
+
+def _answer(response: Object) -> Response:
+    return with_poll_hint(response, is_live=lifecycle.is_live(response))
+
+
+def _make_response(engine: Engine, connection: sa.Connection, fields: ResponseFields) -> Object:
+    """Keep a new queued response.
+
+    Raises:
+        WireError: If the conversation is locked, or its calls and these outputs do not match.
+    """
+    if fields.stream:
+        raise no_streams()
+    background, stored = bool(fields.background), fields.store is not False
+    if background and not stored:
+        raise WireError(400, "Background mode requires 'store' to be true.", param="background")
+    response: Object = {
+        "id": new_id("resp"),
+        "object": "response",
+        "created_at": int(engine.clock()),
+        "status": "queued",
+        "background": background,
+        "completed_at": None,
+        "conversation": _conversation(engine, connection, fields),
+        "error": None,
+        "incomplete_details": None,
+        "output": [],
+        "previous_response_id": _previous(engine, connection, fields),
+        "usage": None,
+        **_choices(engine, fields),
+        lifecycle.INPUT: items.read_input(fields.input),
+        lifecycle.STORED: stored,
+        lifecycle.EXPIRES_AT: engine.clock() + engine.run_seconds,
+    }
+    if fields.input is None and not response["conversation"] and not fields.previous_response_id:
+        raise missing("input")
+    before = history(engine, connection, response)
+    items.check_new(before, fields.input)
+    items.check_calls(before, response[lifecycle.INPUT])
+    conversation = response["conversation"]
+    engine.storage.responses.insert(
+        connection, response, conversation["id"] if conversation else None
+    )
+    return response
+
+
+def _conversation(
+    engine: Engine, connection: sa.Connection, fields: ResponseFields
+) -> dict[str, str] | None:
+    given = fields.conversation
+    if given is None:
+        return None
+    if fields.previous_response_id is not None:
+        raise exclusive()
+    conversation_id = given.id if isinstance(given, ConversationReference) else given
+    require_conversation(engine, connection, conversation_id, "conversation", lock=True)
+    if live_response(engine, connection, conversation_id) is not None:
+        raise locked()
+    return {"id": conversation_id}
+
+
+def _previous(engine: Engine, connection: sa.Connection, fields: ResponseFields) -> str | None:
+    previous_id = fields.previous_response_id
+    if previous_id is None:
+        return None
+    if not previous_id.startswith("resp_"):
+        raise malformed_id("previous_response_id", previous_id, "resp")
+    previous = engine.storage.responses.get(connection, previous_id)
+    if previous is None or not previous[lifecycle.STORED]:
+        raise previous_not_found(previous_id)
+    return previous_id
+
+
+def _choices(engine: Engine, fields: ResponseFields) -> Object:
+    """Give what the response says of how it is made."""
+    text = plain(fields.text) or {}
+    reasoning = plain(fields.reasoning) or {}
+    return {
+        "model": engine.model_named(fields.model),
+        "instructions": fields.instructions,
+        "max_output_tokens": fields.max_output_tokens,
+        "max_tool_calls": fields.max_tool_calls,
+        "metadata": fields.metadata or {},
+        "parallel_tool_calls": fields.parallel_tool_calls is not False,
+        "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
+        "service_tier": "default",
+        "store": fields.store is not False,
+        "temperature": fields.temperature,
+        "text": {"format": items.check_format(text.get("format"))},
+        "tool_choice": items.check_choice(fields.tool_choice),
+        "tools": items.check_tools(fields.tools or ()),
+        "top_logprobs": 0,
+        "top_p": fields.top_p,
+        "truncation": fields.truncation or "disabled",
+        "user": fields.user,
+    }
