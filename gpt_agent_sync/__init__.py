@@ -68,6 +68,7 @@ from gpt_agent_sync.records import RunOptions, Usage
 from gpt_agent_sync.services.assistants import AssistantsService
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.services.local import LocalService
+from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.settings import Settings
 from gpt_agent_sync.state import AgentState
 from gpt_agent_sync.streams import EventStream
@@ -101,6 +102,7 @@ __all__ = [  # noqa: RUF022  (grouped by what they are, not by letter)
     # services
     "AssistantsService",
     "LocalService",
+    "ResponsesService",
     "Service",
     # events
     "Event",

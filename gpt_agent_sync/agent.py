@@ -182,8 +182,7 @@ class Agent:
         logger.debug("adding a user message to thread %s", self._thread_id)
         verbs.require_alive(self._mailbox.progress)
         _check_timeout(timeout)
-        message = _read_message(content, attachments, metadata)
-        options = self._options(run_options)
+        message, options = self._checked(content, run_options, attachments, metadata)
         if when_busy == "raise":
             return self._poster.post(message, options)
         if when_busy == "wait":
@@ -273,7 +272,7 @@ class Agent:
         verbs.require_alive(self._mailbox.progress)
         self._refuse_to_block("ask()")
         _check_timeout(timeout)
-        message, options = _read_message(content, None, None), self._options(run_options)
+        message, options = self._checked(content, run_options)
         if when_busy not in ("raise", "wait"):
             raise ValueError(f"when_busy must be 'raise' or 'wait', not {when_busy!r}")
         outcome = self._poster.ask(message, options, timeout, when_free=when_busy == "wait")
@@ -469,6 +468,22 @@ class Agent:
         given = self._given_tools
         return [box for box in (self._own_tools, given, default_toolbox) if box is not None]
 
+    def _checked(
+        self,
+        content: str | Sequence[str | Mapping[str, Any]],
+        run_options: RunOptions | None,
+        attachments: Iterable[Mapping[str, Any]] | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> tuple[UserMessage, RunOptions]:
+        message = UserMessage(
+            content=read_content(content),
+            attachments=tuple(dict(attachment) for attachment in attachments or ()),
+            metadata=read_metadata(metadata),
+        )
+        options = self._options(run_options)
+        self._service.check_message(message, options)
+        return message, options
+
     def _options(self, run_options: RunOptions | None) -> RunOptions:
         if run_options is not None and not isinstance(run_options, RunOptions):
             raise TypeError(f"run_options must be RunOptions, not {run_options!r}")
@@ -483,18 +498,6 @@ class Agent:
         self._stopped(self)
         self._audience.end()
         logger.info("agent of thread %s has stopped", self._thread_id)
-
-
-def _read_message(
-    content: str | Sequence[str | Mapping[str, Any]],
-    attachments: Iterable[Mapping[str, Any]] | None,
-    metadata: Mapping[str, str] | None,
-) -> UserMessage:
-    return UserMessage(
-        content=read_content(content),
-        attachments=tuple(dict(attachment) for attachment in attachments or ()),
-        metadata=read_metadata(metadata),
-    )
 
 
 def _check_timeout(timeout: object) -> None:

@@ -12,13 +12,13 @@ from gpt_agent_sync.agent import SHUTDOWN_PATIENCE, Agent
 from gpt_agent_sync.configuration import choose_service, get_settings
 from gpt_agent_sync.content import require_text
 from gpt_agent_sync.decisions import verbs
+from gpt_agent_sync.definitions import ToolsArgument, read_definition
 from gpt_agent_sync.dispatch import Callback, check_subscription
-from gpt_agent_sync.errors import AgentNotAliveError, BlankThreadIdError, BlankValueError
+from gpt_agent_sync.errors import AgentNotAliveError, BlankThreadIdError
 from gpt_agent_sync.events import Event
 from gpt_agent_sync.metadata import read_metadata
 from gpt_agent_sync.pool import shared_pool
 from gpt_agent_sync.records import (
-    AssistantDefinition,
     Message,
     RunOptions,
     RunSnapshot,
@@ -84,7 +84,7 @@ def create_assistant(
     instructions: str = "",
     name: str | None = None,
     description: str | None = None,
-    tools: Toolbox | Iterable[Mapping[str, Any]] | None = None,
+    tools: ToolsArgument = None,
     metadata: Mapping[str, str] | None = None,
     service: Service | None = None,
 ) -> str:
@@ -108,28 +108,15 @@ def create_assistant(
         ValueError: If the metadata are unusable.
         ServiceError: If the service fails.
     """
-    if not isinstance(instructions, str):
-        raise BlankValueError("instructions", instructions)
-    definition = AssistantDefinition(
-        model=require_text("model", model),
+    definition = read_definition(
+        model=model,
         instructions=instructions,
         name=name,
         description=description,
-        tools=tools.schemas if isinstance(tools, Toolbox) else _read_tools(tools),
-        metadata=read_metadata(metadata),
+        tools=tools,
+        metadata=metadata,
     )
     return choose_service(service).create_assistant(definition)
-
-
-def _read_tools(tools: Iterable[Mapping[str, Any]] | None) -> tuple[Mapping[str, Any], ...]:
-    given = tuple(tools) if isinstance(tools, Iterable) else (tools,) if tools is not None else ()
-    for tool in given:
-        if not isinstance(tool, Mapping):
-            raise TypeError(
-                f"tools must be a Toolbox, or mappings such as {{'type': 'function', ...}}, "
-                f"not {tool!r}"
-            )
-    return given
 
 
 def connect(

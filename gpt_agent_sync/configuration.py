@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SERVICE_NAMES = ("responses", "assistants", "local")
+
 
 class _Defaults:
     """Hold what the process has settled on."""
@@ -105,28 +107,35 @@ def choose_service(service: Service | None = None) -> Service:
 
 
 def _by_environment() -> tuple[str, str]:
+    if os.environ.get("OPENAI_API_KEY", "").strip():
+        return "responses", "OPENAI_API_KEY is set"
     return "local", "nothing else is configured"
 
 
 def _make(name: str) -> Service:
-    from gpt_agent_sync.services import assistants, local
+    from gpt_agent_sync.services.assistants import AssistantsService
+    from gpt_agent_sync.services.local import LocalService
+    from gpt_agent_sync.services.responses import ResponsesService
 
-    if name == local.LocalService.name:
-        return local.LocalService()
-    if name == assistants.AssistantsService.name:
-        return assistants.AssistantsService()
+    classes: tuple[type[LocalService | AssistantsService | ResponsesService], ...] = (
+        LocalService,
+        AssistantsService,
+        ResponsesService,
+    )
+    for service_class in classes:
+        if service_class.name == name:
+            return service_class()
     raise _unknown(name)
 
 
 def _unknown(name: object) -> ConfigurationError:
-    return ConfigurationError(
-        f"no service {name!r}: pass a Service object, or one of 'local', 'assistants'"
-    )
+    names = ", ".join(map(repr, SERVICE_NAMES))
+    return ConfigurationError(f"no service {name!r}: pass a Service object, or one of {names}")
 
 
 def _check_service(value: object) -> None:
     from gpt_agent_sync.services.base import Service
 
-    if value is None or isinstance(value, Service) or value in ("local", "assistants"):
+    if value is None or isinstance(value, Service) or value in SERVICE_NAMES:
         return
     raise _unknown(value)

@@ -278,11 +278,15 @@ class ServiceUnavailableError(ServiceError):
 
     Attributes:
         in_doubt: Whether the request may have been handled all the same.
+        timed_out: Whether it may even be worked on still: nothing was heard for too long.
     """
 
-    def __init__(self, message: str, *, in_doubt: bool = False, **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, in_doubt: bool = False, timed_out: bool = False, **facts: Any
+    ) -> None:
         super().__init__(message, **facts)
         self.in_doubt = in_doubt
+        self.timed_out = timed_out
 
 
 class ProtocolError(ServiceError):

@@ -11,6 +11,7 @@ import gpt_agent_sync as gpt
 from gpt_agent_sync import configuration
 from gpt_agent_sync.services.assistants import AssistantsService
 from gpt_agent_sync.services.base import Service
+from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.settings import SETTING_VARIABLES
 from gpt_agent_sync.testing import EventRecorder, ScriptedService
 from gpt_agent_sync.testing.script import Script
@@ -19,6 +20,11 @@ from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import Answerer, StubServer
 
 ENVIRONMENT = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+WIRES: dict[str, type[AssistantsService | ResponsesService]] = {
+    "assistants": AssistantsService,
+    "responses": ResponsesService,
+}
 
 MakeService = Callable[[Script], Service]
 
@@ -70,7 +76,7 @@ def make_server() -> Iterator[Callable[..., ScriptedServer]]:
         server.stop()
 
 
-@pytest.fixture(params=["scripted", "assistants"])
+@pytest.fixture(params=["scripted", "assistants", "responses"])
 def make_service(
     request: pytest.FixtureRequest, make_server: Callable[..., ScriptedServer]
 ) -> Iterator[MakeService]:
@@ -82,7 +88,7 @@ def make_service(
         if request.param == "scripted":
             service = ScriptedService(script)
         else:
-            service = AssistantsService(make_server(script).base_url, "key")
+            service = WIRES[request.param](make_server(script).base_url, "key")
         made.append(service)
         return service
 

@@ -261,7 +261,9 @@ def test_argument_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("service", ["nowhere", "", 7, ScriptedService])
 def test_unusable_configured_service(service: Any) -> None:
     """Anything but a service, or the name of one, is refused with the names there are."""
-    with pytest.raises(ConfigurationError, match=r"no service .*'local', 'assistants'"):
+    with pytest.raises(
+        ConfigurationError, match=r"no service .*'responses', 'assistants', 'local'"
+    ):
         gpt.configure(service=service)
 
 

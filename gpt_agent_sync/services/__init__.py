@@ -6,5 +6,8 @@
 - ``polling``: a feed that looks at a run again and again.
 - ``remote``: what services reached over HTTP share.
 - ``assistants`` and ``assistants_wire``: Assistants v2, the talking and the reading.
+- ``responses``: Conversations + Responses, likewise.
+- ``spellings``: what the two wires write differently; ``shapes``: reading JSON that servers fill in
+  oddly.
 - ``local``: the embedded server, started when first used.
 """

@@ -32,6 +32,7 @@ from gpt_agent_sync.services.base import Feed, check_thread_id
 from gpt_agent_sync.services.client import wait_on_this_thread
 from gpt_agent_sync.services.polling import Look, PollingFeed
 from gpt_agent_sync.services.remote import RemoteService
+from gpt_agent_sync.services.shapes import read_list
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,8 @@ class AssistantsService(RemoteService):
             return listed[positions[-1] + 1 :]
 
     def check_options(self, options: RunOptions) -> None:
-        """Accept all options: this wire has each of them."""
+        """Refuse what the wire does not have; see ``Service``."""
+        wire.check_options(options)
 
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
         """Add the message to the thread; see ``Service``."""
@@ -131,7 +133,7 @@ class AssistantsService(RemoteService):
 
         def find() -> Message | None:
             answer = self._get(url, {"order": "desc", "limit": 20})
-            newest = wire.read_list(answer.data, answer.request, wire.read_message)
+            newest = read_list(answer.data, answer.request, wire.read_message)
             return wire.find_posted(newest, token, message.content, request.last_message_id)
 
         pause = request.pause or wait_on_this_thread
@@ -264,7 +266,7 @@ class AssistantsService(RemoteService):
     def _newest_runs(self, thread_id: str, pause: Pause) -> Sequence[Mapping[str, Any]]:
         params = {"order": "desc", "limit": 20}
         answer = self._get(f"{_thread(thread_id)}/runs", params, pause)
-        return wire.read_list(answer.data, answer.request, lambda run: run)
+        return read_list(answer.data, answer.request, lambda run: run)
 
     def _messages(self, thread_id: str, params: Mapping[str, Any]) -> Iterator[Message]:
         for page in self._pages(thread_id, params, wait_on_this_thread):
@@ -283,7 +285,7 @@ class AssistantsService(RemoteService):
                     raise
                 logger.warning("thread %s cannot be read further: %s", thread_id, exc)
                 return
-            page = wire.read_list(answer.data, answer.request, wire.read_message)
+            page = read_list(answer.data, answer.request, wire.read_message)
             yield page
             last = answer.data.get("last_id") or (page[-1].id if page else None)
             if not answer.data.get("has_more") or not page or last == after:
@@ -301,9 +303,7 @@ class AssistantsService(RemoteService):
             answer = self._get(f"/assistants/{quote(assistant_id, safe='')}", pause=pause)
             own = wire.read_tools(answer.data)
             self._tools_by_assistant[assistant_id] = own
-        names = wire.tool_names(own)
-        lacking = [wire.tool_object(tool) for tool in request.tools if tool.name not in names]
-        return [*own, *lacking] if lacking else None
+        return wire.tools_of_run(own, request.tools)
 
 
 def _read_look(answer: Answer) -> Look:

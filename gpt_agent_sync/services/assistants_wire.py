@@ -6,11 +6,10 @@ speak this wire leave fields out or fill them oddly, so only ids and statuses ar
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gpt_agent_sync.errors import ProtocolError
+from gpt_agent_sync.errors import ConfigurationError, ProtocolError
 from gpt_agent_sync.records import (
     LIVE_STATUSES,
     AssistantDefinition,
@@ -20,9 +19,17 @@ from gpt_agent_sync.records import (
     ToolCall,
     ToolOutput,
     ToolSchema,
-    Usage,
     UserMessage,
 )
+from gpt_agent_sync.services.shapes import (
+    as_count,
+    as_json_text,
+    as_object,
+    as_objects,
+    join_texts,
+    read_usage,
+)
+from gpt_agent_sync.services.spellings import nest, nested_tool, tool_name
 
 TOKEN_KEY = "gpt_agent_sync_token"
 """The metadata key by which a message or run is found again after a lost answer."""
@@ -53,9 +60,9 @@ def read_run(data: Mapping[str, Any], request: str) -> RunSnapshot:
     run_id, status = data.get("id"), data.get("status")
     if not isinstance(run_id, str) or not run_id or not isinstance(status, str) or not status:
         raise ProtocolError(f"the answer to {request} is no run: it lacks 'id' or 'status'")
-    error = _object(data.get("last_error"))
-    incomplete = _object(data.get("incomplete_details"))
-    calls, unsupported = _read_action(_object(data.get("required_action")))
+    error = as_object(data.get("last_error"))
+    incomplete = as_object(data.get("incomplete_details"))
+    calls, unsupported = _read_action(as_object(data.get("required_action")))
     code = error.get("code") or incomplete.get("reason")
     message = error.get("message")
     assistant_id = data.get("assistant_id") or data.get("agent_id")
@@ -67,37 +74,23 @@ def read_run(data: Mapping[str, Any], request: str) -> RunSnapshot:
         unsupported_action=unsupported,
         error_code=str(code) if code else None,
         error_message=str(message) if message else None,
-        usage=read_usage(data.get("usage")),
+        usage=read_usage(data.get("usage"), "prompt_tokens", "completion_tokens"),
     )
 
 
 def _read_action(action: Mapping[str, Any]) -> tuple[tuple[ToolCall, ...], str | None]:
     kind = action.get("type")
-    submit = _object(action.get("submit_tool_outputs"))
+    submit = as_object(action.get("submit_tool_outputs"))
     calls = []
-    for item in _objects(submit.get("tool_calls")):
-        function = _object(item.get("function"))
+    for item in as_objects(submit.get("tool_calls")):
+        function = as_object(item.get("function"))
         call_id, name = item.get("id"), function.get("name")
         if isinstance(call_id, str) and isinstance(name, str):
             arguments = function.get("arguments")
-            calls.append(ToolCall(id=call_id, name=name, arguments=_text(arguments)))
+            calls.append(ToolCall(id=call_id, name=name, arguments=as_json_text(arguments)))
     if calls or not kind or kind == "submit_tool_outputs":
         return tuple(calls), None
     return (), str(kind)
-
-
-def read_usage(data: Any) -> Usage | None:
-    """Read the tokens a run used; ``None`` while the server does not say."""
-    usage = _object(data)
-    if not usage:
-        return None
-    read, written = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    total = usage.get("total_tokens")
-    return Usage(
-        input_tokens=read,
-        output_tokens=written,
-        total_tokens=read + written if total is None else _count(total),
-    )
 
 
 def read_message(data: Mapping[str, Any]) -> Message | None:
@@ -108,24 +101,17 @@ def read_message(data: Mapping[str, Any]) -> Message | None:
     content = data.get("content")
     if isinstance(content, str):
         content = [{"type": "text", "text": {"value": content, "annotations": []}}]
-    parts = tuple(dict(part) for part in _objects(content))
+    parts = tuple(dict(part) for part in as_objects(content))
     run_id, assistant_id = data.get("run_id"), data.get("assistant_id")
     return Message(
         id=message_id,
         role=str(data.get("role") or ""),
         run_id=str(run_id) if run_id else None,
         assistant_id=str(assistant_id) if assistant_id else None,
-        content="".join(_part_text(part) for part in parts if part.get("type") == "text"),
+        content=join_texts(parts),
         parts=parts,
-        metadata=_object(data.get("metadata")),
+        metadata=as_object(data.get("metadata")),
     )
-
-
-def _part_text(part: Mapping[str, Any]) -> str:
-    text = part.get("text")
-    if isinstance(text, Mapping):
-        text = text.get("value")
-    return text if isinstance(text, str) else ""
 
 
 def newest_live_run(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -134,9 +120,9 @@ def newest_live_run(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | No
     Lists are sorted by whole seconds: of the runs made in the newest second any may stand
     first, so a live one among them counts as the newest.
     """
-    newest = max((_count(run.get("created_at")) for run in runs), default=0)
+    newest = max((as_count(run.get("created_at")) for run in runs), default=0)
     for position, run in enumerate(runs):
-        tied = position == 0 or _count(run.get("created_at")) == newest
+        tied = position == 0 or as_count(run.get("created_at")) == newest
         if tied and run.get("status") in LIVE_STATUSES:
             return run
     return None
@@ -206,12 +192,12 @@ def find_started(
         last_run_id: The newest run that was there before, if known.
     """
     for run in newest:
-        if _object(run.get("metadata")).get(TOKEN_KEY) == token:
+        if as_object(run.get("metadata")).get(TOKEN_KEY) == token:
             return run
     for run in newest[:1]:
         # On a server that keeps no metadata, the thread being free before, it can only be ours.
         is_new = run.get("id") != last_run_id if last_run_id else run.get("status") in LIVE_STATUSES
-        if is_new and not _object(run.get("metadata")):
+        if is_new and not as_object(run.get("metadata")):
             return run
     return None
 
@@ -224,33 +210,24 @@ def assistant_body(definition: AssistantDefinition) -> dict[str, Any]:
     if definition.description is not None:
         body["description"] = definition.description
     if definition.tools:
-        body["tools"] = [tool_object(tool) for tool in definition.tools]
+        body["tools"] = [nested_tool(tool) for tool in definition.tools]
     if definition.metadata:
         body["metadata"] = dict(definition.metadata)
     return body
 
 
-def tool_object(tool: ToolSchema | Mapping[str, Any]) -> dict[str, Any]:
-    """Give a function tool as the wire wants it; raw tool objects pass as they are."""
-    if not isinstance(tool, ToolSchema):
-        return dict(tool)
-    function = {
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": dict(tool.parameters),
-    }
-    return {"type": "function", "function": function}
-
-
 def read_tools(assistant: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Give the tools of an assistant object."""
-    return [dict(tool) for tool in _objects(assistant.get("tools"))]
+    return [dict(tool) for tool in as_objects(assistant.get("tools"))]
 
 
-def tool_names(tools: Any) -> frozenset[str]:
-    """Give the names of the function tools among an assistant's tools."""
-    names = (_object(tool.get("function")).get("name") for tool in _objects(tools))
-    return frozenset(name for name in names if isinstance(name, str))
+def tools_of_run(
+    own: Sequence[dict[str, Any]], handlers: Iterable[ToolSchema]
+) -> list[dict[str, Any]] | None:
+    """Give the run's tools when the assistant's own lack a handler, else ``None``."""
+    names = {tool_name(tool) for tool in own}
+    lacking = [nested_tool(tool) for tool in handlers if tool.name not in names]
+    return [*own, *lacking] if lacking else None
 
 
 def message_body(message: UserMessage, token: str) -> dict[str, Any]:
@@ -297,10 +274,22 @@ def run_body(
     return body
 
 
+def check_options(options: RunOptions) -> None:
+    """Refuse options that the wire does not have.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    if options.truncation == "disabled":
+        raise ConfigurationError(
+            "this wire has no truncation 'disabled': 'auto', or {'type': 'last_messages', ...}"
+        )
+
+
 def _option(name: str, value: Any) -> Any:
     if name == "truncation" and isinstance(value, str):
         return {"type": value}
-    return dict(value) if isinstance(value, Mapping) else value
+    return nest(value)
 
 
 def outputs_body(outputs: Iterable[ToolOutput]) -> dict[str, Any]:
@@ -310,35 +299,3 @@ def outputs_body(outputs: Iterable[ToolOutput]) -> dict[str, Any]:
             {"tool_call_id": output.tool_call_id, "output": output.output} for output in outputs
         ]
     }
-
-
-def read_list(
-    data: Mapping[str, Any], request: str, read: Callable[[Mapping[str, Any]], Any]
-) -> list[Any]:
-    """Read the objects of a list answer, leaving out what ``read`` gives ``None`` for.
-
-    Raises:
-        ProtocolError: If there is no list in it.
-    """
-    items = data.get("data")
-    if not isinstance(items, list):
-        raise ProtocolError(f"the answer to {request} is no list: it lacks 'data'")
-    return [record for record in map(read, _objects(items)) if record is not None]
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _text(value: Any) -> str:
-    """Give JSON text as it is; a server that sends an object means the same."""
-    return value if isinstance(value, str) else json.dumps(value if value is not None else {})
-
-
-def _count(value: Any) -> int:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return int(value) if is_number else 0

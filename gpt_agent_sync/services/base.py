@@ -107,6 +107,13 @@ class Service(ABC):
             ConfigurationError: If there is one; it names the option.
         """
 
+    def check_message(self, message: UserMessage, options: RunOptions) -> None:  # noqa: B027
+        """Refuse, before any request, a message with what the wire does not have.
+
+        Raises:
+            ConfigurationError: If there is such a thing; it names it.
+        """
+
     @abstractmethod
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
         """Give the service the user's message, and only then return."""

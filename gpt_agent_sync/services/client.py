@@ -148,9 +148,7 @@ class HttpClient:
         Raises:
             ServiceError: If the service refuses, or still fails after the retries.
         """
-        return self._repeat(
-            lambda: self._send("GET", url, params, None), lambda error: None, pause, "GET"
-        )
+        return self._repeat(lambda: self._send("GET", url, params, None), lambda error: None, pause)
 
     def post(
         self,
@@ -159,6 +157,8 @@ class HttpClient:
         *,
         find: Callable[[], T | None] | None = None,
         pause: Pause = wait_on_this_thread,
+        read_timeout: float | None = None,
+        repeat_after_timeout: bool = True,
     ) -> Answer | T:
         """Write; repeated only when the service cannot have handled the request.
 
@@ -169,6 +169,8 @@ class HttpClient:
                 ``None`` when it was not, and the request is repeated. Without it such a request
                 fails.
             pause: Waits between the tries.
+            read_timeout: Seconds of silence, in place of the usual bound.
+            repeat_after_timeout: Whether a request is repeated that may still be worked on.
 
         Raises:
             ServiceError: If the service refuses, or still fails after the retries.
@@ -179,9 +181,14 @@ class HttpClient:
                 return None
             if find is None:
                 raise error
-            return find()
+            found = find()
+            if found is None and error.timed_out and not repeat_after_timeout:
+                raise error
+            return found
 
-        return self._repeat(lambda: self._send("POST", url, None, body), recover, pause, "POST")
+        return self._repeat(
+            lambda: self._send("POST", url, None, body, read_timeout), recover, pause
+        )
 
     def close(self) -> None:
         """Close the pooled connections; later requests open new ones."""
@@ -194,7 +201,6 @@ class HttpClient:
         attempt: Callable[[], Answer],
         recover: Callable[[ServiceUnavailableError], T | None],
         pause: Pause,
-        method: str,
     ) -> Answer | T:
         retries = self._limits().retries
         tries = 0
@@ -224,6 +230,7 @@ class HttpClient:
         url: str,
         params: Mapping[str, Any] | None,
         body: Mapping[str, Any] | None,
+        read_timeout: float | None = None,
     ) -> Answer:
         request = f"{method} {url}"
         query = urlencode({**self._query, **(params or {})})
@@ -239,7 +246,7 @@ class HttpClient:
             f"{url}?{query}" if query else url,
             headers,
             content,
-            (limits.connect_timeout, limits.read_timeout),
+            (limits.connect_timeout, read_timeout or limits.read_timeout),
         )
         logger.debug("%s -> %d in %.3f s", request, answer.status, time.monotonic() - began)
         return read_answer(request, answer.status, answer.headers, answer.body)

@@ -87,6 +87,7 @@ class Transport:
             raise ServiceUnavailableError(
                 f"{method} {url.partition('?')[0]} failed: {_reason(exc)}",
                 in_doubt=not _never_left(exc),
+                timed_out=isinstance(exc, requests.ReadTimeout),
             ) from exc
 
     def close(self) -> None:

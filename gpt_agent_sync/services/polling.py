@@ -54,6 +54,10 @@ def next_pause(age: float, heartbeat: float, asked: float | None) -> float:
     return min(max(FIRST_PAUSE, age * GROWTH), heartbeat)
 
 
+First = Callable[[Pause], Look]
+"""Makes the request that a feed begins with, and gives what its answer showed."""
+
+
 class PollingFeed(Feed):
     """Follow a run by looking at it.
 
@@ -69,7 +73,7 @@ class PollingFeed(Feed):
 
     def __init__(
         self,
-        first: Callable[[Pause], Look],
+        first: First,
         look: Callable[[str, Pause], Look],
         finish: Callable[[RunSnapshot, Pause], Iterable[Message]],
         heartbeat: float,

@@ -21,7 +21,10 @@ _BUSY_WORDS = (
     "already has an active run",
     "currently operating on this conversation",
 )
+_NO_OUTPUTS = ("No tool output found",)
+_NO_CALLS = ("No tool call found", "no corresponding function_call")
 _MISSING_WORDS = ("not implemented", "not yet implemented")
+_TIMEOUT_STATUSES = (408, 504)
 _BUSY_CODES = frozenset({"conversation_locked"})
 _RUN_ID = re.compile(r"\brun (\S+?) is active|active run (\S+?)\.?$")
 
@@ -60,10 +63,21 @@ def error_from_answer(
     if status == 501 or (status >= 500 and _says(said, _MISSING_WORDS)):
         return RequestRejectedError(message, **facts)
     if status == 408 or status >= 500:
-        return ServiceUnavailableError(message, in_doubt=True, **facts)
+        timed_out = status in _TIMEOUT_STATUSES
+        return ServiceUnavailableError(message, in_doubt=True, timed_out=timed_out, **facts)
     if status >= 400:
         return RequestRejectedError(message, **facts)
     return ProtocolError(f"{request}: unexpected redirect or status", **facts)
+
+
+def lacks_outputs(error: ServiceError) -> bool:
+    """Tell whether a response was refused because earlier calls have no outputs."""
+    return _says(error.message, _NO_OUTPUTS)
+
+
+def lacks_calls(error: ServiceError) -> bool:
+    """Tell whether outputs were refused because their calls are not (yet) there."""
+    return _says(error.message, _NO_CALLS)
 
 
 def read_error(data: Mapping[str, Any] | None) -> tuple[str | None, str | None]:

@@ -45,6 +45,8 @@ class RemoteService(Service):
     """
 
     _trusts_environment = True
+    _default_base_url: str | None = None
+    """Where the wire is at home; there a key is needed."""
 
     def __init__(
         self,
@@ -60,17 +62,22 @@ class RemoteService(Service):
         http_retries: int | None = None,
     ) -> None:
         address = base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL") or None
-        if address is None:
+        if address is None and self._default_base_url is None:
             raise ConfigurationError(
                 f"{type(self).__name__} needs base_url (or OPENAI_BASE_URL), such as "
-                "'http://host/v1'; OpenAI itself switched this wire off on 2026-08-26; "
-                "LocalService() needs none"
+                "'http://host/v1'; OpenAI itself switched this wire off on 2026-08-26: "
+                "ResponsesService() speaks its successor, and LocalService() needs no address"
             )
         if auth is not None and not callable(auth):
             raise ConfigurationError("auth must be a callable that gives a bearer token")
-        self._address = check_base_url(address)
+        self._address = check_base_url(self._default_base_url if address is None else address)
         key = api_key if api_key is not None else os.environ.get("OPENAI_API_KEY") or None
         self._api_key = None if auth is not None else check_api_key(key)
+        if address is None and auth is None and self._api_key is None:
+            raise ConfigurationError(
+                f"{type(self).__name__} needs api_key (or OPENAI_API_KEY) at {self._address}; "
+                "LocalService() needs none"
+            )
         self._auth = auth
         self._own_headers = check_headers(
             {
@@ -88,6 +95,10 @@ class RemoteService(Service):
             query={"api-version": api_version} if api_version else None,
             trust_environment=self._trusts_environment,
         )
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what a wire needs beside, when all arguments have been checked."""
 
     @property
     def base_url(self) -> str:
@@ -129,8 +140,17 @@ class RemoteService(Service):
         *,
         find: Callable[[], Any] | None = None,
         pause: Pause = wait_on_this_thread,
+        read_timeout: float | None = None,
+        repeat_after_timeout: bool = True,
     ) -> Any:
-        return self._http.post(self.base_url + path, body, find=find, pause=pause)
+        return self._http.post(
+            self.base_url + path,
+            body,
+            find=find,
+            pause=pause,
+            read_timeout=read_timeout,
+            repeat_after_timeout=repeat_after_timeout,
+        )
 
     def _headers(self) -> dict[str, str]:
         headers = {"User-Agent": f"gpt_agent_sync/{__version__}", **self._wire_headers()}

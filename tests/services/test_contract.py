@@ -83,31 +83,35 @@ def test_new_thread_is_open_and_quiet(talk: MakeTalk) -> None:
 def test_unknown_thread_is_refused(talk: MakeTalk) -> None:
     """A thread that is not there is an invalid thread id."""
     with pytest.raises(InvalidThreadIdError):
-        talk([]).service.open_thread("thread_unknown")
+        talk([]).service.open_thread("no-such-thread")
 
 
 @pytest.mark.parametrize("count", [1, 32, 75])
-def test_history_is_kept_in_order(talk: MakeTalk, count: int) -> None:
-    """A thread begins with its history, any number of messages, in order."""
-    service = talk([]).service
-    texts = [f"text {number}" for number in range(count)]
+def test_history_comes_before_what_is_said(talk: MakeTalk, count: int) -> None:
+    """A thread begins with its history, any number of messages, and takes a turn after it."""
+    made = talk([Reply("one"), Reply("two")])
     roles = ["user", "assistant"]
     history = [
-        Message(id="", role=roles[number % 2], content=text) for number, text in enumerate(texts)
+        Message(id="", role=roles[number % 2], content=f"text {number}") for number in range(count)
     ]
-    thread_id = service.create_thread(history)
-    request = RunRequest(thread_id=thread_id, assistant_id="any")
-    first = service.post_message(request, HELLO).message_id
-    after = service.post_message(request, UserMessage(content="last")).message_id
-    assert [message.id for message in service.messages_after(thread_id, first)] == [after]
+    made.thread_id = made.service.create_thread(history)
+    made.request = attrs.evolve(made.request, thread_id=made.thread_id)
+    posted = made.post()
+    made.follow(made.service.start_run(made.request))
+    made.follow(made.start())
+    after = made.service.messages_after(made.thread_id, posted)
+    assert [message.content for message in after] == ["one", "hello", "two"]
 
 
 def test_messages_after_one_come_in_order(talk: MakeTalk) -> None:
     """However many messages there are, those after one come oldest first."""
-    made = talk([])
-    ids = [made.post() for _ in range(120)]
-    later = made.service.messages_after(made.thread_id, ids[0])
-    assert [message.id for message in later] == ids[1:]
+    texts = [f"reply {number}" for number in range(60)]
+    made = talk([Reply(text) for text in texts])
+    replies = [made.follow(made.start())[0][0] for _ in texts]
+    later = made.service.messages_after(made.thread_id, replies[0].id)
+    said = [message for message in later if message.role == "assistant"]
+    assert [message.id for message in said] == [message.id for message in replies[1:]]
+    assert len(later) == 2 * len(said)
 
 
 def test_messages_after_an_unknown_one_are_refused(talk: MakeTalk) -> None:
@@ -149,10 +153,14 @@ def test_second_turn_yields_its_own_messages(talk: MakeTalk) -> None:
 
 
 def test_feed_asks_for_nothing_before_it_is_read(talk: MakeTalk) -> None:
-    """A feed that is not read starts no run."""
-    made = talk([])
-    made.start()
-    assert made.service.open_thread(made.thread_id) is None
+    """A feed that is not read sends no outputs."""
+    made = talk([CallTools(("add", {}))])
+    _, waiting = made.follow(made.start())
+    answer = [ToolOutput(tool_call_id=waiting.tool_calls[0].id, output="1")]
+    made.service.submit_tool_outputs(made.request, waiting.id, answer)
+    found = made.service.open_thread(made.thread_id)
+    assert found is not None
+    assert found.status == "requires_action"
 
 
 def test_failed_run_says_why(talk: MakeTalk) -> None:
@@ -268,7 +276,7 @@ def test_second_run_is_refused_as_busy(talk: MakeTalk) -> None:
     made = talk([CallTools(("add", {}))])
     made.follow(made.start())
     with pytest.raises(ServiceBusyError):
-        next(made.service.start_run(made.request))
+        next(made.start())
 
 
 def test_waiting_run_is_cancelled(talk: MakeTalk) -> None:

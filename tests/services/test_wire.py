@@ -9,6 +9,7 @@ import pytest
 from gpt_agent_sync.errors import ProtocolError
 from gpt_agent_sync.records import Message, RunOptions, ToolCall, Usage
 from gpt_agent_sync.services import assistants_wire as wire
+from gpt_agent_sync.services.shapes import read_list, read_usage
 
 
 def read(**facts: Any) -> Any:
@@ -100,7 +101,7 @@ def test_reasons_are_read(facts: dict[str, Any], code: str | None, message: str 
 )
 def test_usage_is_read(data: Any, expected: Usage | None) -> None:
     """Tokens are read, as far as the server counts them."""
-    assert wire.read_usage(data) == expected
+    assert read_usage(data, "prompt_tokens", "completion_tokens") == expected
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_usage_is_read(data: Any, expected: Usage | None) -> None:
             "ab",
         ),
         ([{"type": "text", "text": "a"}], "a"),
-        ([{"type": "refusal", "refusal": "no"}], ""),
+        ([{"type": "refusal", "refusal": "no"}], "no"),
         ([{"type": "text", "text": None}], ""),
         ("plain", "plain"),
         (None, ""),
@@ -135,7 +136,7 @@ def test_parts_of_a_message_are_kept_raw() -> None:
 
 def test_what_has_no_id_is_no_message() -> None:
     """An item of a list without an id is passed over."""
-    assert wire.read_list({"data": [{"x": 1}, {"id": "m"}, 3]}, "GET /x", wire.read_message) == [
+    assert read_list({"data": [{"x": 1}, {"id": "m"}, 3]}, "GET /x", wire.read_message) == [
         Message(id="m", role="")
     ]
 
@@ -143,7 +144,7 @@ def test_what_has_no_id_is_no_message() -> None:
 def test_answer_without_data_is_no_list() -> None:
     """A list answer has its items in ``data``."""
     with pytest.raises(ProtocolError, match="'data'"):
-        wire.read_list({"items": []}, "GET /x", wire.read_message)
+        read_list({"items": []}, "GET /x", wire.read_message)
 
 
 def test_option_objects_go_as_they_are() -> None:

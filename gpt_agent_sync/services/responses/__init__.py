@@ -1,0 +1,13 @@
+"""Conversations + Responses: OpenAI's wire today, and that of servers which speak the same.
+
+- ``service``: the contract's verbs.
+- ``runs``: begins, answers and cancels runs; ``making`` makes each response once.
+- ``reading``: where a run is; ``trails`` is the way it took, ``memory`` keeps that.
+- ``conversations`` and ``responses``: plain requests.
+- ``wire`` and ``bodies``: what is read and written, as data.
+- ``registered``: the assistants, which this wire does not keep.
+"""
+
+from gpt_agent_sync.services.responses.service import ResponsesService
+
+__all__ = ["ResponsesService"]

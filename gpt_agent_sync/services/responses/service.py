@@ -1,0 +1,214 @@
+"""OpenAI's Conversations + Responses, and servers that speak the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from gpt_agent_sync.content import require_text
+from gpt_agent_sync.definitions import ToolsArgument, read_definition
+from gpt_agent_sync.errors import (
+    AuthenticationError,
+    InvalidThreadIdError,
+    RequestRejectedError,
+)
+from gpt_agent_sync.records import (
+    AssistantDefinition,
+    Message,
+    Posted,
+    RunOptions,
+    RunRequest,
+    RunSnapshot,
+    ToolOutput,
+    UserMessage,
+)
+from gpt_agent_sync.services.base import Feed, check_thread_id
+from gpt_agent_sync.services.client import wait_on_this_thread
+from gpt_agent_sync.services.polling import First, PollingFeed
+from gpt_agent_sync.services.remote import RemoteService
+from gpt_agent_sync.services.responses import bodies
+from gpt_agent_sync.services.responses.conversations import Conversations
+from gpt_agent_sync.services.responses.making import Making
+from gpt_agent_sync.services.responses.registered import registered_assistants
+from gpt_agent_sync.services.responses.responses import Responses
+from gpt_agent_sync.services.responses.runs import ResponseRuns
+
+logger = logging.getLogger(__name__)
+
+FOREGROUND_TIMEOUT = 600.0
+"""Seconds of silence, unless the service was made with others, while a server that has no
+background makes a whole response."""
+
+
+class ResponsesService(RemoteService):
+    """Speak Conversations + Responses to OpenAI, or to another server that does.
+
+    A thread is a conversation. A run is a response, and those that go on from it when the
+    program has answered its tool calls; its id is that of the first. A user's message is the
+    input of the response that it asks for, so both have one id. Assistants live in the program,
+    by the ids that ``create_assistant()`` gives or ``register_assistant()`` names; equal services
+    share them. A model's name is an assistant id too.
+
+    Args:
+        base_url: Where the wire begins; else ``OPENAI_BASE_URL``, else OpenAI.
+        api_key: The bearer key; else ``OPENAI_API_KEY``. May be missing for servers without keys.
+        organization: Sent as ``OpenAI-Organization``.
+        project: Sent as ``OpenAI-Project``.
+        headers: Further headers of every request.
+        api_version: Azure's ``api-version`` parameter.
+        auth: Gives a bearer token in place of the key; called before each request, on any thread.
+        timeout: Seconds a request may be silent, or ``(connect, read)``; else the settings.
+        http_retries: How often a request is repeated where that is safe; else the settings.
+
+    Raises:
+        ConfigurationError: If there is no key for OpenAI, or another argument is unusable.
+    """
+
+    name = "responses"
+    _default_base_url = "https://api.openai.com/v1"
+
+    def _set_up(self) -> None:
+        self._assistants = registered_assistants(self.identity)
+        self._conversations = Conversations(self._get, self._post)
+        responses = Responses(self._get, self._post)
+        self._runs = ResponseRuns(
+            self._conversations,
+            responses,
+            Making(self._post, responses.cancel, self._foreground_timeout),
+            self._assistants,
+            lock_patience=lambda: self._limits().read_timeout,
+        )
+        self._reader = self._runs.reader
+
+    def _foreground_timeout(self) -> float:
+        read = self._limits().read_timeout
+        return read if self._timeout is not None else max(read, FOREGROUND_TIMEOUT)
+
+    def register_assistant(
+        self,
+        assistant_id: str,
+        *,
+        model: str,
+        instructions: str = "",
+        name: str | None = None,
+        description: str | None = None,
+        tools: ToolsArgument = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Keep an assistant under an id of your choice, in place of the one that had it.
+
+        Called when the program starts, it lets the ids live on that the program knows, those of
+        assistants that were on the Assistants wire among them. No request is made.
+
+        Args:
+            assistant_id: The id.
+            model: The model's name.
+            instructions: The system text.
+            name: A name for people.
+            description: A description for people.
+            tools: A ``Toolbox``, or tool objects in the words of either wire.
+            metadata: Up to 16 pairs of texts.
+
+        Returns:
+            The id.
+
+        Raises:
+            BlankValueError: If the id or the model are blank.
+            ConfigurationError: If a tool cannot be used on this wire.
+        """
+        definition = read_definition(
+            model=model,
+            instructions=instructions,
+            name=name,
+            description=description,
+            tools=tools,
+            metadata=metadata,
+        )
+        bodies.check_definition(definition)
+        self._assistants.put(require_text("assistant_id", assistant_id), definition)
+        return assistant_id
+
+    # what a program asks for
+
+    def create_thread(
+        self, messages: Sequence[Message] = (), metadata: Mapping[str, str] | None = None
+    ) -> str:
+        """Create a conversation and give its id; see ``Service``."""
+        return self._conversations.create(messages, metadata)
+
+    def create_assistant(self, definition: AssistantDefinition) -> str:
+        """Keep an assistant and give its id; see ``Service``. No request is made."""
+        bodies.check_definition(definition)
+        return self._assistants.add(definition)
+
+    def open_thread(self, thread_id: str) -> RunSnapshot | None:
+        """Look the conversation up, and its newest run; see ``Service``."""
+        check_thread_id(
+            thread_id,
+            {
+                "thread_": "it is a thread of the Assistants wire, not a conversation; "
+                "docs/moving_to_responses.md tells how to move its messages"
+            },
+        )
+        try:
+            metadata = self._conversations.metadata(thread_id)
+        except (RequestRejectedError, AuthenticationError) as exc:
+            # A malformed id is 400, and one of another key's conversations may be 403.
+            if exc.status in (400, 403, 404, 422):
+                raise InvalidThreadIdError(thread_id, exc.message) from exc
+            raise
+        trail = self._reader.find_live(thread_id, metadata)
+        return None if trail is None else trail.snapshot()
+
+    def messages_after(self, thread_id: str, message_id: str) -> list[Message]:
+        """Read the messages after one; see ``Service``.
+
+        The id of a user's message is that of the response it asked for: what that one wrote
+        comes after it.
+        """
+        return self._reader.messages_after(thread_id, message_id)
+
+    def check_options(self, options: RunOptions) -> None:
+        """Refuse what the wire does not have; see ``Service``."""
+        bodies.check_options(options)
+
+    def check_message(self, message: UserMessage, options: RunOptions) -> None:
+        """Refuse attachments, which the wire does not have; see ``Service``."""
+        bodies.check_message(message, options)
+
+    def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
+        """Make the response that the message asks for; see ``Service``."""
+        trail = self._runs.begin(request, message, request.pause or wait_on_this_thread)
+        return Posted(message_id=trail.run_id)
+
+    def start_run(self, request: RunRequest) -> Feed:
+        """Give a feed of the response that the message began; see ``Service``."""
+        return self._feed(request, lambda pause: self._runs.start(request, pause))
+
+    def resume_run(self, request: RunRequest, run_id: str) -> Feed:
+        """Give a feed that looks at the run at once; see ``Service``."""
+        return self._feed(
+            request,
+            lambda pause: self._reader.look(request.thread_id, run_id, pause),
+            begins=False,
+        )
+
+    def submit_tool_outputs(
+        self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput]
+    ) -> Feed:
+        """Give a feed that goes on with the outputs; see ``Service``."""
+        return self._feed(request, lambda pause: self._runs.submit(request, run_id, outputs, pause))
+
+    def cancel_run(self, thread_id: str, run_id: str) -> None:
+        """Cancel the response now going, and free the conversation; see ``Service``."""
+        self._runs.cancel(thread_id, run_id)
+
+    def _feed(self, request: RunRequest, first: First, *, begins: bool = True) -> Feed:
+        thread_id = request.thread_id
+        return PollingFeed(
+            first,
+            lambda run_id, pause: self._reader.look(thread_id, run_id, pause),
+            lambda snapshot, pause: self._reader.finish(thread_id, snapshot.id),
+            request.heartbeat_interval,
+            begins=begins,
+        )

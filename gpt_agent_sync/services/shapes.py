@@ -1,0 +1,84 @@
+"""Reading JSON that servers fill in oddly: what is missing or of another type is taken as empty."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gpt_agent_sync.errors import ProtocolError
+from gpt_agent_sync.records import ContentParts, Usage
+
+
+def as_object(value: Any) -> Mapping[str, Any]:
+    """Give an object, empty when it is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_objects(value: Any) -> list[Mapping[str, Any]]:
+    """Give the objects of a list, empty when it is none."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def as_json_text(value: Any) -> str:
+    """Give JSON text as it is; a server that sends an object means the same."""
+    return value if isinstance(value, str) else json.dumps(value if value is not None else {})
+
+
+def as_count(value: Any) -> int:
+    """Give a whole number, 0 when it is none."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return int(value) if is_number else 0
+
+
+def as_word(value: Any) -> str | None:
+    """Give a text, ``None`` when there is nothing in it."""
+    return str(value) if value else None
+
+
+def read_list(
+    data: Mapping[str, Any], request: str, read: Callable[[Mapping[str, Any]], Any]
+) -> list[Any]:
+    """Read the objects of a list answer, leaving out what ``read`` gives ``None`` for.
+
+    Raises:
+        ProtocolError: If there is no list in it.
+    """
+    items = data.get("data")
+    if not isinstance(items, list):
+        raise ProtocolError(f"the answer to {request} is no list: it lacks 'data'")
+    return [record for record in map(read, as_objects(items)) if record is not None]
+
+
+def read_usage(data: Any, read_name: str, written_name: str) -> Usage | None:
+    """Read token counts by the wire's names; ``None`` while the server does not say."""
+    usage = as_object(data)
+    if not usage:
+        return None
+    read, written = as_count(usage.get(read_name)), as_count(usage.get(written_name))
+    total = usage.get("total_tokens")
+    return Usage(
+        input_tokens=read,
+        output_tokens=written,
+        total_tokens=read + written if total is None else as_count(total),
+    )
+
+
+_TEXT_FIELDS = {
+    "text": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+}
+
+
+def join_texts(parts: ContentParts) -> str:
+    """Join the texts of a message's parts; a refusal is a text too."""
+    return "".join(_part_text(part) for part in parts)
+
+
+def _part_text(part: Mapping[str, Any]) -> str:
+    text = part.get(_TEXT_FIELDS.get(str(part.get("type")), ""))
+    if isinstance(text, Mapping):
+        text = text.get("value")
+    return text if isinstance(text, str) else ""

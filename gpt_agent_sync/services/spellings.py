@@ -1,0 +1,68 @@
+"""The same thing in the words of either wire: tools, tool choices, formats of the reply.
+
+Assistants v2 nests (``{"type": "function", "function": {...}}``), Responses does not
+(``{"type": "function", "name": ...}``). Programs may use either on both, so that they can move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpt_agent_sync.records import ToolSchema
+
+_KINDS = {"function": "function", "json_schema": "json_schema"}
+
+
+def nest(value: Any) -> Any:
+    """Give a tool, tool choice or format as Assistants v2 spells it."""
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    if kind not in _KINDS or kind in value:
+        return dict(value) if isinstance(value, Mapping) else value
+    inner = {name: field for name, field in value.items() if name != "type"}
+    return {"type": kind, kind: inner}
+
+
+def flatten(value: Any) -> Any:
+    """Give a tool, tool choice or format as Responses spells it."""
+    if not isinstance(value, Mapping):
+        return value
+    kind = value.get("type")
+    inner = value.get(kind) if kind in _KINDS else None
+    return {"type": kind, **inner} if isinstance(inner, Mapping) else dict(value)
+
+
+def nested_tool(tool: ToolSchema | Mapping[str, Any]) -> dict[str, Any]:
+    """Give a tool as Assistants v2 spells it."""
+    given: dict[str, Any] = nest(_spelled(tool))
+    return given
+
+
+def flat_tool(tool: ToolSchema | Mapping[str, Any]) -> dict[str, Any]:
+    """Give a tool as Responses spells it.
+
+    Its functions are strict unless they say otherwise, which few schemas are fit for, and
+    must have parameters.
+    """
+    given: dict[str, Any] = flatten(_spelled(tool))
+    if given.get("type") == "function":
+        empty = {"type": "object", "properties": {}}
+        given = {"strict": False, **given, "parameters": given.get("parameters") or empty}
+    return given
+
+
+def tool_name(tool: Mapping[str, Any]) -> str | None:
+    """Give the name of a function tool in either spelling."""
+    name = flatten(tool).get("name") if tool.get("type") == "function" else None
+    return name if isinstance(name, str) else None
+
+
+def _spelled(tool: ToolSchema | Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(tool, ToolSchema):
+        return tool
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.parameters),
+    }
