@@ -98,7 +98,7 @@ def choose_service(service: Service | None = None) -> Service:
         known = _defaults.services.get(name)
     if known is not None:
         return known
-    made = _make(name)
+    made = make_service(name)
     with _defaults.lock:
         first = _defaults.services.setdefault(name, made)
     if first is made:
@@ -112,7 +112,12 @@ def _by_environment() -> tuple[str, str]:
     return "local", "nothing else is configured"
 
 
-def _make(name: str) -> Service:
+def make_service(name: str) -> Service:
+    """Make the service of a name, by the environment.
+
+    Raises:
+        ConfigurationError: If there is none of that name, or it cannot be made.
+    """
     from gpt_agent_sync.services.assistants import AssistantsService
     from gpt_agent_sync.services.local import LocalService
     from gpt_agent_sync.services.responses import ResponsesService

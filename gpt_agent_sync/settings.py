@@ -64,7 +64,7 @@ class Settings:
 
     Attributes:
         service: The service used where none is passed: an object, or one of the names
-            ``"local"``, ``"assistants"``; ``None`` chooses by the environment.
+            ``"responses"``, ``"assistants"``, ``"local"``; ``None`` chooses by the environment.
         heartbeat_interval: The longest pause between two looks at a run.
         streaming: Reserved: whether a stream is used where the service has one; none does yet.
         idle_timeout: How long an agent without a run lives; ``None`` for ever.

@@ -234,14 +234,14 @@ def test_race_is_logged_once(
     """Threads that make the same service at the same time use one, which is logged once."""
     caplog.set_level(logging.DEBUG)
     barrier = threading.Barrier(2)
-    make = configuration._make
+    make = configuration.make_service
     chosen: list[Service] = []
 
     def make_together(name: str) -> Service:
         barrier.wait(10)
         return make(name)
 
-    monkeypatch.setattr(configuration, "_make", make_together)
+    monkeypatch.setattr(configuration, "make_service", make_together)
     threads = [threading.Thread(target=lambda: chosen.append(choose_service())) for _ in range(2)]
     for worker in threads:
         worker.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ from gpt_agent_sync.settings import SETTING_NAMES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+MOVING = (ROOT / "docs" / "moving_to_responses.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README + MOVING, re.DOTALL)
 COMMANDS = re.findall(r"```sh\n(.*?)\n```", README, re.DOTALL)
 OUTPUT = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
 
@@ -34,7 +36,7 @@ def run(code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_examples_run(number: int, tmp_path: Path) -> None:
-    """Every Python example runs as it stands, and prints no error."""
+    """Every Python example of README and docs runs as it stands, and prints no error."""
     done = run(EXAMPLES[number], tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -58,14 +60,15 @@ def test_continuous_integration_runs_the_test_command() -> None:
 
 def test_first_command_shows_a_tool_call(tmp_path: Path) -> None:
     """The command at the end of the first line shows a message, a tool call and a reply."""
-    question = COMMANDS[0].rpartition("-m ")[2].strip("'")
+    command = shlex.split(COMMANDS[0].partition("gpt-agent ")[2])
+    question = command[-1]
     done = subprocess.run(
-        [sys.executable, "-m", "gpt_agent_sync", "chat", "-m", question],
+        [sys.executable, "-m", "gpt_agent_sync", *command],
         capture_output=True,
         text=True,
         timeout=50,
         check=False,
-        env={**os.environ, "XDG_DATA_HOME": str(tmp_path)},
+        env={**os.environ, "XDG_DATA_HOME": str(tmp_path), "OPENAI_API_KEY": "not used"},
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert question in done.stdout

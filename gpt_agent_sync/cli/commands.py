@@ -17,12 +17,13 @@ from gpt_agent_sync.api import connect, create_assistant, create_thread, shutdow
 from gpt_agent_sync.cli.chat import say_once, talk
 from gpt_agent_sync.cli.screen import JsonScreen, Screen, TerminalScreen
 from gpt_agent_sync.cli.tools import example_tools
-from gpt_agent_sync.configuration import choose_service
+from gpt_agent_sync.configuration import SERVICE_NAMES, choose_service, make_service
 from gpt_agent_sync.errors import GptAgentError
 from gpt_agent_sync.records import RunOptions
 from gpt_agent_sync.services.assistants import AssistantsService
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.services.local import LocalService
+from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.tools import Toolbox, default_toolbox
 from gpt_agent_sync.version import __version__
 
@@ -39,10 +40,10 @@ def gpt_agent() -> None:
 @click.option("-m", "--message", metavar="TEXT", help="Say this, show the answer, and leave.")
 @click.option("--thread", "thread_id", metavar="ID", help="Go on with this thread.")
 @click.option("--assistant", "assistant_id", metavar="ID", help="Use this assistant.")
+@click.option("--service", "service_name", type=click.Choice(SERVICE_NAMES), help="Where to run.")
 @click.option(
-    "--service", "service_name", type=click.Choice(["local", "assistants"]), help="Where to run."
+    "--base-url", metavar="URL", help="Where the service is; assistants, unless --service says."
 )
-@click.option("--base-url", metavar="URL", help="Where the assistants service is.")
 @click.option("--model", metavar="NAME", help="The model of a new assistant.")
 @click.option(
     "--tools",
@@ -122,13 +123,13 @@ def _usual_model(service: Service) -> str:
 
 
 def _choose(name: str | None, base_url: str | None) -> Service:
+    if base_url is None:
+        return choose_service(None if name is None else make_service(name))
     if name == LocalService.name:
-        if base_url is not None:
-            raise click.UsageError("--base-url is for --service assistants")
-        return LocalService()
-    if name == AssistantsService.name or base_url is not None:
-        return AssistantsService(base_url)
-    return choose_service()
+        raise click.UsageError("--base-url is for --service assistants or responses")
+    return (
+        ResponsesService(base_url) if name == ResponsesService.name else AssistantsService(base_url)
+    )
 
 
 def _load_tools(path: str) -> Toolbox:

@@ -10,6 +10,7 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.testing import CallTools, EventRecorder, Hold, Reply
+from tests.conftest import WIRES
 from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import (
     Answerer,
@@ -91,10 +92,13 @@ def test_unknown_assistant_is_told(make_server: Callable[..., ScriptedServer]) -
     assert not agent.running
 
 
-def test_server_that_dies_in_a_run_ends_it(make_server: Callable[..., ScriptedServer]) -> None:
+@pytest.mark.parametrize("wire", WIRES)
+def test_server_that_dies_in_a_run_ends_it(
+    make_server: Callable[..., ScriptedServer], wire: str
+) -> None:
     """When the server is gone for longer than the retries, the run has failed, and is told so."""
     server = make_server([Hold()])
-    talk = Talk(gpt.AssistantsService(server.base_url, "key", http_retries=0))
+    talk = Talk(WIRES[wire](server.base_url, "key", http_retries=0))
     talk.agent.add_user_message("hello")
     talk.recorder.wait_for(gpt.RunStarted)
     server.stop()
@@ -370,17 +374,18 @@ def test_every_message_is_told_however_many(make_stub: MakeStub, recorder: Event
     assert told == [str(number) for number in range(130)]
 
 
+@pytest.mark.parametrize("wire", WIRES)
 def test_second_process_sees_the_thread_busy(
-    make_server: Callable[..., ScriptedServer],
+    make_server: Callable[..., ScriptedServer], wire: str
 ) -> None:
     """Two clients of one server: the second waits for the first one's run, and then has its own."""
     server = make_server([CallTools(("go", {})), Reply("one"), Reply("two")])
-    first = gpt.AssistantsService(server.base_url, "first")
-    second = gpt.AssistantsService(server.base_url, "second")
+    first, second = (WIRES[wire](server.base_url, key) for key in ("first", "second"))
     talk = Talk(first)
     talk.agent.add_user_message("hello")
     requested = talk.recorder.wait_for(gpt.ToolCallRequested)
-    other = gpt.connect(talk.thread_id, talk.assistant_id, service=second)
+    assistant_id = gpt.create_assistant(model="any", service=second)
+    other = gpt.connect(talk.thread_id, assistant_id, service=second)
     assert other.running
     with pytest.raises(gpt.RunInProgressError):
         other.add_user_message("mine")

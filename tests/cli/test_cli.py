@@ -227,6 +227,32 @@ def test_base_url_chooses_the_assistants_service(make_server: MakeServer) -> Non
     assert "assistant > from afar\n" in result.stdout
 
 
+def test_responses_service_is_chosen_by_name(make_server: MakeServer) -> None:
+    """--service responses speaks that wire to the server of --base-url."""
+    server = make_server([Reply("from afar")])
+    result = _chat(
+        *("--service", "responses", "--base-url", server.base_url, "--model", "any", "-m", "hello")
+    )
+    assert "gpt-agent over ResponsesService(" in result.stdout
+    assert "assistant > from afar\n" in result.stdout
+
+
+def test_key_in_the_environment_chooses_the_responses_service(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With OPENAI_API_KEY set and nothing said the Responses wire is spoken."""
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    monkeypatch.setenv("OPENAI_BASE_URL", make_server([Reply("from afar")]).base_url)
+    result = _chat("--model", "any", "-m", "hello")
+    assert "gpt-agent over ResponsesService(" in result.stdout
+
+
+def test_responses_service_needs_a_key() -> None:
+    """--service responses without a key says so before any request."""
+    result = _chat("--service", "responses", "--model", "any", "-m", "hello")
+    assert "Error: ResponsesService needs api_key (or OPENAI_API_KEY)" in result.stderr
+
+
 def test_assistants_service_needs_a_base_url() -> None:
     """--service assistants without a base URL is told."""
     result = _chat("--service", "assistants", "--model", "any", "-m", "hello")
