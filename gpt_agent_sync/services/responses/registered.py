@@ -15,6 +15,7 @@ from gpt_agent_sync.errors import (
     RequestRejectedError,
 )
 from gpt_agent_sync.records import AssistantDefinition, RunRequest
+from gpt_agent_sync.services.responses.bodies import check_definition
 from gpt_agent_sync.services.responses.trails import Trail
 from gpt_agent_sync.services.shapes import as_objects
 
@@ -29,13 +30,18 @@ class RegisteredAssistants:
         self._by_id: dict[str, AssistantDefinition] = {}
 
     def add(self, definition: AssistantDefinition) -> str:
-        """Keep a definition under a new id, and give that."""
+        """Keep a definition under a new id, and give that; refused as by ``put()``."""
         assistant_id = f"{ASSISTANT_PREFIX}{uuid.uuid4().hex}"
         self.put(assistant_id, definition)
         return assistant_id
 
     def put(self, assistant_id: str, definition: AssistantDefinition) -> None:
-        """Keep a definition under an id, in place of what was there."""
+        """Keep a definition under an id, in place of what was there.
+
+        Raises:
+            ConfigurationError: If a tool of it cannot be used on this wire.
+        """
+        check_definition(definition)
         self._by_id[assistant_id] = definition
 
     def require(self, assistant_id: str | None) -> AssistantDefinition:

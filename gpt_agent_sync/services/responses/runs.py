@@ -17,6 +17,7 @@ from gpt_agent_sync.errors import (
 from gpt_agent_sync.records import (
     AssistantDefinition,
     Pause,
+    RunOptions,
     RunRequest,
     ToolOutput,
     UserMessage,
@@ -77,6 +78,14 @@ class ResponseRuns:
         self._assistants = assistants
         self._lock_patience = lock_patience
         self.reader = RunReader(conversations, responses)
+
+    def check_options(self, options: RunOptions) -> None:
+        """Refuse options that the wire does not have; see ``Service``."""
+        bodies.check_options(options)
+
+    def check_message(self, message: UserMessage, options: RunOptions) -> None:
+        """Refuse what a message of this wire cannot carry; see ``Service``."""
+        bodies.check_message(message, options)
 
     # beginning
 

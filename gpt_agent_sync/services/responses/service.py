@@ -26,12 +26,6 @@ from gpt_agent_sync.services.base import Feed, check_thread_id
 from gpt_agent_sync.services.client import wait_on_this_thread
 from gpt_agent_sync.services.polling import First, PollingFeed
 from gpt_agent_sync.services.remote import RemoteService
-from gpt_agent_sync.services.responses import bodies
-from gpt_agent_sync.services.responses.conversations import Conversations
-from gpt_agent_sync.services.responses.making import Making
-from gpt_agent_sync.services.responses.registered import registered_assistants
-from gpt_agent_sync.services.responses.responses import Responses
-from gpt_agent_sync.services.responses.runs import ResponseRuns
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +62,13 @@ class ResponsesService(RemoteService):
     _default_base_url = "https://api.openai.com/v1"
 
     def _set_up(self) -> None:
+        # Imported here: programs that speak another wire need not pay for this one.
+        from gpt_agent_sync.services.responses.conversations import Conversations
+        from gpt_agent_sync.services.responses.making import Making
+        from gpt_agent_sync.services.responses.registered import registered_assistants
+        from gpt_agent_sync.services.responses.responses import Responses
+        from gpt_agent_sync.services.responses.runs import ResponseRuns
+
         self._assistants = registered_assistants(self.identity)
         self._conversations = Conversations(self._get, self._post)
         responses = Responses(self._get, self._post)
@@ -124,7 +125,6 @@ class ResponsesService(RemoteService):
             tools=tools,
             metadata=metadata,
         )
-        bodies.check_definition(definition)
         self._assistants.put(require_text("assistant_id", assistant_id), definition)
         return assistant_id
 
@@ -138,7 +138,6 @@ class ResponsesService(RemoteService):
 
     def create_assistant(self, definition: AssistantDefinition) -> str:
         """Keep an assistant and give its id; see ``Service``. No request is made."""
-        bodies.check_definition(definition)
         return self._assistants.add(definition)
 
     def open_thread(self, thread_id: str) -> RunSnapshot | None:
@@ -170,11 +169,11 @@ class ResponsesService(RemoteService):
 
     def check_options(self, options: RunOptions) -> None:
         """Refuse what the wire does not have; see ``Service``."""
-        bodies.check_options(options)
+        self._runs.check_options(options)
 
     def check_message(self, message: UserMessage, options: RunOptions) -> None:
         """Refuse attachments, which the wire does not have; see ``Service``."""
-        bodies.check_message(message, options)
+        self._runs.check_message(message, options)
 
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
         """Make the response that the message asks for; see ``Service``."""
