@@ -46,6 +46,8 @@ def _read_part(part: str | Mapping[str, Any]) -> dict[str, Any]:
         require_text("content part", part[field])
     if not part.get(field):
         raise ValueError(f"a content part of type {kind!r} needs {field!r}: {dict(part)!r}")
+    if kind != "text" and not isinstance(part[field], Mapping):
+        raise ValueError(f"{field!r} of a content part must be an object: {dict(part)!r}")
     return dict(part)
 
 

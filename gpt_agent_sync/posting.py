@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import attrs
+
 from gpt_agent_sync.decisions import verbs
 from gpt_agent_sync.decisions.failures import START_PATIENCE
 from gpt_agent_sync.errors import (
@@ -50,21 +52,21 @@ class Poster:
 
     def post(self, message: UserMessage, options: RunOptions) -> str:
         """Post the message now and give its id; a run under way forbids it."""
-        return self._post(self._reserve(message, options))
+        return self._post(self._reserve(message, options), None)
 
     def queue(self, message: UserMessage, options: RunOptions) -> str | None:
         """Post the message now, or have the worker post it when its turn comes."""
         turn: Turn | None = self._mailbox.apply(
             verbs.queue_message, message, options, self._moment()
         )
-        return None if turn is None else self._post(turn)
+        return None if turn is None else self._post(turn, None)
 
     def post_when_free(
         self, message: UserMessage, options: RunOptions, timeout: float | None
     ) -> str:
         """Wait until no run is under way, ours or another caller's, and post the message."""
         until = None if timeout is None else time.monotonic() + timeout
-        return self._when_free(lambda: self.post(message, options), until)
+        return self._when_free(lambda: self._post(self._reserve(message, options), until), until)
 
     def _when_free(self, post: Callable[[], T], until: float | None) -> T:
         blocked_since: float | None = None
@@ -96,7 +98,7 @@ class Poster:
 
         def post() -> Turn:
             turn = self._reserve(message, options, asked=True)
-            self._post(turn)
+            self._post(turn, until)
             return turn
 
         turn = self._when_free(post, until) if when_free else post()
@@ -133,17 +135,32 @@ class Poster:
         )
         return turn
 
-    def _post(self, turn: Turn) -> str:
+    def _post(self, turn: Turn, until: float | None) -> str:
         message = turn.message
         assert message is not None
+        request = attrs.evolve(
+            self._run_request(turn), pause=lambda seconds: self._pause_post(seconds, until)
+        )
         try:
-            posted = self._service.post_message(self._run_request(turn), message)
+            posted = self._service.post_message(request, message)
         except BaseException:
             self._mailbox.apply(verbs.message_refused, turn.number, self._moment())
             raise
         if not self._mailbox.apply(verbs.message_posted, turn.number, posted):
             raise AgentNotAliveError(self._mailbox.progress.thread_id, posted.message_id)
         return posted.message_id
+
+    def _pause_post(self, seconds: float, until: float | None) -> None:
+        """Wait before a request is repeated, or until it has become pointless.
+
+        Raises:
+            AgentNotAliveError: If the agent stops meanwhile.
+            WaitTimeoutError: If the caller's time is up.
+        """
+        self._pause(seconds, until)
+        verbs.require_alive(self._mailbox.progress)
+        if until is not None and time.monotonic() >= until:
+            raise self._timed_out()
 
     def _wait_while_busy(self, until: float | None) -> None:
         if not verbs.is_busy(self._mailbox.progress):

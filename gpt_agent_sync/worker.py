@@ -24,6 +24,7 @@ from gpt_agent_sync.state import (
     Moment,
     Phase,
     PostMessage,
+    Progress,
     Request,
     SettleTurn,
     StartRun,
@@ -292,15 +293,19 @@ class Worker:
         request = attrs.evolve(self._agent._run_request(turn), pause=self._pause)
         try:
             posted = self._service.post_message(request, turn.message)
-        except FeedClosed:
-            logger.debug("a queued message of thread %s is dropped", self._agent.thread_id)
+        except FeedClosed as exc:
+            # The agent stops, or the run was cancelled before it began.
+            logger.debug("a queued message of thread %s is let go", self._agent.thread_id)
+            self._mailbox.apply(
+                failures.request_failed, turn.number, Phase.POSTING, exc, self.moment()
+            )
         except Exception as exc:
             self._failed(turn.number, Phase.POSTING, exc)
         else:
             self._mailbox.apply(verbs.message_posted, turn.number, posted)
 
     def _pause(self, seconds: float) -> None:
-        if self._stopping.wait(seconds):
+        if self._mailbox.wait_until(_is_pointless, seconds):
             raise FeedClosed
 
     def _start_run(self, action: StartRun) -> None:
@@ -349,6 +354,12 @@ class Worker:
         for call in self._calls:
             call.abandon()
         self._mailbox.apply(verbs.settle_turn, action.outcome)
+
+
+def _is_pointless(progress: Progress, quiet: bool) -> bool:
+    """Tell whether nobody waits for the post of the turn's message any more."""
+    turn = progress.turn
+    return progress.stopped is not None or turn is None or turn.cancel_requested
 
 
 def _output(recorded: ToolCallOutputRecorded) -> ToolOutput:

@@ -142,7 +142,11 @@ def test_configured_service(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "name, service_class",
-    [("local", gpt.LocalService), ("assistants", gpt.AssistantsService)],
+    [
+        ("local", gpt.LocalService),
+        ("assistants", gpt.AssistantsService),
+        ("responses", gpt.ResponsesService),
+    ],
 )
 def test_configured_name(
     monkeypatch: pytest.MonkeyPatch, name: str, service_class: type[Service]
@@ -155,7 +159,11 @@ def test_configured_name(
 
 @pytest.mark.parametrize(
     "name, service_class",
-    [("local", gpt.LocalService), ("assistants", gpt.AssistantsService)],
+    [
+        ("local", gpt.LocalService),
+        ("assistants", gpt.AssistantsService),
+        ("responses", gpt.ResponsesService),
+    ],
 )
 def test_service_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, name: str, service_class: type[Service]
@@ -170,6 +178,61 @@ def test_service_of_the_environment(
 def test_default_service() -> None:
     """Where nothing says otherwise, the embedded server is used."""
     assert type(choose_service()) is gpt.LocalService
+
+
+def test_default_service_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is a key and nothing says otherwise, OpenAI's own wire is used."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    assert choose_service() == gpt.ResponsesService("https://api.openai.com/v1", "sk-secret")
+
+
+def test_default_service_with_a_key_and_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address of the environment holds for the default service too."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://host/v1")
+    assert choose_service() == gpt.ResponsesService("http://host/v1", "sk-secret")
+
+
+@pytest.mark.parametrize("key", ["", "  "])
+def test_blank_key_is_none(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """A variable that is set to nothing does not choose a service."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert type(choose_service()) is gpt.LocalService
+
+
+@pytest.mark.parametrize(
+    "name, service_class",
+    [("local", gpt.LocalService), ("assistants", gpt.AssistantsService)],
+)
+def test_named_service_beats_the_key(
+    monkeypatch: pytest.MonkeyPatch, name: str, service_class: type[Service]
+) -> None:
+    """A service that is named is used, though there is a key."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    gpt.configure(service=name)
+    assert type(choose_service()) is service_class
+
+
+def test_service_of_the_key_is_logged_without_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the key chose the service is logged, the key is not."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    choose_service()
+    assert told(caplog) == [
+        (logging.INFO, "using the responses service, because OPENAI_API_KEY is set")
+    ]
+
+
+def test_service_that_lacks_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named service without a key is refused, and can be had once there is one."""
+    gpt.configure(service="responses")
+    with pytest.raises(ConfigurationError, match=r"ResponsesService needs api_key"):
+        choose_service()
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    assert type(choose_service()) is gpt.ResponsesService
 
 
 def test_default_after_a_configured_one() -> None:

@@ -204,6 +204,7 @@ def test_blank_content(content: Any) -> None:
         ({"type": "text"}, "'text' needs 'text'"),
         ({"type": "image_url"}, "'image_url' needs 'image_url'"),
         ({"type": "image_file", "image_file": {}}, "'image_file' needs 'image_file'"),
+        ({"type": "image_url", "image_url": "https://x"}, "'image_url' .* must be an object"),
     ],
 )
 def test_unusable_part(part: dict[str, Any], words: str) -> None:

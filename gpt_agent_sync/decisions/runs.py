@@ -130,6 +130,10 @@ def _snapshot(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Mom
         )
         if turn.cancel_requested and not snapshot.is_final:
             steps.append(CancelRun(turn=turn.number, run_id=snapshot.id))
+            if snapshot.status == "requires_action":
+                # Its calls are nobody's business any more: the next look tells its end.
+                steps.append(FollowRun(turn=turn.number))
+                return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
     decide = _BY_STATUS.get(snapshot.status, _unknown)
     decided = decide(attrs.evolve(progress, turn=turn), turn, snapshot, moment)
     return attrs.evolve(decided, steps=(*steps, *decided.steps))

@@ -280,14 +280,17 @@ def check_options(options: RunOptions) -> None:
     Raises:
         ConfigurationError: If there is one.
     """
-    if options.truncation == "disabled":
+    truncation = options.truncation
+    kind = truncation.get("type") if isinstance(truncation, Mapping) else truncation
+    if kind == "disabled":
         raise ConfigurationError(
             "this wire has no truncation 'disabled': 'auto', or {'type': 'last_messages', ...}"
         )
 
 
 def _option(name: str, value: Any) -> Any:
-    if name == "truncation" and isinstance(value, str):
+    is_word = isinstance(value, str)
+    if is_word and (name == "truncation" or (name == "response_format" and value != "auto")):
         return {"type": value}
     return nest(value)
 

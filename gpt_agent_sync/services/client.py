@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 8.0
+SHORTEST_SECRET = 8
+"""Characters: a shorter key is a word of everyday, which a refusal may hold by chance."""
+
 LONGEST_RETRY_AFTER = 60.0
 """Seconds: a service that asks for a longer pause gets its error told instead."""
 
@@ -159,6 +162,7 @@ class HttpClient:
         pause: Pause = wait_on_this_thread,
         read_timeout: float | None = None,
         repeat_after_timeout: bool = True,
+        retries: int | None = None,
     ) -> Answer | T:
         """Write; repeated only when the service cannot have handled the request.
 
@@ -171,6 +175,7 @@ class HttpClient:
             pause: Waits between the tries.
             read_timeout: Seconds of silence, in place of the usual bound.
             repeat_after_timeout: Whether a request is repeated that may still be worked on.
+            retries: How often it is repeated, in place of the usual bound.
 
         Raises:
             ServiceError: If the service refuses, or still fails after the retries.
@@ -187,7 +192,7 @@ class HttpClient:
             return found
 
         return self._repeat(
-            lambda: self._send("POST", url, None, body, read_timeout), recover, pause
+            lambda: self._send("POST", url, None, body, read_timeout), recover, pause, retries
         )
 
     def close(self) -> None:
@@ -201,8 +206,9 @@ class HttpClient:
         attempt: Callable[[], Answer],
         recover: Callable[[ServiceUnavailableError], T | None],
         pause: Pause,
+        most: int | None = None,
     ) -> Answer | T:
-        retries = self._limits().retries
+        retries = self._limits().retries if most is None else most
         tries = 0
         while True:
             try:
@@ -249,7 +255,8 @@ class HttpClient:
             (limits.connect_timeout, read_timeout or limits.read_timeout),
         )
         logger.debug("%s -> %d in %.3f s", request, answer.status, time.monotonic() - began)
-        return read_answer(request, answer.status, answer.headers, answer.body)
+        told = answer.body if answer.status < 400 else _without_key(answer.body, headers)
+        return read_answer(request, answer.status, answer.headers, told)
 
     def _get_transport(self, url: str) -> Transport:
         # Imported here, as ``requests`` costs most of the import time of all we need.
@@ -259,6 +266,12 @@ class HttpClient:
         if transport is None or transport.pid != os.getpid():
             transport = self._transport = Transport(url, self._trust_environment)
         return transport
+
+
+def _without_key(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Give a refusal without the key: some servers tell which one they refuse."""
+    key = headers.get("Authorization", "").removeprefix("Bearer ").encode()
+    return body.replace(key, b"***") if len(key) >= SHORTEST_SECRET else body
 
 
 def backoff(tries: int) -> float:

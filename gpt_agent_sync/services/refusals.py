@@ -26,6 +26,7 @@ _NO_CALLS = ("No tool call found", "no corresponding function_call")
 _MISSING_WORDS = ("not implemented", "not yet implemented")
 _TIMEOUT_STATUSES = (408, 504)
 _BUSY_CODES = frozenset({"conversation_locked"})
+_CALL_ID = re.compile(r"No tool output found for function call (\S+?)\.?(?:\s|$)")
 _RUN_ID = re.compile(r"\brun (\S+?) is active|active run (\S+?)\.?$")
 
 
@@ -73,6 +74,12 @@ def error_from_answer(
 def lacks_outputs(error: ServiceError) -> bool:
     """Tell whether a response was refused because earlier calls have no outputs."""
     return _says(error.message, _NO_OUTPUTS)
+
+
+def missing_call(error: ServiceError) -> str | None:
+    """Give the id of the call that has no output, where the refusal names it."""
+    found = _CALL_ID.search(error.message)
+    return found.group(1) if found else None
 
 
 def lacks_calls(error: ServiceError) -> bool:

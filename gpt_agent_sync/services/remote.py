@@ -142,6 +142,7 @@ class RemoteService(Service):
         pause: Pause = wait_on_this_thread,
         read_timeout: float | None = None,
         repeat_after_timeout: bool = True,
+        retries: int | None = None,
     ) -> Any:
         return self._http.post(
             self.base_url + path,
@@ -150,6 +151,7 @@ class RemoteService(Service):
             pause=pause,
             read_timeout=read_timeout,
             repeat_after_timeout=repeat_after_timeout,
+            retries=retries,
         )
 
     def _headers(self) -> dict[str, str]:

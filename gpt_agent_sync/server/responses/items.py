@@ -192,13 +192,14 @@ def check_calls(history: Sequence[Object], added: Sequence[Object]) -> None:
         WireError: If not.
     """
     waiting: dict[str, None] = {}
-    for item in (*history, *added):
+    for place, item in enumerate((*history, *added)):
         if item["type"] == "function_call":
             waiting[item["call_id"]] = None
         elif item["type"] == "function_call_output":
-            if item["call_id"] not in waiting:
+            # What clients have added to the conversation before is theirs to judge.
+            if item["call_id"] not in waiting and place >= len(history):
                 raise no_call(item["call_id"])
-            del waiting[item["call_id"]]
+            waiting.pop(item["call_id"], None)
     for call_id in waiting:
         raise no_output(call_id)
 

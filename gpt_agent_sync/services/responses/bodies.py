@@ -132,8 +132,9 @@ def response_body(
     if tools:
         body["tools"] = tools
     body.update(_options(options))
-    if run_id is not None and body.get("tool_choice") not in (None, "auto", "none"):
-        # What forces a call is for the run's first response, or the run would have no end.
+    answers = bool(given) and all(item["type"] == "function_call_output" for item in given)
+    if answers and body.get("tool_choice") not in (None, "auto", "none"):
+        # What forces a call is for the answer to a message, or the run would have no end.
         del body["tool_choice"]
     pairs = _pairs(options, metadata)
     ours = {RUN_KEY: run_id, PREVIOUS_KEY: previous_id}

@@ -12,7 +12,7 @@ from gpt_agent_sync.records import Message, Pause
 from gpt_agent_sync.services.answers import Answer
 from gpt_agent_sync.services.client import wait_on_this_thread
 from gpt_agent_sync.services.responses import bodies
-from gpt_agent_sync.services.responses.wire import Note, Tail, read_messages, tail_of, with_note
+from gpt_agent_sync.services.responses.wire import Note, Tail, tail_of, with_note
 from gpt_agent_sync.services.shapes import as_object, as_word, read_list
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Conversations:
             if pairs is None:
                 logger.warning("the metadata of conversation %s have no room for a note", thread_id)
                 return metadata
-            self._post(path_of(thread_id), {"metadata": pairs}, find=lambda: None, pause=pause)
+            self._post(path_of(thread_id), {"metadata": pairs}, pause=pause, retries=1)
         except ServiceError as exc:
             logger.warning("conversation %s could not be noted in: %s", thread_id, exc)
             return metadata
@@ -105,6 +105,11 @@ class Conversations:
                 return tail
         return Tail(items=tuple(newest[::-1]))
 
+    def recent(self, thread_id: str, pause: Pause) -> list[Mapping[str, Any]]:
+        """Give a page of the newest items, oldest first."""
+        newest = next(self._pages(thread_id, "desc", PAGE, None, pause))
+        return newest[::-1]
+
     def items(
         self, thread_id: str, order: str, after: str | None = None
     ) -> Iterator[Mapping[str, Any]]:
@@ -112,21 +117,21 @@ class Conversations:
         for page in self._pages(thread_id, order, PAGE, after, wait_on_this_thread):
             yield from page
 
-    def messages_after(self, thread_id: str, item_id: str) -> list[Message]:
-        """Give the messages after an item, oldest first.
+    def items_after(self, thread_id: str, item_id: str) -> list[Mapping[str, Any]]:
+        """Give the items after one, oldest first.
 
         Raises:
             RequestRejectedError: If there is no such item.
         """
         try:
-            return list(read_messages(list(self.items(thread_id, "asc", item_id)), item_id))
+            return list(self.items(thread_id, "asc", item_id))
         except RequestRejectedError as exc:
             # Some servers refuse this parameter; an unknown item is refused the same way.
             listed = self.items_from(thread_id, frozenset([item_id]))
             if listed is None:
                 raise
             logger.info("read conversation %s from its newer end, because: %s", thread_id, exc)
-            return list(read_messages(listed[1:], item_id))
+            return listed[1:]
 
     def items_from(
         self, thread_id: str, item_ids: frozenset[str]

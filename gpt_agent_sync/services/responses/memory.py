@@ -13,7 +13,7 @@ import attrs
 from gpt_agent_sync import forks
 from gpt_agent_sync.services.responses.trails import Trail
 
-MOST_REMEMBERED = 10_000
+MOST_REMEMBERED = 5_000
 """Conversations; the ones not used for longest are forgotten first."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,12 +18,17 @@ from gpt_agent_sync.services.responses.conversations import Conversations
 from gpt_agent_sync.services.responses.memory import Memory, Remembered
 from gpt_agent_sync.services.responses.responses import Responses
 from gpt_agent_sync.services.responses.trails import Trail, left_behind, stands, waiting_trail
-from gpt_agent_sync.services.responses.wire import Note
+from gpt_agent_sync.services.responses.wire import Note, ResponseSeen, Tail
 
 logger = logging.getLogger(__name__)
 
 LONGEST_RESPONSE = 7200.0
 """Seconds after which a response that is still going is given up: servers forget some."""
+
+LAGGING = 3.0
+"""Seconds in which the items of a completed response must have come into its conversation."""
+
+LAGGING_PAUSE = 0.1
 
 LEAVES_ITEMS = ("completed", "incomplete")
 """The statuses of responses whose items come into the conversation."""
@@ -56,10 +61,10 @@ class RunReader:
         in the conversation itself, whoever's they are.
         """
         note = wire.read_note(metadata)
-        trail = self._trail_of(note, wait_on_this_thread) if note else None
+        trail = self.trail_of(note, wait_on_this_thread) if note else None
         newest = None
         if trail is None or trail.seen is None or trail.seen.is_final:
-            tail = self._conversations.tail(thread_id)
+            tail = self._settled_tail(thread_id, trail)
             newest = tail.item_ids[-1] if tail.item_ids else ""
             trail = waiting_trail(tail, trail)
         self.memory.change(
@@ -68,7 +73,19 @@ class RunReader:
         )
         return trail
 
-    def _trail_of(self, note: Note, pause: Pause) -> Trail | None:
+    def _settled_tail(self, thread_id: str, trail: Trail | None) -> Tail:
+        """Give the newest turn, with the items of a response that has only just ended."""
+        pause, until = wait_on_this_thread, time.monotonic() + LAGGING
+        while True:
+            tail = self._conversations.tail(thread_id)
+            wanted = trail.waiting_ids if trail is not None and not trail.over else frozenset()
+            if not wanted or wanted & tail.call_ids or time.monotonic() > until:
+                return tail
+            if wire.turn_with(self._conversations.recent(thread_id, pause), wanted) is not None:
+                return tail
+            pause(LAGGING_PAUSE)
+
+    def trail_of(self, note: Note, pause: Pause) -> Trail | None:
         """Follow a note to its response, and back from there; ``None`` when that is gone."""
         seen = self._responses.see(note.response_id, pause)[0]
         if seen is None:
@@ -77,6 +94,7 @@ class RunReader:
             run_id=note.run_id,
             response_id=note.response_id,
             assistant_id=note.assistant_id,
+            fields=seen.fields,
             seen=seen,
             began_at=time.monotonic(),
             over=note.over,
@@ -99,7 +117,7 @@ class RunReader:
         note = wire.read_note(metadata)
         if note is None or note.run_id != run_id:
             note = Note(run_id=run_id, response_id=run_id)
-        trail = self._trail_of(note, pause) or Trail(run_id=run_id, response_id=None)
+        trail = self.trail_of(note, pause) or Trail(run_id=run_id, response_id=None)
         self.memory.change(
             thread_id, lambda known: attrs.evolve(known, metadata=metadata, trail=trail)
         )
@@ -121,6 +139,8 @@ class RunReader:
             seen, poll_after = self._responses.see(trail.response_id, pause)
             trail = self._gone(thread_id, trail, pause) if seen is None else trail.at(seen)
         trail = self.keep(thread_id, trail)
+        if trail.leaves_calls:
+            self.note(thread_id, trail, pause)
         if trail.is_live and time.monotonic() - trail.began_at > LONGEST_RESPONSE:
             return self._give_up(trail)
         return Look(trail.snapshot(), poll_after)
@@ -129,15 +149,21 @@ class RunReader:
         """Look whether somebody else has answered the calls, or ended the run."""
         metadata = self._conversations.metadata(thread_id, pause)
         note = wire.read_note(metadata)
-        if note is not None and note.run_id == trail.run_id and note != trail.note:
+        if note is not None and note.run_id == trail.run_id and not trail.is_noted_by(note):
             # A note that names a response before ours is an old one: ours could not be written.
-            moved = None if note.response_id in trail.passed else self._trail_of(note, pause)
+            moved = None if note.response_id in trail.passed else self.trail_of(note, pause)
             if moved is not None:
                 return moved
         tail = self._conversations.tail(thread_id, pause)
-        if trail.waiting_ids <= tail.answered:
-            return left_behind(trail, tail)
-        return trail
+        if trail.waiting_ids & tail.call_ids:
+            return left_behind(trail, tail) if trail.waiting_ids <= tail.answered else trail
+        turn = wire.turn_with(self._conversations.recent(thread_id, pause), trail.waiting_ids)
+        if turn is not None:
+            # Somebody answered, and the conversation has gone on.
+            return left_behind(trail, turn) if trail.waiting_ids <= turn.answered else trail
+        if note is not None and note.run_id != trail.run_id:
+            return trail.at(_superseded(trail, note))
+        return trail  # its items are still to come
 
     def _gone(self, thread_id: str, trail: Trail, pause: Pause) -> Trail:
         """Go by what a response that the service has no more left in the conversation."""
@@ -158,13 +184,28 @@ class RunReader:
         )
         return Look(snapshot)
 
-    def keep(self, thread_id: str, trail: Trail) -> Trail:
-        """Remember a run as it is now; that it was cancelled meanwhile is not forgotten."""
+    def keep(self, thread_id: str, trail: Trail, *, submitting: bool | None = None) -> Trail:
+        """Remember a run as it is now, and give it as it is remembered.
+
+        What another thread knew better is not forgotten: that the run was cancelled, that its
+        outputs are on their way, that it has gone on to a further response.
+
+        Args:
+            thread_id: The conversation.
+            trail: The run.
+            submitting: Whether its outputs are on their way; ``None`` leaves that as it is.
+        """
 
         def change(known: Remembered) -> Remembered:
-            kept = trail
-            if known.trail is not None and known.trail.run_id == trail.run_id and known.trail.over:
-                kept = attrs.evolve(trail, over=True)
+            kept, before = trail, known.trail
+            if before is not None and before.run_id == trail.run_id:
+                if trail.response_id in before.passed:
+                    return known
+                kept = attrs.evolve(
+                    trail,
+                    over=before.over or trail.over,
+                    submitting=before.submitting if submitting is None else submitting,
+                )
             seen = kept.seen
             newest = known.newest_item_id
             if seen is not None and seen.item_ids and seen.status in LEAVES_ITEMS:
@@ -177,11 +218,12 @@ class RunReader:
 
     def note(self, thread_id: str, trail: Trail, pause: Pause) -> None:
         """Have the conversation name the run, where another process could have to go on."""
-        if trail.note is None or not (trail.is_live or trail.waiting or trail.over):
+        note = trail.note
+        if note is None or not (trail.is_live or trail.waiting or note.over):
             return
         known = self.memory.get(thread_id)
         before = known.metadata if known is not None else None
-        metadata = self._conversations.keep_note(thread_id, before, trail.note, pause)
+        metadata = self._conversations.keep_note(thread_id, before, note, pause)
         self.memory.change(thread_id, lambda known: attrs.evolve(known, metadata=metadata))
 
     def messages_after(self, thread_id: str, message_id: str) -> list[Message]:
@@ -189,16 +231,50 @@ class RunReader:
         seen = None
         if message_id.startswith(RESPONSE_PREFIX):
             seen = self._responses.see(message_id, wait_on_this_thread)[0]
+            if seen is None:
+                logger.warning(
+                    "what came after %s in %s cannot be told: the service has no such response",
+                    *(message_id, thread_id),
+                )
+                return []
         if seen is None:
-            return self._conversations.messages_after(thread_id, message_id)
-        listed = self._conversations.items_from(thread_id, frozenset(seen.item_ids))
-        if listed is None:
-            logger.info("response %s has left nothing in %s", message_id, thread_id)
-        return list(wire.read_messages(listed or (), message_id))
+            items = self._conversations.items_after(thread_id, message_id)
+        else:
+            items = self._conversations.items_from(thread_id, frozenset(seen.item_ids)) or []
+        return self._with_runs(thread_id, message_id, items)
 
-    def finish(self, thread_id: str, run_id: str) -> list[Message]:
-        """Give the assistant's messages of a run that is over."""
+    def _with_runs(
+        self, thread_id: str, message_id: str, items: Sequence[Mapping[str, Any]]
+    ) -> list[Message]:
+        """Read messages, and say which are those of the run under way, and which are not.
+
+        The user's message of a run comes into the conversation with the run's end only, so that
+        its place would tell the wrong thing. What stands for the others' runs is the id of
+        their turn's first item, as it does for runs that no response tells of.
+        """
         known = self.memory.get(thread_id)
-        if known is None or known.trail is None or known.trail.run_id != run_id:
-            return []
-        return known.trail.all_messages()
+        trail = known.trail if known is not None else None
+        own = trail.own_items if trail is not None else frozenset()
+        turn_id, told = message_id, []
+        for item in items:
+            if item.get("role") == "user":
+                turn_id = str(item.get("id") or turn_id)
+            for message in wire.read_messages([item], turn_id):
+                ours = trail is not None and (message.id in own or turn_id == trail.run_id)
+                run_id = trail.run_id if ours and trail is not None else turn_id
+                told.append(attrs.evolve(message, run_id=run_id))
+        return told
+
+    def finish(self, thread_id: str, run_id: str, pause: Pause) -> list[Message]:
+        """Give the assistant's messages of a run that is over."""
+        return self.recall(thread_id, run_id, pause).all_messages()
+
+
+def _superseded(trail: Trail, note: Note) -> ResponseSeen:
+    """Have a run end whose conversation has gone on without it, and without a trace of it."""
+    return ResponseSeen(
+        id=trail.response_id or trail.run_id,
+        status="failed",
+        error_code="superseded",
+        error_message=f"the conversation has gone on with run {note.run_id}",
+    )

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-import weakref
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Hashable
 
-from gpt_agent_sync import forks
 from gpt_agent_sync.errors import (
     AssistantNotSetError,
     ConfigurationError,
     RequestRejectedError,
 )
-from gpt_agent_sync.records import AssistantDefinition, RunRequest
+from gpt_agent_sync.records import AssistantDefinition, RunOptions, RunRequest
 from gpt_agent_sync.services.responses.bodies import check_definition
 from gpt_agent_sync.services.responses.trails import Trail
-from gpt_agent_sync.services.shapes import as_objects
+from gpt_agent_sync.services.responses.wire import read_assistant, read_options
 
 ASSISTANT_PREFIX = "asst_"
 """What ids begin with that are not a model's name."""
@@ -63,29 +59,21 @@ class RegisteredAssistants:
             )
         return AssistantDefinition(model=assistant_id)
 
-    def of_run(self, request: RunRequest, trail: Trail) -> AssistantDefinition:
-        """Give the assistant of a run; one that is not known here by what its response says.
+    def of_run(self, request: RunRequest, trail: Trail) -> tuple[AssistantDefinition, RunOptions]:
+        """Give the assistant and the options of a run that goes on.
+
+        A run that another process began goes on as its last response says it was made.
 
         Raises:
-            ConfigurationError: If it is not registered, and no response tells of it.
+            ConfigurationError: If its assistant is not registered, and no response tells of it.
             AssistantNotSetError: If nothing tells which assistant it is.
         """
-        fields: Mapping[str, Any] = trail.seen.fields if trail.seen is not None else {}
+        if trail.fields and trail.fields.get("model"):
+            return read_assistant(trail.fields), read_options(trail.fields)
         assistant_id = request.assistant_id or trail.assistant_id
-        try:
-            if assistant_id is not None:
-                return self.require(assistant_id)
-        except ConfigurationError:
-            if "model" not in fields:
-                raise
-        if "model" not in fields:
+        if assistant_id is None:
             raise AssistantNotSetError(request.thread_id)
-        instructions = fields.get("instructions")
-        return AssistantDefinition(
-            model=str(fields["model"]),
-            instructions=instructions if isinstance(instructions, str) else "",
-            tools=tuple(as_objects(fields.get("tools"))),
-        )
+        return self.require(assistant_id), request.options
 
     def explained(
         self, refusal: RequestRejectedError, assistant_id: str | None
@@ -102,23 +90,13 @@ class RegisteredAssistants:
         )
 
 
-_lock = threading.Lock()
-_shared: weakref.WeakValueDictionary[Hashable, RegisteredAssistants] = weakref.WeakValueDictionary()
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-forks.in_child(_after_fork)
+_shared: dict[Hashable, RegisteredAssistants] = {}
 
 
 def registered_assistants(identity: Hashable) -> RegisteredAssistants:
     """Give the assistants that all services of one identity share.
 
     Equal services share their agents, so that an agent may run an assistant which was
-    registered with another object than its own.
+    registered with another object than its own. They are kept as long as the process lives.
     """
-    with _lock:
-        return _shared.setdefault(identity, RegisteredAssistants())
+    return _shared.setdefault(identity, RegisteredAssistants())

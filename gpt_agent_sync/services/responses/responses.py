@@ -45,9 +45,10 @@ class Responses:
 
     def given_to(self, response_id: str, pause: Pause) -> tuple[bodies.Item, ...]:
         """Give the items that a response was made from."""
-        query = {"order": "asc", "limit": PAGE}
+        query = {"order": "desc", "limit": PAGE, "include[]": "message.input_image.image_url"}
         answer = self._get(f"{_path_of(response_id)}/input_items", query, pause)
-        return bodies.newest_input(read_list(answer.data, answer.request, lambda item: item))
+        newest = read_list(answer.data, answer.request, lambda item: item)
+        return bodies.newest_input(newest[::-1])
 
     def cancel(self, response_id: str) -> RequestRejectedError | None:
         """Cancel a response; give the service's refusal if it does not."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
@@ -12,6 +13,7 @@ from gpt_agent_sync.errors import (
     RateLimitError,
     RequestRejectedError,
     ServiceBusyError,
+    ServiceError,
     ServiceUnavailableError,
 )
 from gpt_agent_sync.records import (
@@ -23,14 +25,15 @@ from gpt_agent_sync.records import (
     UserMessage,
 )
 from gpt_agent_sync.services.answers import Answer
+from gpt_agent_sync.services.base import FeedClosed
 from gpt_agent_sync.services.client import wait_on_this_thread
 from gpt_agent_sync.services.polling import Look
-from gpt_agent_sync.services.refusals import lacks_calls, lacks_outputs
+from gpt_agent_sync.services.refusals import lacks_calls, lacks_outputs, missing_call
 from gpt_agent_sync.services.responses import bodies, wire
 from gpt_agent_sync.services.responses.conversations import Conversations
 from gpt_agent_sync.services.responses.making import Making
 from gpt_agent_sync.services.responses.memory import Remembered
-from gpt_agent_sync.services.responses.reading import RunReader
+from gpt_agent_sync.services.responses.reading import LAGGING, LAGGING_PAUSE, RunReader
 from gpt_agent_sync.services.responses.registered import RegisteredAssistants
 from gpt_agent_sync.services.responses.responses import Responses
 from gpt_agent_sync.services.responses.trails import Trail, left_behind, stands, trail_left
@@ -38,10 +41,8 @@ from gpt_agent_sync.services.responses.wire import ResponseSeen
 
 logger = logging.getLogger(__name__)
 
-LAGGING = 3.0
-"""Seconds in which the items of a completed response must have come into its conversation."""
-
-LAGGING_PAUSE = 0.1
+MOST_MOVES = 5
+"""How often a run that is to be cancelled is run after while it goes from response to response."""
 
 SUBMISSION_PATIENCE = 600.0
 """Seconds to wait for a conversation that another caller's response holds."""
@@ -51,6 +52,7 @@ GIVEN_UP = '{"error": "The run was ended before this call was answered."}'
 
 Items = tuple[bodies.Item, ...]
 Find = Callable[[], Trail | None]
+Recipe = tuple[AssistantDefinition, RunOptions]
 
 
 class ResponseRuns:
@@ -91,16 +93,16 @@ class ResponseRuns:
 
     def begin(self, request: RunRequest, message: UserMessage, pause: Pause) -> Trail:
         """Make the response that a user's message asks for."""
-        definition = self._assistants.require(request.assistant_id)
+        recipe = self._assistants.require(request.assistant_id), request.options
         item = bodies.message_item(message)
         find = self._finder(request, item, pause)
         try:
-            made = self._make(request, definition, (item,), find, pause, message=message)
+            made = self._make(request, recipe, (item,), find, pause, message=message)
         except RequestRejectedError as exc:
             if not lacks_outputs(exc):
                 raise self._assistants.explained(exc, request.assistant_id) from exc
             given = (*self._leftovers(request, exc, pause), item)
-            made = self._make(request, definition, given, find, pause, message=message)
+            made = self._make(request, recipe, given, find, pause, message=message)
         trail = self.reader.keep(request.thread_id, attrs.evolve(made, started=False))
         self.reader.note(request.thread_id, trail, pause)
         return trail
@@ -127,7 +129,7 @@ class ResponseRuns:
     def _make(
         self,
         request: RunRequest,
-        definition: AssistantDefinition,
+        recipe: Recipe,
         given: Items,
         find: Find,
         pause: Pause,
@@ -137,11 +139,12 @@ class ResponseRuns:
         moved: Find | None = None,
     ) -> Trail:
         """Make a response, or find that it was made, and give the run's way with it."""
+        definition, options = recipe
         made = self._making.make(
             lambda background: bodies.response_body(
                 request.thread_id,
                 definition,
-                request.options,
+                options,
                 request.tools,
                 given,
                 background=background,
@@ -165,18 +168,38 @@ class ResponseRuns:
             ServiceBusyError: If the calls are those of a run that somebody may still answer.
         """
         tail = self._conversations.tail(request.thread_id, pause)
-        if not tail.waiting:
+        named = missing_call(refusal)
+        # A server may go by a log of its own, in which items added later do not stand.
+        waiting = [call.id for call in tail.waiting] or ([named] if named else [])
+        if not waiting:
             raise refusal
-        note = wire.read_note(self._conversations.metadata(request.thread_id, pause))
-        run_id = note.run_id if note else tail.run_id
-        if run_id != request.last_run_id and not (note and note.over):
+        run_id = tail.run_id
+        ours = bool(tail.waiting) and run_id == request.last_run_id
+        for trail in self._known_runs(request.thread_id, pause):
+            if trail.own_calls.issuperset(waiting):
+                run_id = trail.run_id
+                ours = trail.over or trail.leaves_calls or run_id == request.last_run_id
+                break
+        if not ours:
+            named_run = f"run {run_id}" if run_id else "a run"
             raise ServiceBusyError(
-                f"{refusal.message} (run {run_id} waits for it)",
-                run_id=run_id,
+                f"{refusal.message} ({named_run} of another caller waits for it; shut the agent "
+                "down and connect again to go on with that run)",
+                run_id=run_id or None,
                 status=refusal.status,
                 code=refusal.code,
             )
-        return [_given_up(call.id) for call in tail.waiting]
+        return [_given_up(call_id) for call_id in waiting]
+
+    def _known_runs(self, thread_id: str, pause: Pause) -> Iterator[Trail]:
+        """Give the run that we know of, and the one that the conversation names."""
+        known = self.reader.memory.get(thread_id)
+        if known is not None and known.trail is not None:
+            yield known.trail
+        note = wire.read_note(self._conversations.metadata(thread_id, pause))
+        noted = self.reader.trail_of(note, pause) if note is not None else None
+        if noted is not None:
+            yield noted
 
     def start(self, request: RunRequest, pause: Pause) -> Look:
         """Tell of the run that a message has begun; make its response again if that failed."""
@@ -195,7 +218,7 @@ class ResponseRuns:
 
         It is a new run, as it is on the other wire.
         """
-        definition = self._assistants.of_run(request, trail)
+        recipe = self._assistants.of_run(request, trail)
         given = trail.given
         if given is None:
             given = self._responses.given_to(trail.response_id or "", pause)
@@ -205,10 +228,11 @@ class ResponseRuns:
 
         def find() -> Trail | None:
             left = self._conversations.tail(request.thread_id, pause)
-            ours = stands(kept, left) and (left.messages or left.waiting)
+            # What stood there before is an older turn, maybe one with the same words.
+            ours = left != tail and stands(kept, left) and (left.messages or left.waiting)
             return trail_left(left, request.assistant_id) if ours else None
 
-        made = self._make(request, definition, () if stays else kept, find, pause)
+        made = self._make(request, recipe, () if stays else kept, find, pause)
         again = attrs.evolve(made, given=kept)
         self.reader.note(request.thread_id, again, pause)
         return again
@@ -224,22 +248,28 @@ class ResponseRuns:
         ids = {output.tool_call_id for output in outputs}
         if trail.over or not ids & trail.waiting_ids:
             return self.reader.look(thread_id, run_id, pause)
-        trail = self.reader.keep(thread_id, attrs.evolve(trail, submitting=True))
+        trail = self.reader.keep(thread_id, trail, submitting=True)
+        if trail.over:
+            self.reader.keep(thread_id, trail, submitting=False)
+            return Look(trail.snapshot())
         given = tuple(bodies.output_item(output) for output in outputs)
         try:
             further = self._go_on(request, trail, given, pause)
         except RateLimitError as exc:
             further = _limited(trail, given, exc)
         except RequestRejectedError:
-            self.reader.keep(thread_id, attrs.evolve(trail, submitting=False))
+            self.reader.keep(thread_id, trail, submitting=False)
             seen = self.reader.look(thread_id, run_id, pause)
             if ids & {call.id for call in seen.snapshot.tool_calls}:
                 raise
             return seen
         except BaseException:
-            self.reader.keep(thread_id, attrs.evolve(trail, submitting=False))
+            let_be = self.reader.keep(thread_id, trail, submitting=False)
+            if let_be.over:
+                with contextlib.suppress(FeedClosed):
+                    self.reader.note(thread_id, let_be, pause)
             raise
-        further = self.reader.keep(thread_id, further)
+        further = self.reader.keep(thread_id, further, submitting=False)
         if further.over and further.response_id is not None:
             # Cancelled while the outputs were on their way: nobody waits for what comes of them.
             self._responses.cancel(further.response_id)
@@ -247,7 +277,7 @@ class ResponseRuns:
         return Look(further.snapshot())
 
     def _go_on(self, request: RunRequest, trail: Trail, given: Items, pause: Pause) -> Trail:
-        definition = self._assistants.of_run(request, trail)
+        recipe = self._assistants.of_run(request, trail)
 
         def find() -> Trail | None:
             tail = self._conversations.tail(request.thread_id, pause)
@@ -260,9 +290,7 @@ class ResponseRuns:
         until = time.monotonic() + LAGGING
         while True:
             try:
-                return self._make(
-                    request, definition, given, find, pause, goes_on=trail, moved=moved
-                )
+                return self._make(request, recipe, given, find, pause, goes_on=trail, moved=moved)
             except RequestRejectedError as exc:
                 # The items of a response may come into its conversation a little after its end.
                 if not lacks_calls(exc) or time.monotonic() > until or find() is not None:
@@ -273,34 +301,61 @@ class ResponseRuns:
 
     def cancel(self, thread_id: str, run_id: str) -> None:
         """Cancel the response now going, or free the conversation of calls not answered."""
-        pause = wait_on_this_thread
-        trail = self.reader.recall(thread_id, run_id, pause)
-        if trail.is_live and trail.response_id is not None:
-            refusal = self._responses.cancel(trail.response_id)
-            if refusal is None:
+        for _ in range(MOST_MOVES):
+            trail = self.reader.recall(thread_id, run_id, wait_on_this_thread)
+            if trail.over or (trail.seen is not None and trail.seen.is_final and not trail.waiting):
                 return
-            seen = self._responses.see(trail.response_id, pause)[0]
-            if seen is None:
+            if self._cancel_seen(thread_id, trail):
                 return
-            if not seen.is_final:
-                raise refusal
-            trail = trail.at(seen)
-        if trail.waiting and not trail.over:
-            self._end_waiting(thread_id, trail, pause)
 
-    def _end_waiting(self, thread_id: str, trail: Trail, pause: Pause) -> None:
+    def _cancel_seen(self, thread_id: str, trail: Trail) -> bool:
+        """Cancel a run as it was last seen; tell whether it was still so.
+
+        Raises:
+            RequestRejectedError: If the service refuses, and the run goes on.
+        """
+        pause = wait_on_this_thread
+        if trail.waiting:
+            now = self.reader.still_waiting(thread_id, trail, pause)
+            if now is trail:
+                return self._end_waiting(thread_id, trail, pause)
+            self.reader.keep(thread_id, now)
+            return False
+        if trail.response_id is None:
+            return True
+        refusal = self._responses.cancel(trail.response_id)
+        seen = None
+        if refusal is not None or trail.earlier_calls:
+            seen = self._responses.see(trail.response_id, pause)[0]
+        if seen is None:
+            return True
+        if refusal is not None and not seen.is_final:
+            raise refusal
+        self.reader.note(thread_id, self.reader.keep(thread_id, trail.at(seen)), pause)
+        return False
+
+    def _end_waiting(self, thread_id: str, trail: Trail, pause: Pause) -> bool:
+        """Have a run be over that waits for outputs; tell whether it still did.
+
+        Whoever sends outputs at this moment sees it too, and cancels what comes of them.
+        """
+        ours = moved = False
+
         def change(known: Remembered) -> Remembered:
-            submitting = known.trail is not None and known.trail.submitting
-            return attrs.evolve(known, trail=attrs.evolve(trail, over=True, submitting=submitting))
+            nonlocal ours, moved
+            latest = known.trail if known.trail and known.trail.run_id == trail.run_id else trail
+            moved = latest.response_id != trail.response_id
+            ours = not moved and not latest.over
+            return attrs.evolve(known, trail=attrs.evolve(latest, over=True)) if ours else known
 
         ended = self.reader.memory.change(thread_id, change).trail
-        if ended is None or ended.submitting:
-            return  # whoever sends the outputs sees that the run is over
-        self.reader.note(thread_id, ended, pause)
-        try:
-            self._conversations.add(thread_id, [_given_up(call.id) for call in trail.waiting])
-        except RequestRejectedError as exc:
-            logger.info("the calls of run %s wait for the next message: %s", trail.run_id, exc)
+        if ours and ended is not None and not ended.submitting:
+            self.reader.note(thread_id, ended, pause)
+            try:
+                self._conversations.add(thread_id, [_given_up(call.id) for call in trail.waiting])
+            except ServiceError as exc:
+                logger.info("the calls of run %s wait for the next message: %s", trail.run_id, exc)
+        return not moved
 
 
 def _given_up(call_id: str) -> bodies.Item:

@@ -207,7 +207,7 @@ class ResponsesService(RemoteService):
         return PollingFeed(
             first,
             lambda run_id, pause: self._reader.look(thread_id, run_id, pause),
-            lambda snapshot, pause: self._reader.finish(thread_id, snapshot.id),
+            lambda snapshot, pause: self._reader.finish(thread_id, snapshot.id, pause),
             request.heartbeat_interval,
             begins=begins,
         )

@@ -23,13 +23,15 @@ class Trail:
         assistant_id: The assistant, where known.
         given: The items that this response was made from, where known.
         seen: What the last look at this response showed.
+        fields: What its responses are made with, when another process began it.
         passed: The ids of the responses before it.
+        earlier_calls: The ids of the calls in those.
         messages: Their messages.
         spent: What they used.
         began_at: When this process began to follow it, monotonic seconds.
         submitting: Whether outputs are on their way.
         started: Whether the agent has been told of it.
-        over: Whether it was cancelled while it waited for outputs.
+        over: Whether it was ended before its calls were answered.
     """
 
     run_id: str
@@ -37,7 +39,9 @@ class Trail:
     assistant_id: str | None = None
     given: tuple[dict[str, Any], ...] | None = None
     seen: ResponseSeen | None = None
+    fields: Mapping[str, Any] | None = None
     passed: frozenset[str] = frozenset()
+    earlier_calls: frozenset[str] = frozenset()
     messages: tuple[Message, ...] = ()
     spent: Usage | None = None
     began_at: float = 0.0
@@ -66,6 +70,23 @@ class Trail:
         return self.seen is not None and self.seen.status == "failed"
 
     @property
+    def own_items(self) -> frozenset[str]:
+        """The ids of the messages that its responses wrote, as far as they are known."""
+        latest = self.seen.messages if self.seen is not None else ()
+        return frozenset(message.id for message in (*self.messages, *latest))
+
+    @property
+    def leaves_calls(self) -> bool:
+        """Tell whether it ended, other than by completion, with calls that have no outputs.
+
+        A response that fails or is cancelled does not take the outputs it was given with it into
+        the conversation.
+        """
+        seen = self.seen
+        ended = seen is not None and seen.status in ("failed", "cancelled", "incomplete")
+        return ended and bool(self.own_calls)
+
+    @property
     def note(self) -> Note | None:
         """What the conversation's metadata say of the run."""
         if self.response_id is None:
@@ -74,13 +95,25 @@ class Trail:
             run_id=self.run_id,
             response_id=self.response_id,
             assistant_id=self.assistant_id,
-            over=self.over,
+            over=self.over or self.leaves_calls,
         )
+
+    @property
+    def own_calls(self) -> frozenset[str]:
+        """The ids of all its calls, as far as they are known."""
+        seen = self.seen.calls if self.seen is not None else ()
+        answered = (str(item["call_id"]) for item in self.given or () if "call_id" in item)
+        return self.earlier_calls.union(answered, (call.id for call in seen))
+
+    def is_noted_by(self, note: Note) -> bool:
+        """Tell whether a note of the run says what we know; it may lack the assistant."""
+        ours = self.note
+        return ours is not None and (note.response_id, note.over) == (ours.response_id, ours.over)
 
     def snapshot(self) -> RunSnapshot:
         """Give the run as it was last seen."""
         seen = self.seen
-        if self.over:
+        if self.over and (seen is None or seen.waiting or not seen.is_final):
             return RunSnapshot(id=self.run_id, status="cancelled", assistant_id=self.assistant_id)
         if seen is None:
             return RunSnapshot(id=self.run_id, status="in_progress", assistant_id=self.assistant_id)
@@ -112,6 +145,7 @@ class Trail:
         return attrs.evolve(
             self,
             passed=self.passed | {earlier.id},
+            earlier_calls=self.earlier_calls.union(call.id for call in earlier.calls),
             messages=(*earlier.messages, *self.messages),
             spent=added(self.spent, earlier.usage),
         )
@@ -125,6 +159,7 @@ class Trail:
             given=given,
             seen=seen,
             passed=self.passed | {latest.id} if latest else self.passed,
+            earlier_calls=self.own_calls,
             messages=(*self.messages, *(latest.messages if latest else ())),
             spent=added(self.spent, latest.usage if latest else None),
             submitting=False,
@@ -143,13 +178,21 @@ def stands(given: Sequence[Mapping[str, Any]], tail: Tail) -> bool:
 
 
 def waiting_trail(tail: Tail, trail: Trail | None) -> Trail | None:
-    """Give the run that waits for the calls without outputs, if there are any and it does."""
+    """Give the run that waits for the calls without outputs, if there are any and it does.
+
+    Args:
+        tail: The newest turn of the conversation.
+        trail: The run that the conversation's note names, its last response over.
+    """
+    if trail is not None and trail.waiting_ids and trail.waiting_ids <= tail.answered:
+        # Whoever answered could not write a note any more.
+        trail = left_behind(trail, tail)
     waiting = {call.id for call in tail.waiting}
     if not waiting:
         return None
-    if trail is not None and waiting <= trail.waiting_ids:
-        return None if trail.over else trail
-    return trail_left(tail, None)
+    if trail is None or not waiting <= trail.own_calls:
+        return trail_left(tail, None)
+    return None if trail.over or trail.leaves_calls else trail
 
 
 def trail_left(tail: Tail, assistant_id: str | None) -> Trail:
@@ -170,6 +213,8 @@ def left_behind(trail: Trail, tail: Tail) -> Trail:
     return attrs.evolve(
         trail,
         response_id=None,
+        passed=trail.passed | {trail.response_id} if trail.response_id else trail.passed,
+        earlier_calls=trail.own_calls,
         seen=seen,
         messages=(),
         spent=None,

@@ -7,13 +7,21 @@ that speak this wire leave fields out or fill them oddly, so only ids and status
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import attrs
 
 from gpt_agent_sync.errors import ProtocolError
-from gpt_agent_sync.records import FINAL_STATUSES, ContentParts, Message, ToolCall, Usage
+from gpt_agent_sync.records import (
+    FINAL_STATUSES,
+    AssistantDefinition,
+    ContentParts,
+    Message,
+    RunOptions,
+    ToolCall,
+    Usage,
+)
 from gpt_agent_sync.services.shapes import (
     as_json_text,
     as_object,
@@ -30,6 +38,20 @@ PREVIOUS_KEY = "gpt_agent_sync_previous"
 """The metadata key under which a response names the one before it in its run."""
 
 METADATA_PAIRS, METADATA_VALUE = 16, 512
+
+_MADE_WITH = (
+    "model",
+    "instructions",
+    "tools",
+    "temperature",
+    "top_p",
+    "max_output_tokens",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "truncation",
+    "metadata",
+)
 
 _REASONS = {"max_output_tokens": "max_completion_tokens"}
 """Why a response is incomplete, in the word that runs have for it."""
@@ -49,7 +71,7 @@ class ResponseSeen:
         error_code: The code of a failed one, or the reason of an incomplete one.
         error_message: The service's words for it.
         previous_id: The response before it in the same run, if it says so.
-        fields: Model, instructions and tools that it was made with.
+        fields: What it was made with: model, instructions, tools and options.
     """
 
     id: str
@@ -100,8 +122,42 @@ def read_response(data: Mapping[str, Any], request: str) -> ResponseSeen:
         error_code=as_word(error.get("code")) or _REASONS.get(reason or "", reason),
         error_message=as_word(error.get("message")),
         previous_id=as_word(metadata.get(PREVIOUS_KEY)),
-        fields={name: data[name] for name in ("model", "instructions", "tools") if data.get(name)},
+        fields={name: data[name] for name in _MADE_WITH if data.get(name) is not None},
     )
+
+
+def read_assistant(fields: Mapping[str, Any]) -> AssistantDefinition:
+    """Read, out of what a response was made with, its assistant."""
+    instructions = fields.get("instructions")
+    return AssistantDefinition(
+        model=str(fields["model"]),
+        instructions=instructions if isinstance(instructions, str) else "",
+        tools=tuple(as_objects(fields.get("tools"))),
+    )
+
+
+def read_options(fields: Mapping[str, Any]) -> RunOptions:
+    """Read, out of what a response was made with, its options; the usual ones are left out."""
+    same = {name: fields.get(name) for name in ("max_output_tokens", "parallel_tool_calls")}
+    some = {name: fields.get(name) for name in ("temperature", "top_p")}
+    form = as_object(as_object(fields.get("text")).get("format"))
+    metadata = as_object(fields.get("metadata"))
+    try:
+        return RunOptions(
+            **same,
+            **{name: value for name, value in some.items() if value != 1},
+            response_format=None if form.get("type") in (None, "text") else form,
+            reasoning_effort=as_object(fields.get("reasoning")).get("effort"),
+            truncation=None if fields.get("truncation") == "disabled" else fields.get("truncation"),
+            metadata={
+                name: value
+                for name, value in metadata.items()
+                if name not in (RUN_KEY, PREVIOUS_KEY)
+            }
+            or None,
+        )
+    except (TypeError, ValueError):
+        return RunOptions()
 
 
 def read_call(item: Mapping[str, Any]) -> ToolCall | None:
@@ -164,6 +220,12 @@ class Tail:
         return _read_message(self.items[0], "").parts
 
     @property
+    def call_ids(self) -> frozenset[str]:
+        """The ids of its calls."""
+        calls = [call for call in map(read_call, self.items) if call is not None]
+        return frozenset(call.id for call in calls)
+
+    @property
     def answered(self) -> frozenset[str]:
         """The ids of the calls that have outputs."""
         return frozenset(
@@ -197,13 +259,39 @@ def tail_of(newest: Sequence[Mapping[str, Any]]) -> Tail | None:
     return None
 
 
+def turn_with(items: Sequence[Mapping[str, Any]], call_ids: Set[str]) -> Tail | None:
+    """Give the turn that holds calls: from a user's message to before the next one.
+
+    Args:
+        items: Items of a conversation, oldest first.
+        call_ids: The calls.
+    """
+    turn: list[Mapping[str, Any]] = []
+    for item in items:
+        if item.get("role") == "user":
+            if Tail(items=tuple(turn)).call_ids & call_ids:
+                break
+            turn = []
+        turn.append(item)
+    found = Tail(items=tuple(turn))
+    return found if found.call_ids & call_ids else None
+
+
 def same_content(one: ContentParts, other: ContentParts) -> bool:
-    """Tell whether two messages say the same: texts, and which images."""
-    return [_gist(part) for part in one] == [_gist(part) for part in other]
+    """Tell whether two messages say the same: texts, and which images as far as that is told.
+
+    OpenAI leaves the address of an image out unless it is asked for.
+    """
+    return len(one) == len(other) and all(map(_same_part, one, other))
 
 
-def _gist(part: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (join_texts((dict(part),)), part.get("image_url"), part.get("file_id"))
+def _same_part(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if one.get("type") != "input_image" or other.get("type") != "input_image":
+        return join_texts((dict(one),)) == join_texts((dict(other),))
+    return all(
+        one.get(name) == other.get(name) or not one.get(name) or not other.get(name)
+        for name in ("image_url", "file_id")
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,37 @@
+"""Fixtures of the tests of services: stub servers of the Responses wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from gpt_agent_sync.services import client
+from gpt_agent_sync.services.responses import ResponsesService, making, reading, runs
+from tests.support.responses_stub import QUIET, Serve
+from tests.support.stub import Answerer, StubServer, table
+
+
+@pytest.fixture
+def serve_responses(make_stub: Callable[[Answerer], StubServer]) -> Serve:
+    """Give a maker of a service over a stub that answers by a table, else as ``QUIET`` does."""
+
+    def make(
+        answers: Mapping[str, Any] | Answerer, **options: Any
+    ) -> tuple[ResponsesService, StubServer]:
+        stub = make_stub(answers if callable(answers) else table({**QUIET, **answers}))
+        return ResponsesService(stub.base_url, "sk-secret", **options), stub
+
+    return make
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no test wait long for what comes at once."""
+    monkeypatch.setattr(client, "FIRST_BACKOFF", 0.02)
+    monkeypatch.setattr(making, "SHORTEST_LOCK_PAUSE", 0.01)
+    monkeypatch.setattr(making, "LONGEST_LOCK_PAUSE", 0.02)
+    monkeypatch.setattr(runs, "LAGGING_PAUSE", 0.01)
+    monkeypatch.setattr(reading, "LAGGING_PAUSE", 0.01)
+    monkeypatch.setattr(reading, "LAGGING", 0.1)
