@@ -98,7 +98,8 @@ class AssistantsService(RemoteService):
     def open_thread(self, thread_id: str) -> RunSnapshot | None:
         """Look the thread up, and its newest run; see ``Service``."""
         check_thread_id(
-            thread_id, {"conv_": "it is a conversation of the Responses wire, not a thread"}
+            thread_id,
+            {"conv_": "it is a conversation, not a thread: ResponsesService speaks of those"},
         )
         try:
             self._get(_thread(thread_id))

@@ -51,6 +51,14 @@ def test_run_that_is_over_at_once_is_told_started_first() -> None:
     assert names(transition.steps) == ["RunStarted", "RunCompleted", "SettleTurn"]
 
 
+def test_calls_of_a_run_cancelled_before_it_had_an_id_are_nobodys() -> None:
+    """A run that waits when it is first seen, and is to be cancelled, asks nobody for outputs."""
+    cancelled = verbs.request_cancel(starting(), moment()).progress
+    transition = seen(cancelled, "requires_action", tool_calls=calls("c"))
+    assert names(transition.steps) == ["RunStarted", "CancelRun", "FollowRun"]
+    assert transition.progress.public().tool_calls == ()
+
+
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelling", "brand_new"])
 def test_status_that_is_not_final_tells_nothing(status: str) -> None:
     """A run on its way is followed in silence."""
