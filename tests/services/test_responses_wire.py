@@ -15,6 +15,7 @@ from gpt_agent_sync.errors import ProtocolError
 from gpt_agent_sync.records import FINAL_STATUSES, LIVE_STATUSES, Message, ToolCall, Usage
 from gpt_agent_sync.services.responses import memory, wire
 from gpt_agent_sync.services.responses.memory import Memory, Remembered
+from gpt_agent_sync.services.responses.notes import Note, read_note, with_note
 from gpt_agent_sync.services.responses.trails import (
     Trail,
     left_behind,
@@ -22,7 +23,8 @@ from gpt_agent_sync.services.responses.trails import (
     trail_left,
     waiting_trail,
 )
-from gpt_agent_sync.services.responses.wire import Note, ResponseSeen, Tail
+from gpt_agent_sync.services.responses.turns import Tail, same_content, tail_of
+from gpt_agent_sync.services.responses.wire import ResponseSeen
 
 Item = dict[str, Any]
 
@@ -258,11 +260,11 @@ def test_messages_without_ids_get_some() -> None:
 )
 def test_tail_begins_at_the_users_last_message(newest: list[Item], tail: list[Item] | None) -> None:
     """The tail is what there is from the user's last message on, oldest first."""
-    found = wire.tail_of(newest)
+    found = tail_of(newest)
     assert (None if found is None else list(found.items)) == tail
 
 
-def tail_of(*items: Item) -> Tail:
+def make_tail(*items: Item) -> Tail:
     """Give a tail of items, oldest first."""
     return Tail(items=items)
 
@@ -270,13 +272,13 @@ def tail_of(*items: Item) -> Tail:
 @pytest.mark.parametrize(
     "tail, waiting",
     [
-        (tail_of(), ()),
-        (tail_of(user(), said()), ()),
-        (tail_of(user(), call()), (add(),)),
-        (tail_of(user(), call(), output()), ()),
-        (tail_of(user(), call("a"), call("b"), output("a")), (add("b"),)),
-        (tail_of(user(), call("a"), output("a"), call("b")), (add("b"),)),
-        (tail_of(output(), call()), ()),
+        (make_tail(), ()),
+        (make_tail(user(), said()), ()),
+        (make_tail(user(), call()), (add(),)),
+        (make_tail(user(), call(), output()), ()),
+        (make_tail(user(), call("a"), call("b"), output("a")), (add("b"),)),
+        (make_tail(user(), call("a"), output("a"), call("b")), (add("b"),)),
+        (make_tail(output(), call()), ()),
     ],
 )
 def test_calls_without_outputs_wait(tail: Tail, waiting: tuple[ToolCall, ...]) -> None:
@@ -287,12 +289,12 @@ def test_calls_without_outputs_wait(tail: Tail, waiting: tuple[ToolCall, ...]) -
 @pytest.mark.parametrize(
     "tail, content",
     [
-        (tail_of(), None),
-        (tail_of(call()), None),
-        (tail_of(said()), None),
-        (tail_of(user("a"), said()), ({"type": "input_text", "text": "a"},)),
+        (make_tail(), None),
+        (make_tail(call()), None),
+        (make_tail(said()), None),
+        (make_tail(user("a"), said()), ({"type": "input_text", "text": "a"},)),
         (
-            tail_of({"role": "user", "content": "a"}),
+            make_tail({"role": "user", "content": "a"}),
             ({"type": "output_text", "text": "a"},),
         ),
     ],
@@ -304,7 +306,7 @@ def test_users_message_of_a_tail(tail: Tail, content: Any) -> None:
 
 @pytest.mark.parametrize(
     "tail, run_id",
-    [(tail_of(), ""), (tail_of(user()), "u"), (tail_of({"role": "user", "id": None}), "")],
+    [(make_tail(), ""), (make_tail(user()), "u"), (make_tail({"role": "user", "id": None}), "")],
 )
 def test_run_of_a_tail_is_named_by_its_first_item(tail: Tail, run_id: str) -> None:
     """Where no response is known, the first item's id stands for the run's."""
@@ -313,12 +315,12 @@ def test_run_of_a_tail_is_named_by_its_first_item(tail: Tail, run_id: str) -> No
 
 def test_ids_of_a_tail() -> None:
     """The ids of a tail are those that its items have."""
-    assert tail_of(user(), {"type": "reasoning"}, said()).item_ids == ("u", "m")
+    assert make_tail(user(), {"type": "reasoning"}, said()).item_ids == ("u", "m")
 
 
 def test_messages_of_a_tail_are_the_assistants() -> None:
     """The user's message is not told as the assistant's."""
-    assert [message.id for message in tail_of(user(), said()).messages] == ["m"]
+    assert [message.id for message in make_tail(user(), said()).messages] == ["m"]
 
 
 TEXT, IMAGE = {"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "x"}
@@ -344,7 +346,7 @@ PICTURE = {"type": "input_image", "file_id": "f"}
 )
 def test_same_content(one: Any, other: Any, same: bool) -> None:
     """Messages say the same by their texts and images, whatever a server adds to them."""
-    assert wire.same_content(one, other) is same
+    assert same_content(one, other) is same
 
 
 # notes
@@ -358,13 +360,13 @@ notes = st.builds(
 @given(note=notes)
 def test_note_is_read_as_it_was_written(note: Note) -> None:
     """A note comes out of a conversation's metadata as it went in."""
-    assert wire.read_note(wire.with_note({}, note)) == note
+    assert read_note(with_note({}, note)) == note
 
 
 @given(note=notes, metadata=st.dictionaries(st.text(min_size=1, max_size=8), st.text(), max_size=8))
 def test_note_leaves_other_pairs_alone(note: Note, metadata: dict[str, str]) -> None:
     """The program's own metadata stay as they are."""
-    pairs = wire.with_note(metadata, note)
+    pairs = with_note(metadata, note)
     assert pairs is not None
     assert {key: value for key, value in pairs.items() if key != wire.RUN_KEY} == metadata
 
@@ -377,14 +379,14 @@ def test_note_leaves_other_pairs_alone(note: Note, metadata: dict[str, str]) -> 
 def test_note_fits_into_a_pair(run: str, response: str, assistant: str) -> None:
     """A note that is written is no longer than metadata may be."""
     note = Note(run_id=run, response_id=response, assistant_id=assistant)
-    pairs = wire.with_note({}, note)
+    pairs = with_note({}, note)
     assert pairs is None or len(pairs[wire.RUN_KEY]) <= wire.METADATA_VALUE
 
 
 def test_note_goes_without_an_assistant_that_has_no_room() -> None:
     """The long id of an assistant is left out, and the rest of the note is kept."""
     note = Note(run_id="r", response_id="s", assistant_id="a" * 500, over=True)
-    read_again = wire.read_note(wire.with_note({}, note))
+    read_again = read_note(with_note({}, note))
     assert read_again == attrs.evolve(note, assistant_id=None)
 
 
@@ -401,18 +403,18 @@ NOTE = Note(run_id="r", response_id="s", assistant_id="a")
 )
 def test_note_needs_a_pair_of_its_own(metadata: dict[str, str], has_room: bool) -> None:
     """A note goes into metadata that have a pair to spare, or one already."""
-    assert (wire.with_note(metadata, NOTE) is not None) is has_room
+    assert (with_note(metadata, NOTE) is not None) is has_room
 
 
 def test_note_that_is_too_long_is_not_written() -> None:
     """A note whose ids alone are too long is left out."""
-    assert wire.with_note({}, Note(run_id="r" * 300, response_id="s" * 300)) is None
+    assert with_note({}, Note(run_id="r" * 300, response_id="s" * 300)) is None
 
 
 def test_note_replaces_the_older_one() -> None:
     """A conversation names one run, the newest."""
-    older = wire.with_note({}, Note(run_id="r0", response_id="r0", over=True))
-    assert wire.read_note(wire.with_note(older or {}, NOTE)) == NOTE
+    older = with_note({}, Note(run_id="r0", response_id="r0", over=True))
+    assert read_note(with_note(older or {}, NOTE)) == NOTE
 
 
 @pytest.mark.parametrize(
@@ -434,14 +436,14 @@ def test_note_replaces_the_older_one() -> None:
 )
 def test_note_that_cannot_be_read_is_none(metadata: Any) -> None:
     """Whatever else stands in a conversation's metadata is no note."""
-    assert wire.read_note(metadata) is None
+    assert read_note(metadata) is None
 
 
 @pytest.mark.parametrize("over", [None, 0, 1, "true", False])
 def test_note_is_over_only_if_it_says_so(over: Any) -> None:
     """Only a plain true tells that a run was ended."""
     text = json.dumps({"run": "r", "response": "s", "over": over})
-    assert wire.read_note({wire.RUN_KEY: text}) == Note(run_id="r", response_id="s")
+    assert read_note({wire.RUN_KEY: text}) == Note(run_id="r", response_id="s")
 
 
 # tokens
@@ -735,25 +737,25 @@ def answer(call_id: str) -> Item:
 @pytest.mark.parametrize(
     "given_items, tail, stand",
     [
-        ([GIVEN], tail_of(user()), True),
-        ([GIVEN], tail_of(user(), said()), True),
-        ([GIVEN], tail_of(user("other")), False),
-        ([GIVEN], tail_of(), False),
-        ([GIVEN], tail_of(said("hello")), False),
+        ([GIVEN], make_tail(user()), True),
+        ([GIVEN], make_tail(user(), said()), True),
+        ([GIVEN], make_tail(user("other")), False),
+        ([GIVEN], make_tail(), False),
+        ([GIVEN], make_tail(said("hello")), False),
         (
             [{**GIVEN, "content": [TEXT, IMAGE]}],
-            tail_of({**user(), "content": [TEXT, IMAGE]}),
+            make_tail({**user(), "content": [TEXT, IMAGE]}),
             True,
         ),
-        ([{**GIVEN, "content": [TEXT, IMAGE]}], tail_of({**user(), "content": [TEXT]}), False),
-        ([answer("z"), GIVEN], tail_of(user()), True),
-        ([answer("z"), GIVEN], tail_of(user("other"), call("z"), output("z")), False),
-        ([answer("a")], tail_of(user(), call("a"), output("a"), said()), True),
-        ([answer("a")], tail_of(user(), call("a")), False),
-        ([answer("a"), answer("b")], tail_of(call("a"), call("b"), output("a")), False),
-        ([answer("a"), answer("b")], tail_of(output("b"), output("a")), True),
-        ([], tail_of(user()), False),
-        ([], tail_of(), False),
+        ([{**GIVEN, "content": [TEXT, IMAGE]}], make_tail({**user(), "content": [TEXT]}), False),
+        ([answer("z"), GIVEN], make_tail(user()), True),
+        ([answer("z"), GIVEN], make_tail(user("other"), call("z"), output("z")), False),
+        ([answer("a")], make_tail(user(), call("a"), output("a"), said()), True),
+        ([answer("a")], make_tail(user(), call("a")), False),
+        ([answer("a"), answer("b")], make_tail(call("a"), call("b"), output("a")), False),
+        ([answer("a"), answer("b")], make_tail(output("b"), output("a")), True),
+        ([], make_tail(user()), False),
+        ([], make_tail(), False),
     ],
 )
 def test_what_was_given_stands_in_the_conversation(
@@ -764,21 +766,21 @@ def test_what_was_given_stands_in_the_conversation(
 
 
 WAITS = trail(seen("r", "completed", add("a"), add("b")))
-UNANSWERED = tail_of(user(), call("a"), call("b"))
+UNANSWERED = make_tail(user(), call("a"), call("b"))
 
 
 @pytest.mark.parametrize(
     "tail, known, run_id",
     [
-        (tail_of(user(), said()), None, None),
-        (tail_of(user(), said()), WAITS, None),
+        (make_tail(user(), said()), None, None),
+        (make_tail(user(), said()), WAITS, None),
         (UNANSWERED, WAITS, "r"),
-        (tail_of(user(), call("a"), call("b"), output("a")), WAITS, "r"),
+        (make_tail(user(), call("a"), call("b"), output("a")), WAITS, "r"),
         (UNANSWERED, attrs.evolve(WAITS, over=True), None),
         (UNANSWERED, None, "u"),
         (UNANSWERED, trail(seen("r", "completed")), "u"),
-        (tail_of(user(), call("c")), WAITS, "u"),
-        (tail_of(user(), call("c")), attrs.evolve(WAITS, over=True), "u"),
+        (make_tail(user(), call("c")), WAITS, "u"),
+        (make_tail(user(), call("c")), attrs.evolve(WAITS, over=True), "u"),
     ],
 )
 def test_run_that_waits(tail: Tail, known: Trail | None, run_id: str | None) -> None:
@@ -802,13 +804,13 @@ def test_run_known_by_what_it_left_waits_for_its_calls() -> None:
 
 def test_run_known_by_what_it_left_has_completed() -> None:
     """A run that left no calls without outputs is over."""
-    left = trail_left(tail_of(user(), said()), None)
+    left = trail_left(make_tail(user(), said()), None)
     assert (left.snapshot().status, left.response_id) == ("completed", None)
 
 
 def test_what_was_left_behind_is_told_once() -> None:
     """Messages that stand in the conversation are told from there, and not again from before."""
-    tail = tail_of(user(), said("one", "m1"), call("a"), output("a"), said("two", "m3"))
+    tail = make_tail(user(), said("one", "m1"), call("a"), output("a"), said("two", "m3"))
     left = left_behind(continued(), tail)
     assert [told.id for told in left.all_messages()] == ["m1", "m3"]
 
@@ -826,7 +828,7 @@ def test_what_was_left_behind_is_told_once() -> None:
 )
 def test_run_that_is_left_behind(name: str, value: Any) -> None:
     """A run whose response is gone stays the same run, without what that response would tell."""
-    left = left_behind(attrs.evolve(continued(), submitting=True), tail_of(user(), said()))
+    left = left_behind(attrs.evolve(continued(), submitting=True), make_tail(user(), said()))
     assert getattr(left, name) == value
 
 

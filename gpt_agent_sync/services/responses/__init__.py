@@ -1,10 +1,11 @@
 """Conversations + Responses: OpenAI's wire today, and that of servers which speak the same.
 
 - ``service``: the contract's verbs.
-- ``runs``: begins, answers and cancels runs; ``making`` makes each response once.
+- ``runs``: begins runs and answers their calls; ``making`` makes each response once.
+- ``ending``: cancels runs, and sees to what they leave behind.
 - ``reading``: where a run is; ``trails`` is the way it took, ``memory`` keeps that.
 - ``conversations`` and ``responses``: plain requests.
-- ``wire`` and ``bodies``: what is read and written, as data.
+- ``wire``, ``turns``, ``notes`` and ``bodies``: what is read and written, as data.
 - ``registered``: the assistants, which this wire does not keep.
 """
 

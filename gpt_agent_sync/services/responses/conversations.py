@@ -12,7 +12,8 @@ from gpt_agent_sync.records import Message, Pause
 from gpt_agent_sync.services.answers import Answer
 from gpt_agent_sync.services.client import wait_on_this_thread
 from gpt_agent_sync.services.responses import bodies
-from gpt_agent_sync.services.responses.wire import Note, Tail, tail_of, with_note
+from gpt_agent_sync.services.responses.notes import Note, with_note
+from gpt_agent_sync.services.responses.turns import Tail, tail_of
 from gpt_agent_sync.services.shapes import as_object, as_word, read_list
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,11 @@ from gpt_agent_sync.services.polling import Look
 from gpt_agent_sync.services.responses import wire
 from gpt_agent_sync.services.responses.conversations import Conversations
 from gpt_agent_sync.services.responses.memory import Memory, Remembered
+from gpt_agent_sync.services.responses.notes import Note, read_note
 from gpt_agent_sync.services.responses.responses import Responses
 from gpt_agent_sync.services.responses.trails import Trail, left_behind, stands, waiting_trail
-from gpt_agent_sync.services.responses.wire import Note, ResponseSeen, Tail
+from gpt_agent_sync.services.responses.turns import Tail, turn_with
+from gpt_agent_sync.services.responses.wire import ResponseSeen
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class RunReader:
         The note in the metadata names the response now going. Calls without outputs are found
         in the conversation itself, whoever's they are.
         """
-        note = wire.read_note(metadata)
+        note = read_note(metadata)
         trail = self.trail_of(note, wait_on_this_thread) if note else None
         newest = None
         if trail is None or trail.seen is None or trail.seen.is_final:
@@ -81,7 +83,7 @@ class RunReader:
             wanted = trail.waiting_ids if trail is not None and not trail.over else frozenset()
             if not wanted or wanted & tail.call_ids or time.monotonic() > until:
                 return tail
-            if wire.turn_with(self._conversations.recent(thread_id, pause), wanted) is not None:
+            if turn_with(self._conversations.recent(thread_id, pause), wanted) is not None:
                 return tail
             pause(LAGGING_PAUSE)
 
@@ -114,7 +116,7 @@ class RunReader:
         if known is not None and known.trail is not None and known.trail.run_id == run_id:
             return known.trail
         metadata = self._conversations.metadata(thread_id, pause)
-        note = wire.read_note(metadata)
+        note = read_note(metadata)
         if note is None or note.run_id != run_id:
             note = Note(run_id=run_id, response_id=run_id)
         trail = self.trail_of(note, pause) or Trail(run_id=run_id, response_id=None)
@@ -148,7 +150,7 @@ class RunReader:
     def still_waiting(self, thread_id: str, trail: Trail, pause: Pause) -> Trail:
         """Look whether somebody else has answered the calls, or ended the run."""
         metadata = self._conversations.metadata(thread_id, pause)
-        note = wire.read_note(metadata)
+        note = read_note(metadata)
         if note is not None and note.run_id == trail.run_id and not trail.is_noted_by(note):
             # A note that names a response before ours is an old one: ours could not be written.
             moved = None if note.response_id in trail.passed else self.trail_of(note, pause)
@@ -157,7 +159,7 @@ class RunReader:
         tail = self._conversations.tail(thread_id, pause)
         if trail.waiting_ids & tail.call_ids:
             return left_behind(trail, tail) if trail.waiting_ids <= tail.answered else trail
-        turn = wire.turn_with(self._conversations.recent(thread_id, pause), trail.waiting_ids)
+        turn = turn_with(self._conversations.recent(thread_id, pause), trail.waiting_ids)
         if turn is not None:
             # Somebody answered, and the conversation has gone on.
             return left_behind(trail, turn) if trail.waiting_ids <= turn.answered else trail

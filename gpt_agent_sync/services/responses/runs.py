@@ -1,19 +1,17 @@
-"""Runs made of responses: begun, answered, cancelled."""
+"""Runs made of responses: begun, and gone on with."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from gpt_agent_sync.errors import (
     RateLimitError,
     RequestRejectedError,
-    ServiceBusyError,
-    ServiceError,
     ServiceUnavailableError,
 )
 from gpt_agent_sync.records import (
@@ -26,13 +24,12 @@ from gpt_agent_sync.records import (
 )
 from gpt_agent_sync.services.answers import Answer
 from gpt_agent_sync.services.base import FeedClosed
-from gpt_agent_sync.services.client import wait_on_this_thread
 from gpt_agent_sync.services.polling import Look
-from gpt_agent_sync.services.refusals import lacks_calls, lacks_outputs, missing_call
+from gpt_agent_sync.services.refusals import lacks_calls, lacks_outputs
 from gpt_agent_sync.services.responses import bodies, wire
 from gpt_agent_sync.services.responses.conversations import Conversations
+from gpt_agent_sync.services.responses.ending import RunEnder
 from gpt_agent_sync.services.responses.making import Making
-from gpt_agent_sync.services.responses.memory import Remembered
 from gpt_agent_sync.services.responses.reading import LAGGING, LAGGING_PAUSE, RunReader
 from gpt_agent_sync.services.responses.registered import RegisteredAssistants
 from gpt_agent_sync.services.responses.responses import Responses
@@ -41,14 +38,8 @@ from gpt_agent_sync.services.responses.wire import ResponseSeen
 
 logger = logging.getLogger(__name__)
 
-MOST_MOVES = 5
-"""How often a run that is to be cancelled is run after while it goes from response to response."""
-
 SUBMISSION_PATIENCE = 600.0
 """Seconds to wait for a conversation that another caller's response holds."""
-
-GIVEN_UP = '{"error": "The run was ended before this call was answered."}'
-"""What answers the calls of a run that is over, so that the conversation can go on."""
 
 Items = tuple[bodies.Item, ...]
 Find = Callable[[], Trail | None]
@@ -56,11 +47,13 @@ Recipe = tuple[AssistantDefinition, RunOptions]
 
 
 class ResponseRuns:
-    """Begin, answer and cancel runs.
+    """Begin runs, and answer their calls.
 
     Args:
         conversations: The conversations.
         responses: The responses.
+        reader: Tells where a run is.
+        ender: Ends runs.
         making: Makes responses.
         assistants: The assistants at hand.
         lock_patience: Gives the seconds a message waits for a conversation that is locked.
@@ -70,6 +63,8 @@ class ResponseRuns:
         self,
         conversations: Conversations,
         responses: Responses,
+        reader: RunReader,
+        ender: RunEnder,
         making: Making,
         assistants: RegisteredAssistants,
         lock_patience: Callable[[], float],
@@ -79,7 +74,8 @@ class ResponseRuns:
         self._making = making
         self._assistants = assistants
         self._lock_patience = lock_patience
-        self.reader = RunReader(conversations, responses)
+        self._reader = reader
+        self._ender = ender
 
     def check_options(self, options: RunOptions) -> None:
         """Refuse options that the wire does not have; see ``Service``."""
@@ -101,15 +97,15 @@ class ResponseRuns:
         except RequestRejectedError as exc:
             if not lacks_outputs(exc):
                 raise self._assistants.explained(exc, request.assistant_id) from exc
-            given = (*self._leftovers(request, exc, pause), item)
+            given = (*self._ender.leftovers(request, exc, pause), item)
             made = self._make(request, recipe, given, find, pause, message=message)
-        trail = self.reader.keep(request.thread_id, attrs.evolve(made, started=False))
-        self.reader.note(request.thread_id, trail, pause)
+        trail = self._reader.keep(request.thread_id, attrs.evolve(made, started=False))
+        self._reader.note(request.thread_id, trail, pause)
         return trail
 
     def _finder(self, request: RunRequest, item: bodies.Item, pause: Pause) -> Find:
         """Give what looks whether a message whose answer was lost came to its end all the same."""
-        known = self.reader.memory.get(request.thread_id)
+        known = self._reader.memory.get(request.thread_id)
         before = {request.last_message_id, known.newest_item_id if known else None} - {None}
 
         def find() -> Trail | None:
@@ -159,58 +155,16 @@ class ResponseRuns:
         )
         return made if isinstance(made, Trail) else _with(request, made, given, goes_on)
 
-    def _leftovers(
-        self, request: RunRequest, refusal: RequestRejectedError, pause: Pause
-    ) -> list[bodies.Item]:
-        """Answer the calls that a run of ours left behind; another one is left in peace.
-
-        Raises:
-            ServiceBusyError: If the calls are those of a run that somebody may still answer.
-        """
-        tail = self._conversations.tail(request.thread_id, pause)
-        named = missing_call(refusal)
-        # A server may go by a log of its own, in which items added later do not stand.
-        waiting = [call.id for call in tail.waiting] or ([named] if named else [])
-        if not waiting:
-            raise refusal
-        run_id = tail.run_id
-        ours = bool(tail.waiting) and run_id == request.last_run_id
-        for trail in self._known_runs(request.thread_id, pause):
-            if trail.own_calls.issuperset(waiting):
-                run_id = trail.run_id
-                ours = trail.over or trail.leaves_calls or run_id == request.last_run_id
-                break
-        if not ours:
-            named_run = f"run {run_id}" if run_id else "a run"
-            raise ServiceBusyError(
-                f"{refusal.message} ({named_run} of another caller waits for it; shut the agent "
-                "down and connect again to go on with that run)",
-                run_id=run_id or None,
-                status=refusal.status,
-                code=refusal.code,
-            )
-        return [_given_up(call_id) for call_id in waiting]
-
-    def _known_runs(self, thread_id: str, pause: Pause) -> Iterator[Trail]:
-        """Give the run that we know of, and the one that the conversation names."""
-        known = self.reader.memory.get(thread_id)
-        if known is not None and known.trail is not None:
-            yield known.trail
-        note = wire.read_note(self._conversations.metadata(thread_id, pause))
-        noted = self.reader.trail_of(note, pause) if note is not None else None
-        if noted is not None:
-            yield noted
-
     def start(self, request: RunRequest, pause: Pause) -> Look:
         """Tell of the run that a message has begun; make its response again if that failed."""
-        known = self.reader.memory.get(request.thread_id)
+        known = self._reader.memory.get(request.thread_id)
         trail = known.trail if known else None
         if trail is None:
             run_id = request.posted.message_id if request.posted else ""
-            trail = self.reader.recall(request.thread_id, run_id, pause)
+            trail = self._reader.recall(request.thread_id, run_id, pause)
         if trail.started and trail.has_failed:
             trail = self._begin_again(request, trail, pause)
-        started = self.reader.keep(request.thread_id, attrs.evolve(trail, started=True))
+        started = self._reader.keep(request.thread_id, attrs.evolve(trail, started=True))
         return Look(started.snapshot())
 
     def _begin_again(self, request: RunRequest, trail: Trail, pause: Pause) -> Trail:
@@ -234,7 +188,7 @@ class ResponseRuns:
 
         made = self._make(request, recipe, () if stays else kept, find, pause)
         again = attrs.evolve(made, given=kept)
-        self.reader.note(request.thread_id, again, pause)
+        self._reader.note(request.thread_id, again, pause)
         return again
 
     # answering
@@ -244,13 +198,13 @@ class ResponseRuns:
     ) -> Look:
         """Answer the calls that a run waits for, by the response that goes on from them."""
         thread_id = request.thread_id
-        trail = self.reader.recall(thread_id, run_id, pause)
+        trail = self._reader.recall(thread_id, run_id, pause)
         ids = {output.tool_call_id for output in outputs}
         if trail.over or not ids & trail.waiting_ids:
-            return self.reader.look(thread_id, run_id, pause)
-        trail = self.reader.keep(thread_id, trail, submitting=True)
+            return self._reader.look(thread_id, run_id, pause)
+        trail = self._reader.keep(thread_id, trail, submitting=True)
         if trail.over:
-            self.reader.keep(thread_id, trail, submitting=False)
+            self._reader.keep(thread_id, trail, submitting=False)
             return Look(trail.snapshot())
         given = tuple(bodies.output_item(output) for output in outputs)
         try:
@@ -258,22 +212,22 @@ class ResponseRuns:
         except RateLimitError as exc:
             further = _limited(trail, given, exc)
         except RequestRejectedError:
-            self.reader.keep(thread_id, trail, submitting=False)
-            seen = self.reader.look(thread_id, run_id, pause)
+            self._reader.keep(thread_id, trail, submitting=False)
+            seen = self._reader.look(thread_id, run_id, pause)
             if ids & {call.id for call in seen.snapshot.tool_calls}:
                 raise
             return seen
         except BaseException:
-            let_be = self.reader.keep(thread_id, trail, submitting=False)
+            let_be = self._reader.keep(thread_id, trail, submitting=False)
             if let_be.over:
                 with contextlib.suppress(FeedClosed):
-                    self.reader.note(thread_id, let_be, pause)
+                    self._reader.note(thread_id, let_be, pause)
             raise
-        further = self.reader.keep(thread_id, further, submitting=False)
+        further = self._reader.keep(thread_id, further, submitting=False)
         if further.over and further.response_id is not None:
             # Cancelled while the outputs were on their way: nobody waits for what comes of them.
             self._responses.cancel(further.response_id)
-        self.reader.note(thread_id, further, pause)
+        self._reader.note(thread_id, further, pause)
         return Look(further.snapshot())
 
     def _go_on(self, request: RunRequest, trail: Trail, given: Items, pause: Pause) -> Trail:
@@ -284,7 +238,7 @@ class ResponseRuns:
             return left_behind(trail, tail) if stands(given, tail) else None
 
         def moved() -> Trail | None:
-            other = self.reader.still_waiting(request.thread_id, trail, pause)
+            other = self._reader.still_waiting(request.thread_id, trail, pause)
             return None if other is trail else other
 
         until = time.monotonic() + LAGGING
@@ -296,70 +250,6 @@ class ResponseRuns:
                 if not lacks_calls(exc) or time.monotonic() > until or find() is not None:
                     raise
             pause(LAGGING_PAUSE)
-
-    # cancelling
-
-    def cancel(self, thread_id: str, run_id: str) -> None:
-        """Cancel the response now going, or free the conversation of calls not answered."""
-        for _ in range(MOST_MOVES):
-            trail = self.reader.recall(thread_id, run_id, wait_on_this_thread)
-            if trail.over or (trail.seen is not None and trail.seen.is_final and not trail.waiting):
-                return
-            if self._cancel_seen(thread_id, trail):
-                return
-
-    def _cancel_seen(self, thread_id: str, trail: Trail) -> bool:
-        """Cancel a run as it was last seen; tell whether it was still so.
-
-        Raises:
-            RequestRejectedError: If the service refuses, and the run goes on.
-        """
-        pause = wait_on_this_thread
-        if trail.waiting:
-            now = self.reader.still_waiting(thread_id, trail, pause)
-            if now is trail:
-                return self._end_waiting(thread_id, trail, pause)
-            self.reader.keep(thread_id, now)
-            return False
-        if trail.response_id is None:
-            return True
-        refusal = self._responses.cancel(trail.response_id)
-        seen = None
-        if refusal is not None or trail.earlier_calls:
-            seen = self._responses.see(trail.response_id, pause)[0]
-        if seen is None:
-            return True
-        if refusal is not None and not seen.is_final:
-            raise refusal
-        self.reader.note(thread_id, self.reader.keep(thread_id, trail.at(seen)), pause)
-        return False
-
-    def _end_waiting(self, thread_id: str, trail: Trail, pause: Pause) -> bool:
-        """Have a run be over that waits for outputs; tell whether it still did.
-
-        Whoever sends outputs at this moment sees it too, and cancels what comes of them.
-        """
-        ours = moved = False
-
-        def change(known: Remembered) -> Remembered:
-            nonlocal ours, moved
-            latest = known.trail if known.trail and known.trail.run_id == trail.run_id else trail
-            moved = latest.response_id != trail.response_id
-            ours = not moved and not latest.over
-            return attrs.evolve(known, trail=attrs.evolve(latest, over=True)) if ours else known
-
-        ended = self.reader.memory.change(thread_id, change).trail
-        if ours and ended is not None and not ended.submitting:
-            self.reader.note(thread_id, ended, pause)
-            try:
-                self._conversations.add(thread_id, [_given_up(call.id) for call in trail.waiting])
-            except ServiceError as exc:
-                logger.info("the calls of run %s wait for the next message: %s", trail.run_id, exc)
-        return not moved
-
-
-def _given_up(call_id: str) -> bodies.Item:
-    return bodies.output_item(ToolOutput(tool_call_id=call_id, output=GIVEN_UP))
 
 
 def _with(request: RunRequest, made: Answer, given: Items, goes_on: Trail | None) -> Trail:

@@ -64,7 +64,9 @@ class ResponsesService(RemoteService):
     def _set_up(self) -> None:
         # Imported here: programs that speak another wire need not pay for this one.
         from gpt_agent_sync.services.responses.conversations import Conversations
+        from gpt_agent_sync.services.responses.ending import RunEnder
         from gpt_agent_sync.services.responses.making import Making
+        from gpt_agent_sync.services.responses.reading import RunReader
         from gpt_agent_sync.services.responses.registered import registered_assistants
         from gpt_agent_sync.services.responses.responses import Responses
         from gpt_agent_sync.services.responses.runs import ResponseRuns
@@ -72,14 +74,17 @@ class ResponsesService(RemoteService):
         self._assistants = registered_assistants(self.identity)
         self._conversations = Conversations(self._get, self._post)
         responses = Responses(self._get, self._post)
+        self._reader = RunReader(self._conversations, responses)
+        self._ender = RunEnder(self._conversations, responses, self._reader)
         self._runs = ResponseRuns(
             self._conversations,
             responses,
+            self._reader,
+            self._ender,
             Making(self._post, responses.cancel, self._foreground_timeout),
             self._assistants,
             lock_patience=lambda: self._limits().read_timeout,
         )
-        self._reader = self._runs.reader
 
     def _foreground_timeout(self) -> float:
         read = self._limits().read_timeout
@@ -200,7 +205,7 @@ class ResponsesService(RemoteService):
 
     def cancel_run(self, thread_id: str, run_id: str) -> None:
         """Cancel the response now going, and free the conversation; see ``Service``."""
-        self._runs.cancel(thread_id, run_id)
+        self._ender.cancel(thread_id, run_id)
 
     def _feed(self, request: RunRequest, first: First, *, begins: bool = True) -> Feed:
         thread_id = request.thread_id

@@ -9,7 +9,9 @@ import attrs
 
 from gpt_agent_sync.records import Message, RunSnapshot, ToolCall, Usage
 from gpt_agent_sync.services.responses.bodies import content_of
-from gpt_agent_sync.services.responses.wire import Note, ResponseSeen, Tail, added, same_content
+from gpt_agent_sync.services.responses.notes import Note
+from gpt_agent_sync.services.responses.turns import Tail, same_content
+from gpt_agent_sync.services.responses.wire import ResponseSeen, added
 
 
 @attrs.frozen(kw_only=True)

@@ -6,8 +6,7 @@ that speak this wire leave fields out or fill them oddly, so only ids and status
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -16,7 +15,6 @@ from gpt_agent_sync.errors import ProtocolError
 from gpt_agent_sync.records import (
     FINAL_STATUSES,
     AssistantDefinition,
-    ContentParts,
     Message,
     RunOptions,
     ToolCall,
@@ -173,13 +171,14 @@ def read_call(item: Mapping[str, Any]) -> ToolCall | None:
 def read_messages(items: Sequence[Mapping[str, Any]], owner: str) -> tuple[Message, ...]:
     """Read the messages among items; one without an id gets one of its owner's and its place."""
     return tuple(
-        _read_message(item, f"{owner}_{place}")
+        read_message(item, f"{owner}_{place}")
         for place, item in enumerate(items)
         if item.get("type", "message") == "message" and item.get("role")
     )
 
 
-def _read_message(item: Mapping[str, Any], fallback_id: str) -> Message:
+def read_message(item: Mapping[str, Any], fallback_id: str) -> Message:
+    """Read the item of a message; one without an id gets another."""
     content = item.get("content")
     if isinstance(content, str):
         content = [{"type": "output_text", "text": content}]
@@ -190,154 +189,6 @@ def _read_message(item: Mapping[str, Any], fallback_id: str) -> Message:
         content=join_texts(parts),
         parts=parts,
     )
-
-
-@attrs.frozen(kw_only=True)
-class Tail:
-    """Hold the newest items of a conversation, from the user's last message on.
-
-    Attributes:
-        items: They, oldest first.
-    """
-
-    items: tuple[Mapping[str, Any], ...] = ()
-
-    @property
-    def item_ids(self) -> tuple[str, ...]:
-        """The ids of the items."""
-        return tuple(item["id"] for item in self.items if isinstance(item.get("id"), str))
-
-    @property
-    def run_id(self) -> str:
-        """What stands for a run's id when no response is known: its first item's id."""
-        return as_word(self.items[0].get("id")) or "" if self.items else ""
-
-    @property
-    def user_content(self) -> ContentParts | None:
-        """The user's message, ``None`` when the items do not begin with one."""
-        if not self.items or self.items[0].get("role") != "user":
-            return None
-        return _read_message(self.items[0], "").parts
-
-    @property
-    def call_ids(self) -> frozenset[str]:
-        """The ids of its calls."""
-        calls = [call for call in map(read_call, self.items) if call is not None]
-        return frozenset(call.id for call in calls)
-
-    @property
-    def answered(self) -> frozenset[str]:
-        """The ids of the calls that have outputs."""
-        return frozenset(
-            str(item.get("call_id"))
-            for item in self.items
-            if item.get("type") == "function_call_output"
-        )
-
-    @property
-    def waiting(self) -> tuple[ToolCall, ...]:
-        """The calls that have no output."""
-        calls = [call for call in map(read_call, self.items) if call is not None]
-        return tuple(call for call in calls if call.id not in self.answered)
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        """The assistant's messages."""
-        read = read_messages(self.items, self.run_id)
-        return tuple(message for message in read if message.role == "assistant")
-
-
-def tail_of(newest: Sequence[Mapping[str, Any]]) -> Tail | None:
-    """Give the tail of a conversation, ``None`` when it begins before these items.
-
-    Args:
-        newest: The newest items, newest first.
-    """
-    for place, item in enumerate(newest):
-        if item.get("role") == "user":
-            return Tail(items=tuple(newest[place::-1]))
-    return None
-
-
-def turn_with(items: Sequence[Mapping[str, Any]], call_ids: Set[str]) -> Tail | None:
-    """Give the turn that holds calls: from a user's message to before the next one.
-
-    Args:
-        items: Items of a conversation, oldest first.
-        call_ids: The calls.
-    """
-    turn: list[Mapping[str, Any]] = []
-    for item in items:
-        if item.get("role") == "user":
-            if Tail(items=tuple(turn)).call_ids & call_ids:
-                break
-            turn = []
-        turn.append(item)
-    found = Tail(items=tuple(turn))
-    return found if found.call_ids & call_ids else None
-
-
-def same_content(one: ContentParts, other: ContentParts) -> bool:
-    """Tell whether two messages say the same: texts, and which images as far as that is told.
-
-    OpenAI leaves the address of an image out unless it is asked for.
-    """
-    return len(one) == len(other) and all(map(_same_part, one, other))
-
-
-def _same_part(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    if one.get("type") != "input_image" or other.get("type") != "input_image":
-        return join_texts((dict(one),)) == join_texts((dict(other),))
-    return all(
-        one.get(name) == other.get(name) or not one.get(name) or not other.get(name)
-        for name in ("image_url", "file_id")
-    )
-
-
-@attrs.frozen(kw_only=True)
-class Note:
-    """Hold what a conversation's metadata say of its newest run.
-
-    Attributes:
-        run_id: The run: its first response.
-        response_id: The response now going, or the last one.
-        assistant_id: The assistant.
-        over: Whether we ended the run while it waited for outputs.
-    """
-
-    run_id: str
-    response_id: str
-    assistant_id: str | None = None
-    over: bool = False
-
-
-def read_note(metadata: Any) -> Note | None:
-    """Read the note of a conversation's run, ``None`` when there is none that can be read."""
-    try:
-        note = as_object(json.loads(as_object(metadata).get(RUN_KEY) or "null"))
-    except (TypeError, ValueError):
-        return None
-    run_id, response_id = as_word(note.get("run")), as_word(note.get("response"))
-    if run_id is None or response_id is None:
-        return None
-    return Note(
-        run_id=run_id,
-        response_id=response_id,
-        assistant_id=as_word(note.get("assistant")),
-        over=note.get("over") is True,
-    )
-
-
-def with_note(metadata: Mapping[str, Any], note: Note) -> dict[str, Any] | None:
-    """Give a conversation's metadata with the note in them; ``None`` when they have no room."""
-    fields: dict[str, Any] = {"run": note.run_id, "response": note.response_id}
-    if note.over:
-        fields["over"] = True
-    text = json.dumps({**fields, "assistant": note.assistant_id}, separators=(",", ":"))
-    if note.assistant_id is None or len(text) > METADATA_VALUE:
-        text = json.dumps(fields, separators=(",", ":"))
-    pairs = {**metadata, RUN_KEY: text}
-    return pairs if len(pairs) <= METADATA_PAIRS and len(text) <= METADATA_VALUE else None
 
 
 def added(one: Usage | None, other: Usage | None) -> Usage | None:

@@ -1,0 +1,114 @@
+"""The turns that stand in a conversation: from a user's message to before the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import attrs
+
+from gpt_agent_sync.records import ContentParts, Message, ToolCall
+from gpt_agent_sync.services.responses.wire import read_call, read_message, read_messages
+from gpt_agent_sync.services.shapes import as_word, join_texts
+
+
+@attrs.frozen(kw_only=True)
+class Tail:
+    """Hold the newest items of a conversation, from the user's last message on.
+
+    Attributes:
+        items: They, oldest first.
+    """
+
+    items: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """The ids of the items."""
+        return tuple(item["id"] for item in self.items if isinstance(item.get("id"), str))
+
+    @property
+    def run_id(self) -> str:
+        """What stands for a run's id when no response is known: its first item's id."""
+        return as_word(self.items[0].get("id")) or "" if self.items else ""
+
+    @property
+    def user_content(self) -> ContentParts | None:
+        """The user's message, ``None`` when the items do not begin with one."""
+        if not self.items or self.items[0].get("role") != "user":
+            return None
+        return read_message(self.items[0], "").parts
+
+    @property
+    def call_ids(self) -> frozenset[str]:
+        """The ids of its calls."""
+        calls = [call for call in map(read_call, self.items) if call is not None]
+        return frozenset(call.id for call in calls)
+
+    @property
+    def answered(self) -> frozenset[str]:
+        """The ids of the calls that have outputs."""
+        return frozenset(
+            str(item.get("call_id"))
+            for item in self.items
+            if item.get("type") == "function_call_output"
+        )
+
+    @property
+    def waiting(self) -> tuple[ToolCall, ...]:
+        """The calls that have no output."""
+        calls = [call for call in map(read_call, self.items) if call is not None]
+        return tuple(call for call in calls if call.id not in self.answered)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The assistant's messages."""
+        read = read_messages(self.items, self.run_id)
+        return tuple(message for message in read if message.role == "assistant")
+
+
+def tail_of(newest: Sequence[Mapping[str, Any]]) -> Tail | None:
+    """Give the tail of a conversation, ``None`` when it begins before these items.
+
+    Args:
+        newest: The newest items, newest first.
+    """
+    for place, item in enumerate(newest):
+        if item.get("role") == "user":
+            return Tail(items=tuple(newest[place::-1]))
+    return None
+
+
+def turn_with(items: Sequence[Mapping[str, Any]], call_ids: Set[str]) -> Tail | None:
+    """Give the turn that holds calls: from a user's message to before the next one.
+
+    Args:
+        items: Items of a conversation, oldest first.
+        call_ids: The calls.
+    """
+    turn: list[Mapping[str, Any]] = []
+    for item in items:
+        if item.get("role") == "user":
+            if Tail(items=tuple(turn)).call_ids & call_ids:
+                break
+            turn = []
+        turn.append(item)
+    found = Tail(items=tuple(turn))
+    return found if found.call_ids & call_ids else None
+
+
+def same_content(one: ContentParts, other: ContentParts) -> bool:
+    """Tell whether two messages say the same: texts, and which images as far as that is told.
+
+    OpenAI leaves the address of an image out unless it is asked for.
+    """
+    return len(one) == len(other) and all(map(_same_part, one, other))
+
+
+def _same_part(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if one.get("type") != "input_image" or other.get("type") != "input_image":
+        return join_texts((dict(one),)) == join_texts((dict(other),))
+    return all(
+        one.get(name) == other.get(name) or not one.get(name) or not other.get(name)
+        for name in ("image_url", "file_id")
+    )
