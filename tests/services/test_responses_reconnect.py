@@ -505,7 +505,13 @@ def test_calls_of_a_response_that_ended_before_the_cancel_are_answered(
 ) -> None:
     """A response that ended with calls before the cancel came leaves the conversation free."""
     talker, stub = serve_responses(
-        {MAKE: [going()], CANCEL: [error(409, "completed")], LOOK: [CALLS], ADD: [listing()]}
+        {
+            MAKE: [going()],
+            CANCEL: [error(409, "completed")],
+            LOOK: [CALLS],
+            ITEMS: [newest(USER, *called("call_1"))],
+            ADD: [listing()],
+        }
     )
     talker.post_message(REQUEST, HELLO)
     talker.cancel_run("c", "resp_1")
@@ -516,7 +522,11 @@ def test_calls_of_a_response_that_ended_before_the_cancel_are_answered(
 def test_waiting_run_is_cancelled_by_answering_its_calls(serve_responses: Serve) -> None:
     """The calls of a run that waits are answered with errors, and the note says it is over."""
     talker, stub = serve_responses(
-        {MAKE: [response(*called("call_1", "call_2"))], ADD: [listing()]}
+        {
+            MAKE: [response(*called("call_1", "call_2"))],
+            ITEMS: [newest(USER, *called("call_1", "call_2"))],
+            ADD: [listing()],
+        }
     )
     follow(begin(talker))
     talker.cancel_run("c", "resp_1")
@@ -532,7 +542,13 @@ def test_waiting_run_is_cancelled_by_answering_its_calls(serve_responses: Serve)
 def test_many_calls_are_answered_twenty_at_a_time(serve_responses: Serve) -> None:
     """One call adds at most twenty items to a conversation."""
     ids = [f"call_{number}" for number in range(21)]
-    talker, stub = serve_responses({MAKE: [response(*called(*ids))], ADD: [listing()]})
+    talker, stub = serve_responses(
+        {
+            MAKE: [response(*called(*ids))],
+            ITEMS: [newest(USER, *called(*ids))],
+            ADD: [listing()],
+        }
+    )
     follow(begin(talker))
     talker.cancel_run("c", "resp_1")
     assert [len(body["items"]) for body in bodies(stub, ADD)] == [20, 1]
@@ -551,7 +567,9 @@ def test_cancelled_waiting_run_is_over(serve_responses: Serve) -> None:
 
 def test_cancelling_twice_answers_once(serve_responses: Serve) -> None:
     """A run that is over is not cancelled again."""
-    talker, stub = serve_responses({MAKE: [CALLS], ADD: [listing()]})
+    talker, stub = serve_responses(
+        {MAKE: [CALLS], ITEMS: [newest(USER, *called("call_1"))], ADD: [listing()]}
+    )
     follow(begin(talker))
     for _ in range(2):
         talker.cancel_run("c", "resp_1")
@@ -564,7 +582,9 @@ def test_calls_that_take_no_items_are_left_to_the_next_message(
 ) -> None:
     """Where the error outputs are refused, or the conversation is locked, the run is over too."""
     caplog.set_level(logging.INFO)
-    talker, _ = serve_responses({MAKE: [CALLS], ADD: [refusal]})
+    talker, _ = serve_responses(
+        {MAKE: [CALLS], ITEMS: [newest(USER, *called("call_1"))], ADD: [refusal]}
+    )
     follow(begin(talker))
     talker.cancel_run("c", "resp_1")
     assert follow(talker.resume_run(REQUEST, "resp_1"))[1].status == "cancelled"

@@ -266,6 +266,7 @@ def test_note_names_run_and_response(serve_responses: Serve) -> None:
     assert notes(stub) == [
         {"run": "resp_1", "response": "resp_1", "assistant": "m"},
         {"run": "resp_1", "response": "resp_2", "assistant": "m"},
+        {"run": "resp_1", "response": "resp_3", "assistant": "m"},
     ]
 
 

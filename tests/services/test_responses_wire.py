@@ -582,11 +582,18 @@ def test_run_is_live(given_trail: Trail, is_live: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "latest, has_failed", [(None, False), (seen(), False), (seen("r", "failed"), True)]
+    "given_trail, may",
+    [
+        (trail(), False),
+        (trail(seen()), False),
+        (trail(seen("r", "failed")), True),
+        (trail(seen("r", "failed"), over=True), False),
+        (trail(seen(), refused=({"type": "function_call_output", "call_id": "a"},)), True),
+    ],
 )
-def test_run_has_failed(latest: ResponseSeen | None, has_failed: bool) -> None:
-    """A run has failed when its response was seen to have."""
-    assert trail(latest).has_failed is has_failed
+def test_run_may_begin_again(given_trail: Trail, may: bool) -> None:
+    """A run may begin again when it failed, or was limited, and nobody ended it."""
+    assert given_trail.may_begin_again is may
 
 
 @pytest.mark.parametrize(

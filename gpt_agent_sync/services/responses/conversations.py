@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from gpt_agent_sync.errors import RequestRejectedError, ServiceError
+from gpt_agent_sync.errors import RequestRejectedError
 from gpt_agent_sync.records import Message, Pause
 from gpt_agent_sync.services.answers import Answer
 from gpt_agent_sync.services.client import wait_on_this_thread
@@ -90,8 +90,10 @@ class Conversations:
             if pairs is None:
                 logger.warning("the metadata of conversation %s have no room for a note", thread_id)
                 return metadata
-            self._post(path_of(thread_id), {"metadata": pairs}, pause=pause, retries=1)
-        except ServiceError as exc:
+            self._post(
+                path_of(thread_id), {"metadata": pairs}, find=lambda: None, pause=pause, retries=1
+            )
+        except Exception as exc:  # whatever ended it, a wait too: the response has been made
             logger.warning("conversation %s could not be noted in: %s", thread_id, exc)
             return metadata
         return pairs

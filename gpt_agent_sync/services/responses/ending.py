@@ -137,12 +137,18 @@ class RunEnder:
 
         ended = self._reader.memory.change(thread_id, change).trail
         if ours and ended is not None and not ended.submitting:
-            self._reader.note(thread_id, ended, pause)
-            try:
-                self._conversations.add(thread_id, [_given_up(call.id) for call in trail.waiting])
-            except ServiceError as exc:
-                logger.info("the calls of run %s wait for the next message: %s", trail.run_id, exc)
+            self.settle(thread_id, ended, pause)
         return not moved
+
+    def settle(self, thread_id: str, trail: Trail, pause: Pause) -> None:
+        """Have the conversation say that a run is over, and free it of the run's calls."""
+        self._reader.note(thread_id, trail, pause)
+        try:
+            waiting = self._conversations.tail(thread_id, pause).waiting
+            left = [_given_up(call.id) for call in waiting if call.id in trail.own_calls]
+            self._conversations.add(thread_id, left)
+        except ServiceError as exc:
+            logger.info("the calls of run %s wait for the next message: %s", trail.run_id, exc)
 
 
 def _given_up(call_id: str) -> bodies.Item:

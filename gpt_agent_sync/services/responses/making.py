@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gpt_agent_sync.errors import RequestRejectedError, ServiceBusyError
+from gpt_agent_sync.errors import RequestRejectedError, ServiceBusyError, ServiceUnavailableError
 from gpt_agent_sync.records import Pause
 from gpt_agent_sync.services.answers import Answer
 from gpt_agent_sync.services.responses.trails import Trail
@@ -47,6 +47,8 @@ class Making:
         pause: Pause,
         patience: float,
         moved: Callable[[], Trail | None] | None = None,
+        *,
+        tells_doubt: bool = False,
     ) -> Answer | Trail:
         """Make a response, or find that it was made.
 
@@ -56,6 +58,8 @@ class Making:
             pause: Waits between the tries.
             patience: Seconds to wait for a conversation that is locked.
             moved: Looks, while it is locked, whether there is nothing left to do.
+            tells_doubt: Whether a wait that is given up says so when the response may have been
+                made.
 
         Raises:
             ServiceBusyError: If the conversation stays locked.
@@ -68,17 +72,27 @@ class Making:
             doubtful = True
             return find()
 
+        def wait(seconds: float) -> None:
+            try:
+                pause(seconds)
+            except Exception as exc:
+                if not doubtful or not tells_doubt:
+                    raise
+                raise ServiceUnavailableError(
+                    "given up while the service may have the message", in_doubt=True
+                ) from exc
+
         began, lock_pause = time.monotonic(), SHORTEST_LOCK_PAUSE
         while True:
             try:
-                made = self._send(body, look, pause)
+                made = self._send(body, look, wait)
                 break
             except ServiceBusyError as exc:
                 longest = max(patience, DOUBTFUL_PATIENCE) if doubtful else patience
                 if time.monotonic() - began + lock_pause > longest:
                     raise
                 logger.info("waiting for the conversation: %s", exc)
-            pause(lock_pause)
+            wait(lock_pause)
             lock_pause = min(lock_pause * 1.5, LONGEST_LOCK_PAUSE)
             found = (find() if doubtful else None) or (moved() if moved else None)
             if found is not None:

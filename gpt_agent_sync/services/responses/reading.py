@@ -14,7 +14,7 @@ from gpt_agent_sync.records import Message, Pause
 from gpt_agent_sync.services.client import wait_on_this_thread
 from gpt_agent_sync.services.polling import Look
 from gpt_agent_sync.services.responses import wire
-from gpt_agent_sync.services.responses.conversations import Conversations
+from gpt_agent_sync.services.responses.conversations import PAGE, Conversations
 from gpt_agent_sync.services.responses.memory import Memory, Remembered
 from gpt_agent_sync.services.responses.notes import Note, read_note
 from gpt_agent_sync.services.responses.responses import Responses
@@ -83,7 +83,8 @@ class RunReader:
             wanted = trail.waiting_ids if trail is not None and not trail.over else frozenset()
             if not wanted or wanted & tail.call_ids or time.monotonic() > until:
                 return tail
-            if turn_with(self._conversations.recent(thread_id, pause), wanted) is not None:
+            recent = self._conversations.recent(thread_id, pause)
+            if len(recent) >= PAGE or turn_with(recent, wanted) is not None:
                 return tail
             pause(LAGGING_PAUSE)
 
@@ -203,11 +204,10 @@ class RunReader:
             if before is not None and before.run_id == trail.run_id:
                 if trail.response_id in before.passed:
                     return known
-                kept = attrs.evolve(
-                    trail,
-                    over=before.over or trail.over,
-                    submitting=before.submitting if submitting is None else submitting,
-                )
+                goes_on = before.submitting and before.response_id == trail.response_id
+                kept = attrs.evolve(trail, over=before.over or trail.over, submitting=goes_on)
+            if submitting is not None:
+                kept = attrs.evolve(kept, submitting=submitting)
             seen = kept.seen
             newest = known.newest_item_id
             if seen is not None and seen.item_ids and seen.status in LEAVES_ITEMS:
@@ -220,11 +220,14 @@ class RunReader:
 
     def note(self, thread_id: str, trail: Trail, pause: Pause) -> None:
         """Have the conversation name the run, where another process could have to go on."""
-        note = trail.note
-        if note is None or not (trail.is_live or trail.waiting or note.over):
-            return
-        known = self.memory.get(thread_id)
+        note, known = trail.note, self.memory.get(thread_id)
         before = known.metadata if known is not None else None
+        if note is None:
+            return
+        named = read_note(before)
+        outdated = named is not None and named.run_id == note.run_id and named != note
+        if not (trail.is_live or trail.waiting or note.over or outdated):
+            return
         metadata = self._conversations.keep_note(thread_id, before, note, pause)
         self.memory.change(thread_id, lambda known: attrs.evolve(known, metadata=metadata))
 
@@ -243,6 +246,11 @@ class RunReader:
             items = self._conversations.items_after(thread_id, message_id)
         else:
             items = self._conversations.items_from(thread_id, frozenset(seen.item_ids)) or []
+            if not items:
+                logger.warning(
+                    "what came after %s in %s cannot be told: that response left nothing there",
+                    *(message_id, thread_id),
+                )
         return self._with_runs(thread_id, message_id, items)
 
     def _with_runs(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from gpt_agent_sync.decisions.rate_limits import is_quota
 from gpt_agent_sync.errors import (
     RateLimitError,
     RequestRejectedError,
@@ -19,6 +20,7 @@ from gpt_agent_sync.records import (
     Pause,
     RunOptions,
     RunRequest,
+    RunSnapshot,
     ToolOutput,
     UserMessage,
 )
@@ -30,11 +32,17 @@ from gpt_agent_sync.services.responses import bodies, wire
 from gpt_agent_sync.services.responses.conversations import Conversations
 from gpt_agent_sync.services.responses.ending import RunEnder
 from gpt_agent_sync.services.responses.making import Making
+from gpt_agent_sync.services.responses.notes import read_note
 from gpt_agent_sync.services.responses.reading import LAGGING, LAGGING_PAUSE, RunReader
 from gpt_agent_sync.services.responses.registered import RegisteredAssistants
 from gpt_agent_sync.services.responses.responses import Responses
-from gpt_agent_sync.services.responses.trails import Trail, left_behind, stands, trail_left
-from gpt_agent_sync.services.responses.wire import ResponseSeen
+from gpt_agent_sync.services.responses.trails import (
+    Trail,
+    left_behind,
+    same_given,
+    stands,
+    trail_left,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +160,7 @@ class ResponseRuns:
             pause,
             self._lock_patience() if goes_on is None else SUBMISSION_PATIENCE,
             moved,
+            tells_doubt=message is not None,
         )
         return made if isinstance(made, Trail) else _with(request, made, given, goes_on)
 
@@ -162,7 +171,7 @@ class ResponseRuns:
         if trail is None:
             run_id = request.posted.message_id if request.posted else ""
             trail = self._reader.recall(request.thread_id, run_id, pause)
-        if trail.started and trail.has_failed:
+        if trail.started and trail.may_begin_again:
             trail = self._begin_again(request, trail, pause)
         started = self._reader.keep(request.thread_id, attrs.evolve(trail, started=True))
         return Look(started.snapshot())
@@ -173,10 +182,17 @@ class ResponseRuns:
         It is a new run, as it is on the other wire.
         """
         recipe = self._assistants.of_run(request, trail)
-        given = trail.given
+        given = trail.refused or trail.given
         if given is None:
             given = self._responses.given_to(trail.response_id or "", pause)
         kept: Items = given
+
+        def moved() -> Trail | None:
+            return self._begun_elsewhere(request, trail, kept, pause)
+
+        other = moved()
+        if other is not None:
+            return other
         tail = self._conversations.tail(request.thread_id, pause)
         stays = stands(kept, tail) and not tail.messages and not tail.waiting
 
@@ -186,10 +202,31 @@ class ResponseRuns:
             ours = left != tail and stands(kept, left) and (left.messages or left.waiting)
             return trail_left(left, request.assistant_id) if ours else None
 
-        made = self._make(request, recipe, () if stays else kept, find, pause)
+        made = self._make(request, recipe, () if stays else kept, find, pause, moved=moved)
         again = attrs.evolve(made, given=kept)
         self._reader.note(request.thread_id, again, pause)
         return again
+
+    def _begun_elsewhere(
+        self, request: RunRequest, trail: Trail, given: Items, pause: Pause
+    ) -> Trail | None:
+        """Give the run that another process has made of a failed one before us.
+
+        Raises:
+            RequestRejectedError: If the conversation has gone on with something else.
+        """
+        note = read_note(self._conversations.metadata(request.thread_id, pause))
+        if note is None or note.run_id == trail.run_id:
+            return None
+        other = self._reader.trail_of(note, pause)
+        if other is None:
+            return None
+        theirs = self._responses.given_to(note.run_id, pause)
+        if same_given(given, theirs):
+            return other
+        raise RequestRejectedError(
+            f"the conversation has gone on with run {note.run_id}", code="superseded"
+        )
 
     # answering
 
@@ -203,32 +240,42 @@ class ResponseRuns:
         if trail.over or not ids & trail.waiting_ids:
             return self._reader.look(thread_id, run_id, pause)
         trail = self._reader.keep(thread_id, trail, submitting=True)
-        if trail.over:
-            self._reader.keep(thread_id, trail, submitting=False)
-            return Look(trail.snapshot())
         given = tuple(bodies.output_item(output) for output in outputs)
+        further, limit = trail, None
         try:
-            further = self._go_on(request, trail, given, pause)
+            if not trail.over:
+                further = self._go_on(request, trail, given, pause)
         except RateLimitError as exc:
-            further = _limited(trail, given, exc)
+            further, limit = attrs.evolve(trail, refused=given), exc
         except RequestRejectedError:
-            self._reader.keep(thread_id, trail, submitting=False)
+            if self._reader.keep(thread_id, trail, submitting=False).over:
+                return self._ended(thread_id, trail, pause)
             seen = self._reader.look(thread_id, run_id, pause)
             if ids & {call.id for call in seen.snapshot.tool_calls}:
                 raise
             return seen
         except BaseException:
-            let_be = self._reader.keep(thread_id, trail, submitting=False)
-            if let_be.over:
+            if self._reader.keep(thread_id, trail, submitting=False).over:
                 with contextlib.suppress(FeedClosed):
-                    self._reader.note(thread_id, let_be, pause)
+                    self._ended(thread_id, trail, pause)
             raise
         further = self._reader.keep(thread_id, further, submitting=False)
-        if further.over and further.response_id is not None:
-            # Cancelled while the outputs were on their way: nobody waits for what comes of them.
-            self._responses.cancel(further.response_id)
+        if further.over:
+            return self._ended(thread_id, further, pause)
+        if limit is not None:
+            if is_quota(limit.code, limit.message):  # nobody will try again
+                self._ender.settle(thread_id, attrs.evolve(further, over=True), pause)
+            return Look(_limited(further.snapshot(), limit))
         self._reader.note(thread_id, further, pause)
         return Look(further.snapshot())
+
+    def _ended(self, thread_id: str, trail: Trail, pause: Pause) -> Look:
+        """See to a run that was cancelled while its outputs were on their way."""
+        if trail.is_going and trail.response_id is not None:
+            self._responses.cancel(trail.response_id)
+        ended = attrs.evolve(trail, over=True)
+        self._ender.settle(thread_id, ended, pause)
+        return Look(ended.snapshot())
 
     def _go_on(self, request: RunRequest, trail: Trail, given: Items, pause: Pause) -> Trail:
         recipe = self._assistants.of_run(request, trail)
@@ -266,16 +313,13 @@ def _with(request: RunRequest, made: Answer, given: Items, goes_on: Trail | None
     )
 
 
-def _limited(trail: Trail, given: Items, error: RateLimitError) -> Trail:
-    """Have a refused continuation look as on the other wire: a run that has failed.
-
-    It may be begun again from there, with the same outputs.
-    """
+def _limited(snapshot: RunSnapshot, error: RateLimitError) -> RunSnapshot:
+    """Have a continuation that was refused look as on the other wire: a run that has failed."""
     named = "" if error.retry_after is None else f" (try again in {error.retry_after:g}s)"
-    failed = ResponseSeen(
-        id=trail.response_id or trail.run_id,
+    return attrs.evolve(
+        snapshot,
         status="failed",
+        tool_calls=(),
         error_code=error.code or "rate_limit_exceeded",
         error_message=f"{error.message}{named}",
     )
-    return trail.continued(failed, given, time.monotonic())

@@ -32,6 +32,8 @@ class Trail:
         spent: What they used.
         began_at: When this process began to follow it, monotonic seconds.
         submitting: Whether outputs are on their way.
+        refused: The outputs that a rate limit kept out: the run is told as failed, and may be
+            begun again with them.
         started: Whether the agent has been told of it.
         over: Whether it was ended before its calls were answered.
     """
@@ -48,6 +50,7 @@ class Trail:
     spent: Usage | None = None
     began_at: float = 0.0
     submitting: bool = False
+    refused: tuple[dict[str, Any], ...] | None = None
     started: bool = True
     over: bool = False
 
@@ -62,14 +65,20 @@ class Trail:
         return frozenset(call.id for call in self.waiting)
 
     @property
-    def is_live(self) -> bool:
-        """Tell whether the service was seen to be at work on it."""
-        return not self.over and (self.seen is None or not self.seen.is_final)
+    def is_going(self) -> bool:
+        """Tell whether the service was seen to be at work on its response."""
+        return self.seen is None or not self.seen.is_final
 
     @property
-    def has_failed(self) -> bool:
-        """Tell whether it was seen to have failed."""
-        return self.seen is not None and self.seen.status == "failed"
+    def is_live(self) -> bool:
+        """Tell whether it goes on by itself."""
+        return self.is_going and not self.over
+
+    @property
+    def may_begin_again(self) -> bool:
+        """Tell whether it failed, and nobody ended it."""
+        failed = self.seen is not None and self.seen.status == "failed"
+        return (failed or self.refused is not None) and not self.over
 
     @property
     def own_items(self) -> frozenset[str]:
@@ -115,7 +124,7 @@ class Trail:
     def snapshot(self) -> RunSnapshot:
         """Give the run as it was last seen."""
         seen = self.seen
-        if self.over and (seen is None or seen.waiting or not seen.is_final):
+        if self.over and (seen is None or seen.waiting or seen.status != "completed"):
             return RunSnapshot(id=self.run_id, status="cancelled", assistant_id=self.assistant_id)
         if seen is None:
             return RunSnapshot(id=self.run_id, status="in_progress", assistant_id=self.assistant_id)
@@ -165,6 +174,7 @@ class Trail:
             messages=(*self.messages, *(latest.messages if latest else ())),
             spent=added(self.spent, latest.usage if latest else None),
             submitting=False,
+            refused=None,
             began_at=now,
         )
 
@@ -222,3 +232,20 @@ def left_behind(trail: Trail, tail: Tail) -> Trail:
         spent=None,
         submitting=False,
     )
+
+
+def same_given(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether two responses were given the same message, or outputs of the same calls."""
+    return _gist(one) == _gist(other) and all(
+        same_content(content_of(mine), content_of(theirs))
+        for mine, theirs in zip(_messages(one), _messages(other), strict=True)
+    )
+
+
+def _gist(given: Sequence[Mapping[str, Any]]) -> tuple[frozenset[str], int]:
+    answered = frozenset(str(item["call_id"]) for item in given if "call_id" in item)
+    return answered, len(_messages(given))
+
+
+def _messages(given: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [item for item in given if item["type"] == "message"]
