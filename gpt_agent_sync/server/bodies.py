@@ -93,10 +93,7 @@ def read_query(arguments: Mapping[str, str]) -> ListQuery:
     Raises:
         WireError: If a value is out of its range; it names the parameter.
     """
-    known = {
-        name: value for name, value in arguments.items() if name in ListQuery.__struct_fields__
-    }
-    query = _convert(known, ListQuery, strict=False)
+    query = read_arguments(arguments, ListQuery)
     if not 1 <= query.limit <= MOST_ITEMS:
         raise WireError(
             400,
@@ -105,6 +102,18 @@ def read_query(arguments: Mapping[str, str]) -> ListQuery:
             param="limit",
         )
     return query
+
+
+def read_arguments(arguments: Mapping[str, str], body_class: type[T]) -> T:
+    """Read a query as what it must be; what that does not name is passed over.
+
+    Raises:
+        WireError: If a value is of another type; it names the parameter.
+    """
+    known = {
+        name: value for name, value in arguments.items() if name in body_class.__struct_fields__
+    }
+    return _convert(known, body_class, strict=False)
 
 
 def _convert(data: object, body_class: type[T], *, strict: bool) -> T:

@@ -8,7 +8,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-import attrs
 import sqlalchemy as sa
 
 from gpt_agent_sync.server.models.base import (
@@ -20,6 +19,7 @@ from gpt_agent_sync.server.models.base import (
     TextPiece,
 )
 from gpt_agent_sync.server.storage import Storage, StorageClosedError
+from gpt_agent_sync.server.streams import Stream, Streams, Told
 from gpt_agent_sync.server.wire_errors import unknown_model
 
 logger = logging.getLogger(__name__)
@@ -28,28 +28,12 @@ RUN_SECONDS = 600
 """How long a run may take, tool calls included (the Assistants wire's ``expires_at``)."""
 
 
-@attrs.frozen(kw_only=True)
-class ModelAnswer:
-    """Hold all that a model said.
-
-    Attributes:
-        text: Its text.
-        calls: The tool calls that it asks for.
-        end: How it ended: whole, cut short, or not at all.
-    """
-
-    text: str = ""
-    calls: tuple[CallPiece, ...] = ()
-    end: Finish | ModelError = attrs.field(factory=Finish)
-
-    @property
-    def cut_short(self) -> str | None:
-        """Why the text ends early; ``None`` when it does not."""
-        return self.end.reason if isinstance(self.end, Finish) and self.end.is_early else None
-
-
 class Work(ABC):
     """Be one thing that a model is to answer: a run of the one wire, a response of the other.
+
+    Args:
+        work_id: Its id.
+        stream: What is told of it, if anybody wants to know.
 
     Attributes:
         kind: What it is, in the wire's word.
@@ -57,23 +41,39 @@ class Work(ABC):
     """
 
     kind: str
-    id: str
+
+    def __init__(self, work_id: str, stream: Stream | None = None) -> None:
+        self.id = work_id
+        self._stream = stream
 
     def __str__(self) -> str:
         """Name the work, for the log."""
         return f"{self.kind} {self.id}"
 
+    def tell(self, *events: Told, last: bool = False) -> None:
+        """Tell those who want to know; nothing is told after the last."""
+        if self._stream is not None:
+            self._stream.tell(*events, last=last)
+
     @abstractmethod
     def begin(self) -> bool:
-        """Mark the work as going on, and tell whether it still waits to be done."""
+        """Mark the work as going on, and give whether it still waits to be done."""
 
     @abstractmethod
     def request(self) -> ModelRequest:
         """Give what the model is asked."""
 
     @abstractmethod
-    def finish(self, answer: ModelAnswer) -> None:
-        """Keep what the model said, unless nobody wants it any more."""
+    def hear(self, piece: TextPiece | CallPiece) -> None:
+        """Take in the next piece of what the model says."""
+
+    @abstractmethod
+    def finish(self, end: Finish | ModelError) -> None:
+        """Keep what the model said, unless nobody wants it any more.
+
+        Args:
+            end: How its answer ended: whole, cut short, or not at all.
+        """
 
 
 class Engine:
@@ -99,6 +99,7 @@ class Engine:
         self.storage = storage
         self.clock = clock
         self.run_seconds = run_seconds
+        self.streams = Streams()
         self._models = list(models)
         self._default_model = default_model
 
@@ -128,28 +129,29 @@ class Engine:
             logger.debug("%s is left as it is: the server has stopped", work)
         except sa.exc.SQLAlchemyError:
             logger.exception("%s could not be kept", work)
+        finally:
+            work.tell(last=True)
 
     def close(self) -> None:
-        """Close the storage; what models still say is dropped."""
+        """Close the storage, and end all streams; what models still say is dropped."""
+        self.streams.close()
         self.storage.close()
 
-    def _answer(self, work: Work) -> ModelAnswer:
-        texts: list[str] = []
-        calls: list[CallPiece] = []
+    def _answer(self, work: Work) -> Finish | ModelError:
         end: Finish | ModelError = Finish()
         try:
             request = work.request()
             model = next(model for model in self._models if model.serves(request.model))
             for piece in model.reply(request):
-                if isinstance(piece, TextPiece):
-                    texts.append(piece.text)
-                elif isinstance(piece, CallPiece):
-                    calls.append(piece)
-                else:
+                if isinstance(piece, Finish):
                     end = piece
+                else:
+                    work.hear(piece)
         except ModelError as exc:
             end = exc
+        except StorageClosedError:
+            raise
         except Exception:
             logger.exception("the model broke on %s", work)
             end = ModelError("server_error", "Sorry, something went wrong.")
-        return ModelAnswer(text="".join(texts), calls=tuple(calls), end=end)
+        return end

@@ -56,8 +56,3 @@ def unknown_model(model: str) -> WireError:
         param="model",
         code="model_not_found",
     )
-
-
-def no_streams() -> WireError:
-    """Give the refusal of a stream."""
-    return WireError(400, "This server does not stream.", param="stream")

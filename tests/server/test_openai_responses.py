@@ -759,13 +759,6 @@ def test_unknown_model(connect: Connect) -> None:
     assert told(caught) == (400, "model_not_found", "model")
 
 
-def test_streams_are_refused(connect: Connect) -> None:
-    """Asking for a stream is a ``BadRequestError`` about the parameter."""
-    with pytest.raises(openai.BadRequestError) as caught:
-        connect().responses.create(model="any", input="hi", stream=True)
-    assert told(caught) == (400, None, "stream")
-
-
 def test_wrong_key() -> None:
     """A wrong key is an ``AuthenticationError``."""
     server = EmbeddedServer(make_engine(":memory:"), api_key="secret")

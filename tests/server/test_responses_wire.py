@@ -1384,7 +1384,7 @@ def test_malformed_ids(
         ({"truncation": "some"}, 400, "truncation", None),
         ({"temperature": "hot"}, 400, "temperature", None),
         ({"metadata": {"k" * 65: "x"}}, 400, "metadata", None),
-        ({"stream": True}, 400, "stream", None),
+        ({"stream": "yes"}, 400, "stream", None),
         ({"thread_id": "x"}, 400, "thread_id", "unknown_parameter"),
     ],
 )
@@ -1466,8 +1466,8 @@ def test_unknown_routes(wire: ResponsesClient, method: str, path: str, status: i
 
 
 @pytest.mark.parametrize("value", ["true", "1", "True"])
-def test_stream_of_a_response_is_refused(wire: ResponsesClient, value: str) -> None:
-    """A response is not given as a stream."""
+def test_stream_of_a_foreground_response_is_refused(wire: ResponsesClient, value: str) -> None:
+    """A response that was not made in the background is not given as a stream."""
     path = f"/responses/{wire.respond()['id']}"
     status, error = wire.refusal("GET", path, params={"stream": value})
     assert (status, error["param"]) == (400, "stream")
@@ -1589,17 +1589,17 @@ def engine() -> Iterator[Engine]:
 @pytest.mark.parametrize("status", ["in_progress", "completed", "cancelled"])
 def test_only_queued_responses_are_taken_up(engine: Engine, status: str) -> None:
     """A response that is at work or over is left as it is."""
-    response = {"id": "resp_1", "status": status}
+    response = {"id": "resp_1", "status": status, "_stored": True}
     with engine.storage.write() as connection:
         engine.storage.responses.insert(connection, response)
-    engine.do(ResponseWork(engine, "resp_1"))
+    engine.do(ResponseWork(engine, {**response, "status": "queued"}))
     with engine.storage.read() as connection:
         assert engine.storage.responses.get(connection, "resp_1") == response
 
 
 def test_response_that_is_gone_is_not_taken_up(engine: Engine) -> None:
     """A response that was deleted before anybody took it up is not begun."""
-    assert not ResponseWork(engine, "resp_1").begin()
+    assert not ResponseWork(engine, {"id": "resp_1", "status": "queued"}).begin()
 
 
 def test_response_that_cannot_be_kept(

@@ -1,11 +1,11 @@
-"""The model behind another server's ``/chat/completions``."""
+"""The model behind another server's ``/chat/completions``, streamed or not."""
 
 from __future__ import annotations
 
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -25,6 +25,8 @@ from gpt_agent_sync.server.models.upstream import UpstreamModel
 from tests.support.wire_client import Json, WireClient, calls_of
 
 TOOL = {"type": "function", "function": {"name": "add"}}
+
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 def completion(content: str | None = None, *calls: tuple[str, Any], **fields: Any) -> Json:
@@ -186,11 +188,16 @@ def test_path(serve: Serve) -> None:
 
 
 def test_body(serve: Serve) -> None:
-    """Model, messages and options go along."""
+    """Model, messages and options go along, and a stream is asked for, with its cost."""
     upstream = serve(completion("hello"))
     reply(upstream, options={"temperature": 0.5})
     assert upstream.requests == [
-        {"model": "llama", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
+        {
+            "model": "llama",
+            "messages": [{"role": "user", "content": "hi"}],
+            "temperature": 0.5,
+            **STREAMED,
+        }
     ]
 
 
@@ -210,7 +217,7 @@ def test_body_without_tools(serve: Serve) -> None:
     """Without tools nothing is said about them, which some servers refuse."""
     upstream = serve(completion("hello"))
     reply(upstream, options={"parallel_tool_calls": True})
-    assert set(upstream.requests[0]) == {"model", "messages"}
+    assert set(upstream.requests[0]) == {"model", "messages", *STREAMED}
 
 
 @pytest.mark.parametrize("key, header", [("secret", "Bearer secret"), (None, None)])
@@ -280,6 +287,319 @@ def test_connection_refused() -> None:
     assert caught.value.message.startswith("the upstream model failed: ")
 
 
+# Streams.
+
+
+def chunk(delta: Json | None = None, **fields: Any) -> Json:
+    """Give a chunk of a streamed answer."""
+    return {"choices": [{"index": 0, "delta": delta or {}, "finish_reason": None, **fields}]}
+
+
+def said(text: str) -> Json:
+    """Give a chunk of text."""
+    return chunk({"content": text})
+
+
+def called(index: int | None, call_id: str | None, name: str | None, arguments: Any) -> Json:
+    """Give a chunk of a tool call; what is ``None`` is left out."""
+    function = {"name": name, "arguments": arguments}
+    given = {name: value for name, value in function.items() if value is not None}
+    call = {"index": index, "id": call_id, "function": given}
+    return chunk(
+        {"tool_calls": [{name: value for name, value in call.items() if value is not None}]}
+    )
+
+
+USAGE: Json = {"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 3}}
+STOP = chunk(finish_reason="stop")
+
+
+def lines(*chunks: object) -> bytes:
+    """Give a stream as it goes over the wire, with its end."""
+    return b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in chunks) + DONE
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+class StreamingUpstream:
+    """Answer every request with the same stream, on a loopback port.
+
+    Args:
+        parts: What is written, part by part.
+        breaks: Whether the connection is closed before the stream is over.
+        held: Whether the parts after the first wait for ``go_on``.
+        content_type: What the answer is said to be.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[bytes],
+        *,
+        breaks: bool = False,
+        held: bool = False,
+        content_type: str = "text/event-stream",
+    ) -> None:
+        self.go_on = threading.Event()
+        upstream = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                for place, part in enumerate(parts):
+                    if held and place:
+                        assert upstream.go_on.wait(30)
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+                self.wfile.write(b"" if breaks else b"0\r\n\r\n")
+                self.close_connection = True
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def pieces(self) -> Iterator[Piece]:
+        """Ask for a reply."""
+        url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        return UpstreamModel(url).reply(make_request())
+
+    def failure(self) -> tuple[list[Piece], str, str]:
+        """Give the pieces before a failure, and its code and message."""
+        pieces: list[Piece] = []
+        with pytest.raises(ModelError) as caught:
+            pieces.extend(self.pieces())
+        return pieces, caught.value.code, caught.value.message
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self.go_on.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+
+Stream = Callable[..., StreamingUpstream]
+
+
+@pytest.fixture
+def stream() -> Iterator[Stream]:
+    """Give a maker of upstreams that stream; they are stopped."""
+    upstreams: list[StreamingUpstream] = []
+
+    def make(*parts: bytes, **options: Any) -> StreamingUpstream:
+        upstreams.append(StreamingUpstream(parts, **options))
+        return upstreams[-1]
+
+    yield make
+    for upstream in upstreams:
+        upstream.stop()
+
+
+def test_streamed_text(stream: Stream) -> None:
+    """Each chunk of text is a piece, and the last chunk tells the cost."""
+    upstream = stream(lines(chunk({"role": "assistant"}), said("Hel"), said("lo"), STOP, USAGE))
+    assert list(upstream.pieces()) == [
+        TextPiece("Hel"),
+        TextPiece("lo"),
+        Finish(prompt_tokens=4, completion_tokens=3),
+    ]
+
+
+def test_text_is_passed_on_as_it_comes(stream: Stream) -> None:
+    """A piece is there before the upstream says the next one."""
+    upstream = stream(lines(said("Hel")).removesuffix(DONE), lines(said("lo"), STOP), held=True)
+    pieces = upstream.pieces()
+    first = next(pieces)
+    upstream.go_on.set()
+    assert [first, *pieces] == [TextPiece("Hel"), TextPiece("lo"), Finish()]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64, 1000])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_parts_are_cut_anywhere(stream: Stream, size: int, newline: bytes) -> None:
+    """However a stream is cut into parts, and whatever ends its lines, it says the same."""
+    whole = lines(said("äö😀"), called(0, "a", "add", '{"a"'), called(0, None, None, ":1}"), USAGE)
+    whole = whole.replace(b"\n", newline)
+    parts = [whole[begin : begin + size] for begin in range(0, len(whole), size)]
+    assert list(stream(*parts).pieces()) == [
+        TextPiece("äö😀"),
+        CallPiece("add", '{"a":1}'),
+        Finish(prompt_tokens=4, completion_tokens=3),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'data:{"choices": [{"delta": {"content": "hi"}}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": "hi"}}]}\n',
+        b'event: x\nid: 1\ndata: {"choices": [{"delta": {"content": "hi"}}]}\n\n',
+        b': ping\n\ndata: {"choices": [{"delta": {"content": "hi"}}]}\n\n: ping\n\n',
+        b'data: ping\n\ndata: 1\n\ndata: {"choices": [{"delta": {"content": "hi"}}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": "hi"}}]}',
+    ],
+    ids=["no space", "no empty line", "other fields", "comments", "no objects", "no end of line"],
+)
+@pytest.mark.parametrize("end", [b"", b"\n\n" + DONE], ids=["no end", "end"])
+def test_other_spellings_of_streams(stream: Stream, text: bytes, end: bytes) -> None:
+    """Streams that are spelled otherwise, or have no end, are understood as well."""
+    assert list(stream(text + end).pieces()) == [TextPiece("hi"), Finish()]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [[], [STOP], [chunk({"content": ""}), STOP], [{"choices": None}], [chunk({"content": None})]],
+)
+def test_empty_streams(stream: Stream, chunks: list[Json]) -> None:
+    """A stream that says nothing is an empty reply."""
+    assert list(stream(lines(*chunks)).pieces()) == [Finish()]
+
+
+@pytest.mark.parametrize(
+    "finish, reason",
+    [
+        ("stop", "stop"),
+        ("tool_calls", "stop"),
+        ("length", "max_completion_tokens"),
+        ("content_filter", "content_filter"),
+    ],
+)
+def test_finish_reasons_of_streams(stream: Stream, finish: str, reason: str) -> None:
+    """Why a streamed reply ended is told, though a chunk comes after that."""
+    upstream = stream(lines(said("hi"), chunk(finish_reason=finish), USAGE))
+    *_, last = upstream.pieces()
+    assert last == Finish(reason, 4, 3)
+
+
+def test_cost_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
+    """The last cost that is told counts, whatever chunk it is in."""
+    early = {**said("hi"), "usage": {"prompt_tokens": 4, "completion_tokens": 1}}
+    late = {**STOP, "usage": {"prompt_tokens": 4, "completion_tokens": 2}}
+    *_, last = stream(lines(early, late, {**STOP, "usage": None})).pieces()
+    assert last == Finish("stop", 4, 2)
+
+
+@pytest.mark.parametrize(
+    "chunks, calls",
+    [
+        ([called(0, "a", "add", ""), called(0, None, None, "{}")], [("add", "{}")]),
+        (
+            [
+                called(0, "a", "add", '{"a"'),
+                called(1, "b", "sub", '{"b"'),
+                called(0, None, None, ": 1}"),
+                called(1, None, None, ": 2}"),
+            ],
+            [("add", '{"a": 1}'), ("sub", '{"b": 2}')],
+        ),
+        ([called(0, "a", "add", None)], [("add", "{}")]),
+        ([called(0, "a", "add", {"a": 1})], [("add", '{"a": 1}')]),
+        ([called(0, None, "add", '{"a"'), called(0, None, "add", ": 1}")], [("add", '{"a": 1}')]),
+        ([called(0, "a", "add", '{"a"'), called(0, "a", "add", ": 1}")], [("add", '{"a": 1}')]),
+        ([called(0, "a", "add", '{"a"'), called(0, "b", None, ": 1}")], [("add", '{"a": 1}')]),
+        ([called(0, "a", "add", "{}"), called(0, "b", "add", "{}")], [("add", "{}")] * 2),
+        (
+            [called(None, "a", "add", "{}"), called(None, "b", "sub", "{}")],
+            [("add", "{}"), ("sub", "{}")],
+        ),
+        (
+            [called(3, "a", "add", "{}"), called(1, "b", "sub", "{}")],
+            [("add", "{}"), ("sub", "{}")],
+        ),
+    ],
+    ids=[
+        "by and by",
+        "by turns",
+        "no arguments",
+        "an object",
+        "no ids",
+        "the name again",
+        "an id for each chunk",
+        "one index for all",
+        "no index",
+        "indexes in any order",
+    ],
+)
+def test_streamed_calls(stream: Stream, chunks: list[Json], calls: list[tuple[str, str]]) -> None:
+    """Tool calls are put together from their chunks, in the order in which they begin."""
+    pieces = list(stream(lines(*chunks, STOP)).pieces())
+    assert pieces == [*(CallPiece(name, arguments) for name, arguments in calls), Finish()]
+
+
+def test_calls_of_one_chunk(stream: Stream) -> None:
+    """Calls that come in one chunk without indexes are told apart by their places."""
+    calls = [{"function": {"name": name, "arguments": "{}"}} for name in ("add", "sub")]
+    pieces = list(stream(lines(chunk({"tool_calls": calls}), STOP)).pieces())
+    assert pieces[:-1] == [CallPiece("add", "{}"), CallPiece("sub", "{}")]
+
+
+def test_null_indexes(stream: Stream) -> None:
+    """An index that is null is none."""
+    calls = [
+        {"index": None, "function": {"name": name, "arguments": "{}"}} for name in ("add", "sub")
+    ]
+    pieces = list(stream(lines(chunk({"tool_calls": calls}), STOP)).pieces())
+    assert pieces[:-1] == [CallPiece("add", "{}"), CallPiece("sub", "{}")]
+
+
+def test_streamed_text_and_calls(stream: Stream) -> None:
+    """Text comes at once, and calls when they are whole."""
+    upstream = stream(lines(called(0, "a", "add", "{"), said("wait"), called(0, None, None, "}")))
+    assert list(upstream.pieces()) == [TextPiece("wait"), CallPiece("add", "{}"), Finish()]
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [({"message": "Out of memory.", "code": 500}, "Out of memory."), ("overloaded", "overloaded")],
+)
+def test_error_in_a_stream(stream: Stream, error: object, words: str) -> None:
+    """An error after some text fails the reply with the upstream's own words."""
+    upstream = stream(lines(said("Hel"), {"error": error}, said("lo")))
+    assert upstream.failure() == (
+        [TextPiece("Hel")],
+        "server_error",
+        f"the upstream model refused: {words}",
+    )
+
+
+def test_stream_that_breaks_off(stream: Stream) -> None:
+    """A connection that breaks after some text fails the reply."""
+    pieces, code, message = stream(lines(said("Hel")).removesuffix(DONE), breaks=True).failure()
+    assert (pieces, code) == ([TextPiece("Hel")], "server_error")
+    assert message.startswith("the upstream model failed: ")
+
+
+def test_calls_of_a_stream_that_breaks_off(stream: Stream) -> None:
+    """A call that is not whole when the connection breaks is not asked for."""
+    whole = lines(called(0, "a", "add", '{"a'))
+    assert stream(whole.removesuffix(DONE), breaks=True).failure()[0] == []
+
+
+def test_json_that_breaks_off(stream: Stream) -> None:
+    """A whole answer whose connection breaks fails the reply."""
+    part = json.dumps(completion("hello")).encode()[:20]
+    pieces, code, message = stream(part, breaks=True, content_type="application/json").failure()
+    assert (pieces, code) == ([], "server_error")
+    assert message.startswith("the upstream model failed: ")
+
+
+def test_json_in_place_of_a_stream(stream: Stream) -> None:
+    """An upstream that does not stream answers as well."""
+    whole = json.dumps(completion("hello")).encode()
+    assert list(stream(whole, content_type="application/json").pieces()) == [
+        TextPiece("hello"),
+        Finish(prompt_tokens=4, completion_tokens=3),
+    ]
+
+
 # Behind the server.
 
 
@@ -314,12 +634,14 @@ def test_run_over_upstream(serve: Serve, front: Callable[[Upstream], WireClient]
 def test_plain_run_sends_nothing_that_chats_refuse(
     serve: Serve, front: Callable[[Upstream], WireClient]
 ) -> None:
-    """A run that asks for nothing in particular sends model and messages only."""
+    """A run that asks for nothing in particular sends model and messages, and asks for a stream."""
     upstream = serve(completion("hello"))
     wire = front(upstream)
     thread_id = wire.thread("hi")
     wire.rested(thread_id, wire.start(thread_id))
-    assert upstream.requests == [{"model": "any", "messages": [{"role": "user", "content": "hi"}]}]
+    assert upstream.requests == [
+        {"model": "any", "messages": [{"role": "user", "content": "hi"}], **STREAMED}
+    ]
 
 
 def test_tools_over_upstream(serve: Serve, front: Callable[[Upstream], WireClient]) -> None:

@@ -8,9 +8,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from gpt_agent_sync.server.assistants import lifecycle
-from gpt_agent_sync.server.engine import Engine, ModelAnswer, Work
-from gpt_agent_sync.server.models.base import CallPiece, Chat, ModelError, ModelRequest
-from gpt_agent_sync.server.storage import Object, new_id
+from gpt_agent_sync.server.assistants.telling import DONE, Telling, run_told
+from gpt_agent_sync.server.engine import Engine, Work
+from gpt_agent_sync.server.models.base import (
+    CallPiece,
+    Chat,
+    Finish,
+    ModelError,
+    ModelRequest,
+    TextPiece,
+)
+from gpt_agent_sync.server.storage import Object
+from gpt_agent_sync.server.streams import Stream, Told
 
 _CHAT_OPTIONS = {
     "temperature": "temperature",
@@ -40,13 +49,15 @@ def current(engine: Engine, connection: sa.Connection, run: Object) -> Object:
     return run
 
 
-def finish_cancelling(engine: Engine, run_id: str) -> None:
-    """Let a run in ``cancelling`` go; what its model still says is dropped."""
+def finish_cancelling(engine: Engine, run_id: str) -> Object | None:
+    """Let a run in ``cancelling`` go, and give it; what its model still says is dropped."""
     runs = engine.storage.runs
     with engine.storage.write() as connection:
         run = runs.get(connection, run_id, lock=True)
         if run is not None and run["status"] == "cancelling":
-            runs.update(connection, lifecycle.cancelled(run, engine.clock()))
+            run = lifecycle.cancelled(run, engine.clock())
+            runs.update(connection, run)
+    return run
 
 
 class RunWork(Work):
@@ -55,28 +66,37 @@ class RunWork(Work):
     Args:
         engine: Who does it.
         run_id: The run.
+        stream: What is told of it, if anybody wants to know.
     """
 
     kind = "run"
 
-    def __init__(self, engine: Engine, run_id: str) -> None:
-        self.id = run_id
+    def __init__(self, engine: Engine, run_id: str, stream: Stream | None = None) -> None:
+        super().__init__(run_id, stream)
         self._engine = engine
         self._storage = engine.storage
         self._run: Object = {}
+        self._telling: Telling
 
     def begin(self) -> bool:
         """Put a queued run to work."""
         with self._storage.write() as connection:
             run = self._storage.runs.get(connection, self.id, lock=True)
-            if run is None or run["status"] != "queued":
+            if run is None:
                 return False
-            run = current(self._engine, connection, run)
-            if run["status"] != "queued":
-                return False
-            self._run = lifecycle.begun(run, self._engine.clock())
-            self._storage.runs.update(connection, self._run)
-            return True
+            if run["status"] == "queued":
+                run = current(self._engine, connection, run)
+            begins: bool = run["status"] == "queued"
+            if begins:
+                run = lifecycle.begun(run, self._engine.clock())
+                self._storage.runs.update(connection, run)
+        self._run = run
+        self._telling = Telling(run, self._engine.clock())
+        if begins:
+            self.tell(run_told(run))
+        else:
+            self.tell(run_told(run), DONE, last=True)
+        return begins
 
     def request(self) -> ModelRequest:
         """Give the thread, and the run's tool rounds."""
@@ -96,56 +116,41 @@ class RunWork(Work):
             options=options,
         )
 
-    def finish(self, answer: ModelAnswer) -> None:
+    def hear(self, piece: TextPiece | CallPiece) -> None:
+        """Take in a piece, and tell of it."""
+        self.tell(*self._telling.hear(piece))
+
+    def finish(self, end: Finish | ModelError) -> None:
         """Give the run its outcome, unless it was cancelled or is out of time."""
+        told: list[Told] = []
         with self._storage.write() as connection:
             run = self._storage.runs.get(connection, self.id, lock=True)
-            if run is None or run["status"] != "in_progress":
+            if run is None:
                 return
             run = current(self._engine, connection, run)
             if run["status"] == "in_progress":
-                run = self._outcome(connection, run, answer)
+                run, told = self._outcome(connection, run, end)
                 self._storage.runs.update(connection, run)
+            elif run["status"] == "cancelling":
+                told = [run_told(run)]
+                run = lifecycle.cancelled(run, self._engine.clock())
+                self._storage.runs.update(connection, run)
+        self.tell(*told, run_told(run), DONE, last=True)
 
-    def _outcome(self, connection: sa.Connection, run: Object, answer: ModelAnswer) -> Object:
-        now, end = self._engine.clock(), answer.end
+    def _outcome(
+        self, connection: sa.Connection, run: Object, end: Finish | ModelError
+    ) -> tuple[Object, list[Told]]:
+        now, telling = self._engine.clock(), self._telling
         if isinstance(end, ModelError):
-            return lifecycle.failed(run, end.code, end.message, now)
-        if answer.text or not answer.calls:
-            message = assistant_message(run, answer.text, answer.cut_short, now)
+            return lifecycle.failed(run, end.code, end.message, now), []
+        messages, told = telling.finish(end.cut_short, now)
+        for message in messages:
             self._storage.messages.insert(connection, message, run["thread_id"])
-        if answer.calls:
-            return lifecycle.waiting(run, [_call(call) for call in answer.calls], end.usage)
-        if answer.cut_short is not None:
-            return lifecycle.incomplete(run, answer.cut_short, end.usage)
-        return lifecycle.completed(run, end.usage, now)
-
-
-def _call(piece: CallPiece) -> dict[str, Any]:
-    function = {"name": piece.name, "arguments": piece.arguments}
-    return {"id": new_id("call"), "type": "function", "function": function}
-
-
-def assistant_message(run: Object, text: str, cut_short: str | None, now: float) -> Object:
-    """Give the message object of a reply."""
-    status = "completed" if cut_short is None else "incomplete"
-    reason = {"max_completion_tokens": "max_tokens"}.get(cut_short or "", cut_short)
-    return {
-        "id": new_id("msg"),
-        "object": "thread.message",
-        "created_at": int(now),
-        "thread_id": run["thread_id"],
-        "status": status,
-        "incomplete_details": None if cut_short is None else {"reason": reason},
-        "completed_at": int(now) if cut_short is None else None,
-        "incomplete_at": None if cut_short is None else int(now),
-        "role": "assistant",
-        "content": [{"type": "text", "text": {"value": text, "annotations": []}}],
-        "assistant_id": run["assistant_id"],
-        "run_id": run["id"],
-        "attachments": [],
-        "metadata": {},
-    }
+        if telling.calls:
+            return lifecycle.waiting(run, telling.calls, end.usage), told
+        if end.cut_short is not None:
+            return lifecycle.incomplete(run, end.cut_short, end.usage), told
+        return lifecycle.completed(run, end.usage, now), told
 
 
 def _chat(run: Object, messages: Sequence[Object]) -> list[Chat]:

@@ -13,12 +13,13 @@ from gpt_agent_sync.server.assistants import bodies, lifecycle, running
 from gpt_agent_sync.server.assistants.assistants_api import require_assistant
 from gpt_agent_sync.server.assistants.refusals import not_found, run_active
 from gpt_agent_sync.server.assistants.running import RunWork
+from gpt_agent_sync.server.assistants.telling import DONE, run_told
 from gpt_agent_sync.server.assistants.threads_api import make_message, make_thread, require_thread
 from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.listing import list_page, shown, with_poll_hint
 from gpt_agent_sync.server.storage import Object, new_id
-from gpt_agent_sync.server.wire_errors import no_streams
+from gpt_agent_sync.server.streams import Told, as_answer
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -31,8 +32,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         with storage.write() as connection:
             thread = make_thread(engine, connection, fields.thread or bodies.ThreadFields())
             run = make_run(engine, connection, thread["id"], fields)
-        engine.take_up(RunWork(engine, run["id"]))
-        return _answer(run)
+        return begin(run, fields.stream, Told("thread.created", thread), run_told(run, "created"))
 
     @blueprint.post("/threads/<thread_id>/runs")
     def create_run(thread_id: str) -> Response:
@@ -43,8 +43,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             if live is not None:
                 raise run_active(thread_id, live["id"])
             run = make_run(engine, connection, thread_id, fields)
-        engine.take_up(RunWork(engine, run["id"]))
-        return _answer(run)
+        return begin(run, fields.stream, run_told(run, "created"))
 
     @blueprint.get("/threads/<thread_id>/runs")
     def list_runs(thread_id: str) -> Response:
@@ -80,7 +79,6 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/threads/<thread_id>/runs/<run_id>/submit_tool_outputs")
     def submit_tool_outputs(thread_id: str, run_id: str) -> Response:
         fields = read_body(request.get_data(), bodies.OutputsFields)
-        _refuse_stream(fields.stream)
         outputs = {output.tool_call_id: output.output for output in fields.tool_outputs}
         with storage.write() as connection:
             run = require_run(connection, thread_id, run_id, lock=True)
@@ -92,8 +90,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
                 storage.runs.update(connection, run)
         if expired:
             lifecycle.answered(run, outputs, outputs)
-        engine.take_up(RunWork(engine, run_id))
-        return _answer(run)
+        return begin(run, fields.stream)
 
     @blueprint.post("/threads/<thread_id>/runs/<run_id>/cancel")
     def cancel_run(thread_id: str, run_id: str) -> Response:
@@ -101,9 +98,21 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             run = require_run(connection, thread_id, run_id, lock=True)
             run = lifecycle.cancelling(running.current(engine, connection, run), engine.clock())
             storage.runs.update(connection, run)
+        told = [run_told(run)]
         if run["status"] == "cancelling":
-            running.finish_cancelling(engine, run_id)
+            cancelled = running.finish_cancelling(engine, run_id)
+            told.extend([] if cancelled is None else [run_told(cancelled)])
+        stream = engine.streams.get(run_id)
+        if stream is not None:
+            stream.tell(*told, DONE, last=True)
         return _answer(run)
+
+    def begin(run: Object, streamed: bool | None, *events: Told) -> Response:
+        stream = engine.streams.open(run["id"]) if streamed else None
+        if stream is not None:
+            stream.tell(*events, run_told(run))
+        engine.take_up(RunWork(engine, run["id"], stream))
+        return _answer(run) if stream is None else as_answer(stream)
 
     def require_run(
         connection: sa.Connection, thread_id: str, run_id: str, *, lock: bool = False
@@ -119,11 +128,6 @@ def _answer(run: Object) -> Response:
     return with_poll_hint(run, is_live=lifecycle.is_live(run))
 
 
-def _refuse_stream(stream: bool | None) -> None:
-    if stream:
-        raise no_streams()
-
-
 def make_run(
     engine: Engine, connection: sa.Connection, thread_id: str, fields: bodies.RunFields
 ) -> Object:
@@ -132,7 +136,6 @@ def make_run(
     Raises:
         WireError: If its assistant or model is not there.
     """
-    _refuse_stream(fields.stream)
     assistant = require_assistant(engine, connection, fields.assistant_id)
     for message in fields.additional_messages or ():
         make_message(engine, connection, thread_id, message)

@@ -66,9 +66,9 @@ class Finish:
     completion_tokens: int = 0
 
     @property
-    def is_early(self) -> bool:
-        """Tell whether the reply was cut short."""
-        return self.reason != "stop"
+    def cut_short(self) -> str | None:
+        """Why the reply ends early; ``None`` when it does not."""
+        return None if self.reason == "stop" else self.reason
 
     @property
     def usage(self) -> dict[str, int]:

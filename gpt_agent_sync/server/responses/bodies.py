@@ -87,6 +87,18 @@ class ResponseFields(Body):
     user: str | None = None
 
 
+class StreamQuery(Body):
+    """Hold how a response is read.
+
+    The fields of the last group are taken, and mean nothing here.
+    """
+
+    stream: bool = False
+    starting_after: int = -1
+
+    include_obfuscation: bool | None = None
+
+
 def plain(body: Body | None) -> Json | None:
     """Give the fields of a nested body as JSON has them."""
     return None if body is None else msgspec.structs.asdict(body)

@@ -77,6 +77,15 @@ def no_call(call_id: str) -> WireError:
     )
 
 
+def not_streamed() -> WireError:
+    """Give the refusal to stream what is not told step by step."""
+    return WireError(
+        400,
+        "This response cannot be streamed because it was not created with background=true.",
+        param="stream",
+    )
+
+
 def duplicate(item_id: str) -> WireError:
     """Give the refusal of an item that is there already."""
     return WireError(

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gpt_agent_sync.server.engine import Engine, ModelAnswer, Work
-from gpt_agent_sync.server.models.base import Chat, ModelError, ModelRequest
-from gpt_agent_sync.server.responses import items, lifecycle
+from gpt_agent_sync.server.engine import Engine, Work
+from gpt_agent_sync.server.models.base import (
+    CallPiece,
+    Chat,
+    Finish,
+    ModelError,
+    ModelRequest,
+    TextPiece,
+)
+from gpt_agent_sync.server.responses import lifecycle
 from gpt_agent_sync.server.responses.chat import as_chat, chat_choice, chat_format, chat_tool
 from gpt_agent_sync.server.responses.lifecycle import INPUT
+from gpt_agent_sync.server.responses.telling import Telling, response_told
 from gpt_agent_sync.server.storage import Object
+from gpt_agent_sync.server.streams import Stream, Told
 
 
 def live_response(engine: Engine, connection: sa.Connection, conversation_id: str) -> Object | None:
@@ -50,33 +59,41 @@ class ResponseWork(Work):
 
     Args:
         engine: Who does it.
-        response_id: The response.
+        response: The response, queued.
+        stream: What is told of it, if anybody wants to know.
     """
 
     kind = "response"
 
-    def __init__(self, engine: Engine, response_id: str) -> None:
-        self.id = response_id
+    def __init__(self, engine: Engine, response: Object, stream: Stream | None = None) -> None:
+        super().__init__(response["id"], stream)
+        self._telling = Telling()
+        self.tell(response_told(response, "created"), response_told(response))
         self._engine = engine
         self._storage = engine.storage
-        self._response: Object = {}
+        self.response = response
 
     def begin(self) -> bool:
         """Put a queued response to work."""
         with self._storage.write() as connection:
             response = self._storage.responses.get(connection, self.id, lock=True)
-            if response is None or response["status"] != "queued":
+            if response is None:
                 return False
-            response = current(self._engine, connection, response)
-            if response["status"] != "queued":
-                return False
-            self._response = lifecycle.begun(response)
-            self._storage.responses.update(connection, self._response)
-            return True
+            if response["status"] == "queued":
+                response = current(self._engine, connection, response)
+            begins: bool = response["status"] == "queued"
+            if begins:
+                response = lifecycle.begun(response)
+                self._storage.responses.update(connection, response)
+            else:
+                self._forget(connection, response)
+        self.response = response
+        self.tell(response_told(response), last=not begins)
+        return begins
 
     def request(self) -> ModelRequest:
         """Give the conversation and the response's own input."""
-        response = self._response
+        response = self.response
         with self._storage.read() as connection:
             before = history(self._engine, connection, response)
         chat: list[Chat] = []
@@ -98,36 +115,45 @@ class ResponseWork(Work):
             options={name: value for name, value in options.items() if value is not None},
         )
 
-    def finish(self, answer: ModelAnswer) -> None:
+    def hear(self, piece: TextPiece | CallPiece) -> None:
+        """Take in a piece, and tell of it."""
+        self.tell(*self._telling.hear(piece))
+
+    def finish(self, end: Finish | ModelError) -> None:
         """Give the response its outcome, unless it was cancelled or is out of time.
 
         Input and output come into the conversation together, and only if there is an output.
         """
+        told: list[Told] = []
         with self._storage.write() as connection:
             response = self._storage.responses.get(connection, self.id, lock=True)
-            if response is None or response["status"] != "in_progress":
+            if response is None:
                 return
             response = current(self._engine, connection, response)
-            if response["status"] != "in_progress":
-                return
-            response = self._outcome(response, answer)
-            self._storage.responses.update(connection, response)
-            conversation = response["conversation"]
-            if response["status"] == "failed" or conversation is None:
-                return
-            if self._storage.conversations.get(connection, conversation["id"]) is not None:
-                for item in (*response[INPUT], *response["output"]):
-                    self._storage.items.insert(connection, item, conversation["id"])
+            if response["status"] == "in_progress":
+                response, told = self._outcome(response, end)
+                self._storage.responses.update(connection, response)
+                self._add_items(connection, response)
+            self._forget(connection, response)
+        self.response = response
+        self.tell(*told, response_told(response), last=True)
 
-    def _outcome(self, response: Object, answer: ModelAnswer) -> Object:
-        end = answer.end
+    def _forget(self, connection: sa.Connection, response: Object) -> None:
+        if not response[lifecycle.STORED]:
+            self._storage.responses.delete(connection, self.id)
+
+    def _add_items(self, connection: sa.Connection, response: Object) -> None:
+        conversation = response["conversation"]
+        if response["status"] == "failed" or conversation is None:
+            return
+        if self._storage.conversations.get(connection, conversation["id"]) is not None:
+            for item in (*response[INPUT], *response["output"]):
+                self._storage.items.insert(connection, item, conversation["id"])
+
+    def _outcome(self, response: Object, end: Finish | ModelError) -> tuple[Object, list[Told]]:
         if isinstance(end, ModelError):
-            return lifecycle.failed(response, end.code, end.message)
-        output = []
-        if answer.text or not answer.calls:
-            status = "completed" if answer.cut_short is None else "incomplete"
-            output.append(items.reply(answer.text, status))
-        output.extend(items.call(piece.name, piece.arguments) for piece in answer.calls)
-        if answer.cut_short is not None:
-            return lifecycle.incomplete(response, output, end.usage, answer.cut_short)
-        return lifecycle.completed(response, output, end.usage, self._engine.clock())
+            return lifecycle.failed(response, end.code, end.message), []
+        output, told = self._telling.finish(end.cut_short)
+        if end.cut_short is not None:
+            return lifecycle.incomplete(response, output, end.usage, end.cut_short), told
+        return lifecycle.completed(response, output, end.usage, self._engine.clock()), told

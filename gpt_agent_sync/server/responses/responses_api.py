@@ -5,17 +5,23 @@ from __future__ import annotations
 import sqlalchemy as sa
 from flask import Blueprint, Response, request
 
-from gpt_agent_sync.server.bodies import read_body, read_query
+from gpt_agent_sync.server.bodies import read_arguments, read_body, read_query
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.listing import deleted, page_of, with_poll_hint
 from gpt_agent_sync.server.responses import items, lifecycle
-from gpt_agent_sync.server.responses.bodies import ConversationReference, ResponseFields, plain
+from gpt_agent_sync.server.responses.bodies import (
+    ConversationReference,
+    ResponseFields,
+    StreamQuery,
+    plain,
+)
 from gpt_agent_sync.server.responses.conversations_api import require_conversation
 from gpt_agent_sync.server.responses.refusals import (
     exclusive,
     item_not_found,
     locked,
     malformed_id,
+    not_streamed,
     previous_not_found,
     response_not_found,
 )
@@ -25,8 +31,10 @@ from gpt_agent_sync.server.responses.responding import (
     history,
     live_response,
 )
+from gpt_agent_sync.server.responses.telling import response_told
 from gpt_agent_sync.server.storage import Object, new_id
-from gpt_agent_sync.server.wire_errors import WireError, missing, no_streams
+from gpt_agent_sync.server.streams import as_answer
+from gpt_agent_sync.server.wire_errors import WireError, missing
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -38,28 +46,29 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         fields = read_body(request.get_data(), ResponseFields)
         with storage.write() as connection:
             response = _make_response(engine, connection, fields)
-        work = ResponseWork(engine, response["id"])
-        if response["background"]:
-            engine.take_up(work)
-            return _answer(response)
-        engine.do(work)
-        with storage.write() as connection:
-            done = storage.responses.get(connection, response["id"])
-            if not response[lifecycle.STORED]:
-                storage.responses.delete(connection, response["id"])
-        return _answer(done or response)
+        stream = engine.streams.open(response["id"], numbered=True) if fields.stream else None
+        work = ResponseWork(engine, response, stream)
+        if stream is None and not response["background"]:
+            engine.do(work)
+            return _answer(work.response)
+        engine.take_up(work)
+        return _answer(response) if stream is None else as_answer(stream)
 
     @blueprint.get("/responses/<response_id>")
     def get_response(response_id: str) -> Response:
-        if request.args.get("stream", "").lower() in ("true", "1"):
-            raise no_streams()
+        query = read_arguments(request.args, StreamQuery)
         with storage.read() as connection:
             response = require_response(connection, response_id)
         if lifecycle.is_expired(response, engine.clock()):
             with storage.write() as connection:
                 response = require_response(connection, response_id, lock=True)
                 response = current(engine, connection, response)
-        return _answer(response)
+        if not query.stream:
+            return _answer(response)
+        stream = engine.streams.get(response_id) if response["background"] else None
+        if stream is None:
+            raise not_streamed()
+        return as_answer(stream, max(0, query.starting_after + 1))
 
     @blueprint.delete("/responses/<response_id>")
     def delete_response(response_id: str) -> Response:
@@ -74,6 +83,9 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             response = require_response(connection, response_id, lock=True)
             response = lifecycle.cancelled(current(engine, connection, response))
             storage.responses.update(connection, response)
+        stream = engine.streams.get(response_id)
+        if stream is not None:
+            stream.tell(response_told(response), last=True)
         return _answer(response)
 
     @blueprint.get("/responses/<response_id>/input_items")
@@ -104,8 +116,6 @@ def _make_response(engine: Engine, connection: sa.Connection, fields: ResponseFi
     Raises:
         WireError: If the conversation is locked, or its calls and these outputs do not match.
     """
-    if fields.stream:
-        raise no_streams()
     background, stored = bool(fields.background), fields.store is not False
     if background and not stored:
         raise WireError(400, "Background mode requires 'store' to be true.", param="background")
