@@ -222,6 +222,24 @@ def test_calls_that_never_come_into_the_conversation_are_no_live_run(
     assert talker.open_thread("c") is None
 
 
+@pytest.mark.parametrize(
+    "opened, look, status",
+    [
+        (CONVERSATION, CALLS, None),
+        (noted(run="resp_1", response="resp_1", assistant="m"), response(HI), None),
+        (noted(run="resp_1", response="resp_1", assistant="m"), CALLS, "requires_action"),
+        (noted(run="resp_1", response="resp_1", over=True), CALLS, None),
+    ],
+)
+def test_conversation_whose_items_cannot_be_read_is_open(
+    serve_responses: Serve, opened: Response, look: Response, status: str | None
+) -> None:
+    """A server that does not list items is believed by what its response says."""
+    talker, _ = serve_responses({OPEN: [opened], LOOK: [look], ITEMS: [error(404, "Not Found")]})
+    live = talker.open_thread("c")
+    assert (live and live.status) == status
+
+
 def test_trouble_with_the_noted_response_is_told(serve_responses: Serve) -> None:
     """A refusal that says nothing about the response is not taken for its absence."""
     talker, _ = serve_responses(

@@ -66,9 +66,14 @@ class RunReader:
         trail = self.trail_of(note, wait_on_this_thread) if note else None
         newest = None
         if trail is None or trail.seen is None or trail.seen.is_final:
-            tail = self._settled_tail(thread_id, trail)
-            newest = tail.item_ids[-1] if tail.item_ids else ""
-            trail = waiting_trail(tail, trail)
+            try:
+                tail = self._settled_tail(thread_id, trail)
+            except RequestRejectedError as exc:
+                logger.info("cannot tell whether calls wait in %s: %s", thread_id, exc)
+                trail = trail if trail is not None and trail.waiting and not trail.over else None
+            else:
+                newest = tail.item_ids[-1] if tail.item_ids else ""
+                trail = waiting_trail(tail, trail)
         self.memory.change(
             thread_id,
             lambda known: Remembered(metadata=metadata, newest_item_id=newest, trail=trail),
