@@ -202,7 +202,18 @@ class ResponseRuns:
             ours = left != tail and stands(kept, left) and (left.messages or left.waiting)
             return trail_left(left, request.assistant_id) if ours else None
 
-        made = self._make(request, recipe, () if stays else kept, find, pause, moved=moved)
+        try:
+            made = self._make(request, recipe, () if stays else kept, find, pause, moved=moved)
+        except RequestRejectedError as exc:
+            other = moved() if lacks_calls(exc) else None
+            if other is None:
+                raise
+            return other
+        other = moved() if made.is_going else None
+        if other is not None and made.response_id is not None:
+            # Another process was quicker by the time of a request: one of the two is enough.
+            self._responses.cancel(made.response_id)
+            return other
         again = attrs.evolve(made, given=kept)
         self._reader.note(request.thread_id, again, pause)
         return again
@@ -248,16 +259,18 @@ class ResponseRuns:
         except RateLimitError as exc:
             further, limit = attrs.evolve(trail, refused=given), exc
         except RequestRejectedError:
-            if self._reader.keep(thread_id, trail, submitting=False).over:
-                return self._ended(thread_id, trail, pause)
+            kept = self._reader.keep(thread_id, trail, submitting=False)
+            if kept.over:
+                return self._ended(thread_id, kept, pause)
             seen = self._reader.look(thread_id, run_id, pause)
             if ids & {call.id for call in seen.snapshot.tool_calls}:
                 raise
             return seen
         except BaseException:
-            if self._reader.keep(thread_id, trail, submitting=False).over:
+            kept = self._reader.keep(thread_id, trail, submitting=False)
+            if kept.over:
                 with contextlib.suppress(FeedClosed):
-                    self._ended(thread_id, trail, pause)
+                    self._ended(thread_id, kept, pause)
             raise
         further = self._reader.keep(thread_id, further, submitting=False)
         if further.over:
