@@ -175,8 +175,10 @@ class Agent:
             AssistantNotSetError: If the agent has no assistant.
             RunInProgressError: If a run is active, with ``when_busy="raise"``.
             WaitTimeoutError: If the run has not ended in time, with ``when_busy="wait"``.
+            ConfigurationError: If the wire lacks an option or an attachment, or the assistant is
+                not registered.
             ServiceBusyError: If another caller's run is active on the thread.
-            ServiceError: If the service fails.
+            ServiceError: If the service fails; ``in_doubt`` tells that it may have the message.
             RuntimeError: If ``"wait"`` would wait for itself, in a callback or handler.
         """
         logger.debug("adding a user message to thread %s", self._thread_id)
