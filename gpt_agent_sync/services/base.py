@@ -107,7 +107,9 @@ class Service(ABC):
             ConfigurationError: If there is one; it names the option.
         """
 
-    def check_message(self, message: UserMessage, options: RunOptions) -> None:  # noqa: B027
+    def check_message(  # noqa: B027  (most wires have all that a message can hold)
+        self, message: UserMessage, options: RunOptions
+    ) -> None:
         """Refuse, before any request, a message with what the wire does not have.
 
         Raises:

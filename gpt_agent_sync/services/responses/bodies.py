@@ -226,13 +226,14 @@ def check_definition(definition: AssistantDefinition) -> None:
     Raises:
         ConfigurationError: If there is one; it names the tool and what it lacks.
     """
-    for tool in definition.tools:
-        kind = None if isinstance(tool, ToolSchema) else tool.get("type")
+    raw = (tool for tool in definition.tools if not isinstance(tool, ToolSchema))
+    for tool in raw:
+        kind = tool.get("type")
         lacking = _HOSTED.get(str(kind))
-        if lacking is not None and not isinstance(tool, ToolSchema) and lacking not in tool:
+        if lacking is not None and lacking not in tool:
             raise ConfigurationError(
                 f"a {kind} tool needs {lacking!r} on the Responses wire; files do not move there "
                 "from Assistants by themselves"
             )
-        if kind == "function" and tool_name(tool) is None:  # type: ignore[arg-type]
+        if kind == "function" and tool_name(tool) is None:
             raise ConfigurationError(f"a function tool needs a name: {tool!r}")

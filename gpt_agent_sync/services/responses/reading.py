@@ -230,7 +230,9 @@ class RunReader:
         if note is None:
             return
         named = read_note(before)
-        outdated = named is not None and named.run_id == note.run_id and named != note
+        outdated = (
+            named is not None and named.run_id == note.run_id and not trail.is_noted_by(named)
+        )
         if not (trail.is_live or trail.waiting or note.over or outdated):
             return
         metadata = self._conversations.keep_note(thread_id, before, note, pause)

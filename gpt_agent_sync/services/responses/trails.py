@@ -81,10 +81,14 @@ class Trail:
         return (failed or self.refused is not None) and not self.over
 
     @property
+    def written(self) -> tuple[Message, ...]:
+        """The messages that its responses wrote, as far as they are known."""
+        return (*self.messages, *(self.seen.messages if self.seen is not None else ()))
+
+    @property
     def own_items(self) -> frozenset[str]:
-        """The ids of the messages that its responses wrote, as far as they are known."""
-        latest = self.seen.messages if self.seen is not None else ()
-        return frozenset(message.id for message in (*self.messages, *latest))
+        """The ids of those messages."""
+        return frozenset(message.id for message in self.written)
 
     @property
     def leaves_calls(self) -> bool:
@@ -140,10 +144,9 @@ class Trail:
 
     def all_messages(self) -> list[Message]:
         """Give the assistant's messages of the run so far."""
-        latest = self.seen.messages if self.seen is not None else ()
         return [
             attrs.evolve(message, run_id=self.run_id, assistant_id=self.assistant_id)
-            for message in (*self.messages, *latest)
+            for message in self.written
             if message.role == "assistant"
         ]
 
@@ -171,7 +174,7 @@ class Trail:
             seen=seen,
             passed=self.passed | {latest.id} if latest else self.passed,
             earlier_calls=self.own_calls,
-            messages=(*self.messages, *(latest.messages if latest else ())),
+            messages=self.written,
             spent=added(self.spent, latest.usage if latest else None),
             submitting=False,
             refused=None,
