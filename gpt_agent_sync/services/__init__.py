@@ -3,6 +3,7 @@
 - ``base``: the contract, ``Service`` and ``Feed``.
 - ``client``: requests, repeated where that is safe; ``answers`` and ``refusals``: what comes back.
 - ``http``: the transport below; the only module that imports ``requests``.
+- ``paging``: lists, page by page.
 - ``polling``: a feed that looks at a run again and again.
 - ``remote``: what services reached over HTTP share.
 - ``assistants`` and ``assistants_wire``: Assistants v2, the talking and the reading.

@@ -30,14 +30,12 @@ from gpt_agent_sync.services import assistants_wire as wire
 from gpt_agent_sync.services.answers import Answer
 from gpt_agent_sync.services.base import Feed, check_thread_id
 from gpt_agent_sync.services.client import wait_on_this_thread
+from gpt_agent_sync.services.paging import PAGE, read_pages
 from gpt_agent_sync.services.polling import Look, PollingFeed
 from gpt_agent_sync.services.remote import RemoteService
 from gpt_agent_sync.services.shapes import read_list
 
 logger = logging.getLogger(__name__)
-
-PAGE = 100
-"""Items a page: the most the wire allows."""
 
 MESSAGES_WITH_THREAD = 32
 """Messages that go along when a thread is created; more are added one by one."""
@@ -276,22 +274,9 @@ class AssistantsService(RemoteService):
     def _pages(
         self, thread_id: str, params: Mapping[str, Any], pause: Pause
     ) -> Iterator[list[Message]]:
-        after = None
-        while True:
-            query = {**params, "limit": PAGE, **({"after": after} if after else {})}
-            try:
-                answer = self._get(f"{_thread(thread_id)}/messages", query, pause)
-            except RequestRejectedError as exc:
-                if after is None:
-                    raise
-                logger.warning("thread %s cannot be read further: %s", thread_id, exc)
-                return
-            page = read_list(answer.data, answer.request, wire.read_message)
-            yield page
-            last = answer.data.get("last_id") or (page[-1].id if page else None)
-            if not answer.data.get("has_more") or not page or last == after:
-                return
-            after = last
+        path, what = f"{_thread(thread_id)}/messages", f"thread {thread_id}"
+        for page in read_pages(self._get, path, params, pause, what):
+            yield [message for message in map(wire.read_message, page) if message is not None]
 
     def _tools_to_send(
         self, assistant_id: str, request: RunRequest, pause: Pause

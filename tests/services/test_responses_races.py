@@ -14,7 +14,8 @@ import pytest
 import gpt_agent_sync as gpt
 from gpt_agent_sync.errors import RequestRejectedError
 from gpt_agent_sync.records import RunRequest, RunSnapshot, ToolCall, ToolOutput
-from gpt_agent_sync.services.responses import ResponsesService, conversations, reading
+from gpt_agent_sync.services.paging import PAGE
+from gpt_agent_sync.services.responses import ResponsesService, reading
 from gpt_agent_sync.services.responses.reading import RunReader
 from gpt_agent_sync.services.responses.trails import Trail
 from gpt_agent_sync.services.responses.wire import RUN_KEY, ResponseSeen
@@ -416,7 +417,7 @@ def test_old_note_on_a_long_conversation_is_not_waited_for(
 ) -> None:
     """Calls that a full page of newer items hides are not taken for ones still to come."""
     monkeypatch.setattr(reading, "LAGGING", PATIENCE)
-    items = [said(str(number), f"u{number}", "user") for number in range(conversations.PAGE)]
+    items = [said(str(number), f"u{number}", "user") for number in range(PAGE)]
     note = noted(run="resp_1", response="resp_1", assistant="m")
     talker, stub = serve_responses({OPEN: [note], LOOK: [CALLS], ITEMS: [newest(*items)]})
     talker.open_thread("c")

@@ -11,15 +11,13 @@ from gpt_agent_sync.errors import RequestRejectedError
 from gpt_agent_sync.records import Message, Pause
 from gpt_agent_sync.services.answers import Answer
 from gpt_agent_sync.services.client import wait_on_this_thread
+from gpt_agent_sync.services.paging import PAGE, read_pages
 from gpt_agent_sync.services.responses import bodies
 from gpt_agent_sync.services.responses.notes import Note, with_note
 from gpt_agent_sync.services.responses.turns import Tail, tail_of
-from gpt_agent_sync.services.shapes import as_object, as_word, read_list
+from gpt_agent_sync.services.shapes import as_object
 
 logger = logging.getLogger(__name__)
-
-PAGE = 100
-"""Items a page: the most the wire allows."""
 
 FIRST_PAGE = 20
 """Items of the page in which the newest turn is looked for first."""
@@ -147,22 +145,9 @@ class Conversations:
     def _pages(
         self, thread_id: str, order: str, limit: int, after: str | None, pause: Pause
     ) -> Iterator[list[Mapping[str, Any]]]:
-        begun = False
-        while True:
-            query = {"order": order, "limit": limit, **({"after": after} if after else {})}
-            try:
-                answer = self._get(f"{path_of(thread_id)}/items", query, pause)
-            except RequestRejectedError as exc:
-                if not begun:
-                    raise
-                logger.warning("conversation %s cannot be read further: %s", thread_id, exc)
-                return
-            page = read_list(answer.data, answer.request, lambda item: item)
-            yield page
-            last = as_word(answer.data.get("last_id")) or (page[-1].get("id") if page else None)
-            if not answer.data.get("has_more") or not page or last in (None, after):
-                return
-            begun, after, limit = True, str(last), PAGE
+        params = {"order": order, **({"after": after} if after else {})}
+        path, what = f"{path_of(thread_id)}/items", f"conversation {thread_id}"
+        return read_pages(self._get, path, params, pause, what, first=limit)
 
 
 def path_of(thread_id: str) -> str:

@@ -12,9 +12,10 @@ import attrs
 from gpt_agent_sync.errors import RequestRejectedError
 from gpt_agent_sync.records import Message, Pause
 from gpt_agent_sync.services.client import wait_on_this_thread
+from gpt_agent_sync.services.paging import PAGE
 from gpt_agent_sync.services.polling import Look
 from gpt_agent_sync.services.responses import wire
-from gpt_agent_sync.services.responses.conversations import PAGE, Conversations
+from gpt_agent_sync.services.responses.conversations import Conversations
 from gpt_agent_sync.services.responses.memory import Memory, Remembered
 from gpt_agent_sync.services.responses.notes import Note, read_note
 from gpt_agent_sync.services.responses.responses import Responses

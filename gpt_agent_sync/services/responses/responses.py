@@ -10,8 +10,8 @@ from urllib.parse import quote
 from gpt_agent_sync.errors import RequestRejectedError
 from gpt_agent_sync.records import Pause
 from gpt_agent_sync.services.answers import Answer
+from gpt_agent_sync.services.paging import PAGE
 from gpt_agent_sync.services.responses import bodies, wire
-from gpt_agent_sync.services.responses.conversations import PAGE
 from gpt_agent_sync.services.responses.wire import ResponseSeen
 from gpt_agent_sync.services.shapes import read_list
 
