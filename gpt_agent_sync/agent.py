@@ -437,6 +437,9 @@ class Agent:
             options=turn.options,
             tools=tuple(schemas.values()),
             heartbeat_interval=self._settings.heartbeat_interval,
+            streaming=self._settings.streaming,
+            wants_deltas=self._audience.hears_deltas,
+            messages_known=turn.messages_known,
             last_message_id=progress.last_message_id,
             last_run_id=progress.last_run_id,
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from gpt_agent_sync.dispatch import Callback, Subscription, deliver
-from gpt_agent_sync.events import AgentStopped, Event
+from gpt_agent_sync.dispatch import Callback, Subscription, deliver, is_heard
+from gpt_agent_sync.events import AgentStopped, AssistantMessageDelta, Event
 from gpt_agent_sync.streams import EventStream
 
 if TYPE_CHECKING:
@@ -63,6 +63,12 @@ class Audience:
         with self._lock:
             subscriptions = list(self._subscriptions)
         deliver(self._agent, event, subscriptions)
+
+    def hears_deltas(self) -> bool:
+        """Tell whether anybody listens to text as it comes."""
+        with self._lock:
+            subscriptions = list(self._subscriptions)
+        return is_heard(AssistantMessageDelta, subscriptions)
 
     def begin_to_end(self) -> None:
         """Let go of a worker that waits for a full stream."""

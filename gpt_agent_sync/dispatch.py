@@ -137,6 +137,19 @@ def _disconnect(subscription: Subscription) -> None:
         signal.disconnect(subscription.receive)
 
 
+def is_heard(event_type: type[Event], subscriptions: Iterable[Subscription] = ()) -> bool:
+    """Tell whether anybody would receive an event of a class.
+
+    Args:
+        event_type: The class.
+        subscriptions: An agent's own.
+    """
+    signal = signals.BY_EVENT[event_type]
+    return bool(signal.receivers) or any(
+        issubclass(event_type, each.event_type) for each in subscriptions
+    )
+
+
 def deliver(agent: Agent, event: Event, subscriptions: Iterable[Subscription] = ()) -> None:
     """Call the event's receivers, one by one; what one raises is logged.
 

@@ -109,7 +109,7 @@ class Poster:
                 lambda progress, quiet: (
                     progress.interrupted
                     or (progress.stopped is not None and quiet)
-                    or any(outcome.turn == turn.number for outcome in progress.outcomes)
+                    or turn.number in [outcome.turn for outcome in progress.outcomes]
                 ),
                 _left(until),
             ):

@@ -225,6 +225,7 @@ class RunSnapshot:
         error_code: The code of a failed run, or the reason of an incomplete one.
         error_message: The service's words for it.
         usage: Tokens used, once the service says.
+        messages_known: Whether the feed has given all messages that the run has finished so far.
     """
 
     id: str
@@ -235,6 +236,7 @@ class RunSnapshot:
     error_code: str | None = None
     error_message: str | None = None
     usage: Usage | None = None
+    messages_known: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -245,6 +247,12 @@ class RunSnapshot:
     def is_live(self) -> bool:
         """Tell whether the run is known to be under way."""
         return self.status in LIVE_STATUSES
+
+    @property
+    def ends_feed(self) -> bool:
+        """Tell whether there is no more to follow: the run is over, or waits for something."""
+        waits = bool(self.tool_calls or self.unsupported_action)
+        return self.is_final or (self.status == "requires_action" and waits)
 
 
 @attrs.frozen(kw_only=True)
@@ -277,6 +285,10 @@ class Posted:
     receipt: Any = None
 
 
+def _always() -> bool:
+    return True
+
+
 Pause = Callable[[float], None]
 """Waits for that many seconds, or raises ``FeedClosed`` when nobody wants the answer any more."""
 
@@ -292,6 +304,10 @@ class RunRequest:
         options: What the run does differently.
         tools: Schemas of the handlers at hand.
         heartbeat_interval: The longest pause between two looks, seconds.
+        streaming: Whether the service is to tell of the run as it goes, where it can.
+        wants_deltas: Tells whether anybody listens to text as it comes: where nobody does, a feed
+            may leave it out.
+        messages_known: Whether feeds have given all messages that the run has finished so far.
         last_message_id: The newest message known before this one, if any.
         last_run_id: The newest run known before this one, if any.
         pause: Waits between the repeats of the message's post; ``None`` waits on the thread.
@@ -303,6 +319,9 @@ class RunRequest:
     options: RunOptions = attrs.field(factory=RunOptions)
     tools: tuple[ToolSchema, ...] = ()
     heartbeat_interval: float = 1.0
+    streaming: bool = False
+    wants_deltas: Callable[[], bool] = attrs.field(default=_always, eq=False, repr=False)
+    messages_known: bool = True
     last_message_id: str | None = None
     last_run_id: str | None = None
     pause: Pause | None = attrs.field(default=None, eq=False, repr=False)

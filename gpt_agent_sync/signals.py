@@ -69,6 +69,8 @@ class EventSignal(blinker.Signal):
 
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:
         """Yield the receivers connected at this moment for ``sender`` or any sender."""
+        if not self.receivers:
+            return
         with self._lock:
             receivers = list(super().receivers_for(sender))
         yield from receivers

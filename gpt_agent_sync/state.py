@@ -75,6 +75,7 @@ class Turn:
         tool_outputs: Outputs not yet with the service.
         submitted: Ids of the calls answered last, while the service still shows them.
         messages: Finished messages, held back until the run's closing event.
+        messages_known: Whether these are all that the run has finished so far.
         retries_left: How many more starts a rate limit may cost.
         start_delayed: Whether the next start waits for its time.
         blocked_since: When a start was first refused because the thread was busy.
@@ -96,6 +97,7 @@ class Turn:
     tool_outputs: tuple[ToolCallOutputRecorded, ...] = ()
     submitted: frozenset[str] = frozenset()
     messages: tuple[Message, ...] = ()
+    messages_known: bool = True
     retries_left: int = 0
     start_delayed: bool = False
     blocked_since: float | None = None

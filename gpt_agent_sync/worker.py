@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -15,7 +16,7 @@ from gpt_agent_sync.decisions import failures, runs, verbs
 from gpt_agent_sync.errors import ServiceError
 from gpt_agent_sync.events import AgentStopped, Event, ToolCallOutputRecorded
 from gpt_agent_sync.records import RunRequest, RunSnapshot, ToolOutput
-from gpt_agent_sync.services.base import FeedClosed
+from gpt_agent_sync.services.closing import FeedClosed
 from gpt_agent_sync.state import (
     Action,
     CallTools,
@@ -52,6 +53,7 @@ class _Following:
     turn: int
     origin: Phase
     interrupted: bool = False
+    over: bool = False
 
 
 class Worker:
@@ -234,11 +236,12 @@ class Worker:
             update = next(following.feed)
             if isinstance(update, RunSnapshot):
                 logger.debug("run %s is %s", update.id, update.status)
-                if update.is_final:
-                    self._drop_feed()
+                following.over = update.ends_feed
             self._mailbox.apply(runs.feed_update, number, origin, update, self.moment())
         except StopIteration:
             self._drop_feed()
+            if following.over:
+                return
             self._mailbox.apply(
                 runs.feed_ended, number, origin, self.moment(), interrupted=following.interrupted
             )
@@ -271,8 +274,12 @@ class Worker:
 
     def _drop_feed(self) -> None:
         following, self._following = self._following, None
-        if following is not None:
+        if following is None:
+            return
+        if not following.over:
             following.feed.close()
+        with contextlib.suppress(Exception):
+            next(following.feed, None)  # has it let go of what it holds
 
     # the actions
 

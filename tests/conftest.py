@@ -76,19 +76,32 @@ def make_server() -> Iterator[Callable[..., ScriptedServer]]:
         server.stop()
 
 
-@pytest.fixture(params=["scripted", "assistants", "responses"])
+@pytest.fixture
+def polled() -> None:
+    """Have agents look at their runs, and take no streams."""
+    gpt.configure(streaming=False)
+
+
+@pytest.fixture(
+    params=["scripted", "assistants", "assistants-polled", "responses", "responses-polled"]
+)
 def make_service(
     request: pytest.FixtureRequest, make_server: Callable[..., ScriptedServer]
 ) -> Iterator[MakeService]:
-    """Give a maker of services that follow a script: one without HTTP, one over each wire."""
+    """Give a maker of services that follow a script: one without HTTP, and two over each wire.
+
+    One of the two streams, and one is looked at.
+    """
     made: list[Service] = []
+    wire, _, polled = str(request.param).partition("-")
+    gpt.configure(streaming=not polled)
 
     def make(script: Script = ()) -> Service:
         service: Service
-        if request.param == "scripted":
+        if wire == "scripted":
             service = ScriptedService(script)
         else:
-            service = WIRES[request.param](make_server(script).base_url, "key")
+            service = WIRES[wire](make_server(script).base_url, "key")
         made.append(service)
         return service
 

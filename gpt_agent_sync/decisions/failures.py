@@ -220,7 +220,14 @@ def _limited(
         retries_remaining=left,
     )
     told = tell_messages(progress, turn.messages)
-    turn = attrs.evolve(turn, messages=(), tool_calls=(), tool_outputs=(), retries_left=left)
+    turn = attrs.evolve(
+        turn,
+        messages=(),
+        messages_known=True,
+        tool_calls=(),
+        tool_outputs=(),
+        retries_left=left,
+    )
     again = _begin_again(told.progress, turn, delay)
     return attrs.evolve(again, steps=(limited, *told.steps, *again.steps))
 

@@ -129,17 +129,19 @@ def _snapshot(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Mom
             )
         )
         if turn.cancel_requested and not snapshot.is_final:
+            # What it waits for is nobody's business any more, and a stream may say no more of it.
             steps.append(CancelRun(turn=turn.number, run_id=snapshot.id))
-            if snapshot.status == "requires_action":
-                # Its calls are nobody's business any more: the next look tells its end.
-                steps.append(FollowRun(turn=turn.number))
-                return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
+            steps.append(FollowRun(turn=turn.number))
+            return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
     decide = _BY_STATUS.get(snapshot.status, _unknown)
     decided = decide(attrs.evolve(progress, turn=turn), turn, snapshot, moment)
     return attrs.evolve(decided, steps=(*steps, *decided.steps))
 
 
 def _going(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
+    waited = turn.tool_calls or turn.tool_outputs or turn.submitted
+    if turn.phase is Phase.FOLLOWING and not waited and turn.unknown_since is None:
+        return Transition(progress=progress)
     turn = attrs.evolve(
         turn,
         phase=Phase.FOLLOWING,
@@ -181,6 +183,8 @@ def _requires_action(
     wanted = {call.id for call in snapshot.tool_calls}
     if turn.phase is Phase.FOLLOWING and wanted <= turn.submitted:
         return _unknown(progress, turn, snapshot, moment)
+    if turn.phase is not Phase.AWAITING_OUTPUTS and not snapshot.messages_known:
+        turn = attrs.evolve(turn, messages_known=False)
     return _await_outputs(progress, turn, snapshot.tool_calls)
 
 

@@ -71,6 +71,7 @@ def begin(
         assistant_id=live_run.assistant_id or default_assistant,
         run_id=live_run.id,
         run_status=live_run.status,
+        messages_known=False,
         retries_left=moment.settings.rate_limit_retries,
     )
     return Transition(
@@ -174,8 +175,8 @@ def current_turn(progress: Progress, number: int) -> Turn | None:
 def claim_turn(progress: Progress, number: int) -> Transition:
     """Take the turn up for a request that is made now; the result is the turn, if it goes on."""
     turn = current_turn(progress, number)
-    if turn is None:
-        return Transition(progress=progress)
+    if turn is None or not turn.start_delayed:
+        return Transition(progress=progress, result=turn)
     turn = attrs.evolve(turn, start_delayed=False)
     return Transition(progress=attrs.evolve(progress, turn=turn), result=turn)
 

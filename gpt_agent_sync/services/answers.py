@@ -11,6 +11,7 @@ import attrs
 
 from gpt_agent_sync.errors import ProtocolError
 from gpt_agent_sync.services.refusals import error_from_answer
+from gpt_agent_sync.services.sse import ServerEvents
 
 
 @attrs.frozen
@@ -23,12 +24,14 @@ class Answer:
             (``openai-poll-after-ms``).
         request: Method and path, for error messages.
         request_id: The server's id of the request.
+        events: What is still to come, of an answer that is a stream.
     """
 
     data: dict[str, Any]
     poll_after: float | None
     request: str
     request_id: str | None
+    events: ServerEvents | None = None
 
     def require(self, field: str) -> str:
         """Give a text field that the wire promises.

@@ -28,11 +28,13 @@ from gpt_agent_sync.records import (
 )
 from gpt_agent_sync.services import assistants_wire as wire
 from gpt_agent_sync.services.answers import Answer
+from gpt_agent_sync.services.assistants_stream import AssistantsTranslation
 from gpt_agent_sync.services.base import Feed, check_thread_id
 from gpt_agent_sync.services.client import wait_on_this_thread
 from gpt_agent_sync.services.paging import PAGE, read_pages
-from gpt_agent_sync.services.polling import Look, PollingFeed
+from gpt_agent_sync.services.polling import First, Look
 from gpt_agent_sync.services.remote import RemoteService
+from gpt_agent_sync.services.run_streams import RunStream
 from gpt_agent_sync.services.shapes import read_list
 
 logger = logging.getLogger(__name__)
@@ -142,19 +144,22 @@ class AssistantsService(RemoteService):
     def start_run(self, request: RunRequest) -> Feed:
         """Give a feed that creates the run; see ``Service``."""
         token = uuid.uuid4().hex
-        return self._feed(request, lambda pause: self._create_run(request, token, pause))
+        return self._follow(
+            request, lambda pause: self._create_run(request, token, pause), leg="start"
+        )
 
     def resume_run(self, request: RunRequest, run_id: str) -> Feed:
         """Give a feed that looks at the run at once; see ``Service``."""
-        return self._feed(
-            request, lambda pause: self._look(request.thread_id, run_id, pause), begins=False
-        )
+        thread_id = request.thread_id
+        return self._follow(request, lambda pause: self._look(thread_id, run_id, pause), leg=None)
 
     def submit_tool_outputs(
         self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput]
     ) -> Feed:
         """Give a feed that submits the outputs; see ``Service``."""
-        return self._feed(request, lambda pause: self._submit(request, run_id, outputs, pause))
+        return self._follow(
+            request, lambda pause: self._submit(request, run_id, outputs, pause), leg="submit"
+        )
 
     def cancel_run(self, thread_id: str, run_id: str) -> None:
         """Cancel the run; see ``Service``.
@@ -174,17 +179,35 @@ class AssistantsService(RemoteService):
 
     # feeds
 
-    def _feed(
-        self, request: RunRequest, first: Callable[[Pause], Look], *, begins: bool = True
-    ) -> Feed:
+    def _follow(self, request: RunRequest, first: First, *, leg: str | None) -> Feed:
         thread_id = request.thread_id
-        return PollingFeed(
+        return self._feed(
+            request,
             first,
             lambda run_id, pause: self._look(thread_id, run_id, pause),
             lambda snapshot, pause: self._messages_of_run(request, snapshot.id, pause),
-            request.heartbeat_interval,
-            begins=begins,
+            leg=leg,
         )
+
+    def _begin(
+        self,
+        request: RunRequest,
+        path: str,
+        body: dict[str, Any],
+        find: Callable[[], Look | None],
+        pause: Pause,
+    ) -> Look:
+        """Have a run begin or go on, and give what the answer shows."""
+        if not request.streaming:
+            made = self._post(path, body, find=find, pause=pause)
+            return made if isinstance(made, Look) else _read_look(made)
+        translation = AssistantsTranslation(
+            f"POST {path}", known=request.messages_known, wants_deltas=request.wants_deltas
+        )
+        made = self._streaming.begin(
+            self._post, path, body, translation.open, find=find, pause=pause
+        )
+        return made if isinstance(made, Look) else _read_look(made, translation)
 
     def _look(self, thread_id: str, run_id: str, pause: Pause) -> Look:
         return _read_look(self._get(_run(thread_id, run_id), pause=pause))
@@ -201,8 +224,7 @@ class AssistantsService(RemoteService):
             run = wire.find_started(runs, token, request.last_run_id)
             return None if run is None else Look(wire.read_run(run, "list of runs"))
 
-        made = self._post(f"{_thread(thread_id)}/runs", body, find=find, pause=pause)
-        return made if isinstance(made, Look) else _read_look(made)
+        return self._begin(request, f"{_thread(thread_id)}/runs", body, find, pause)
 
     def _submit(
         self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput], pause: Pause
@@ -216,7 +238,7 @@ class AssistantsService(RemoteService):
 
         url = f"{_run(request.thread_id, run_id)}/submit_tool_outputs"
         try:
-            made = self._post(url, wire.outputs_body(outputs), find=find, pause=pause)
+            return self._begin(request, url, wire.outputs_body(outputs), find, pause)
         except RequestRejectedError:
             # Not waiting any more: answered before, expired, cancelled. The run itself tells.
             # It may also wait for other calls by now, when another process answered ours.
@@ -224,7 +246,6 @@ class AssistantsService(RemoteService):
             if found is None:
                 raise
             return found
-        return made if isinstance(made, Look) else _read_look(made)
 
     def _messages_of_run(self, request: RunRequest, run_id: str, pause: Pause) -> Iterator[Message]:
         posted_id = request.posted.message_id if request.posted else None
@@ -292,8 +313,10 @@ class AssistantsService(RemoteService):
         return wire.tools_of_run(own, request.tools)
 
 
-def _read_look(answer: Answer) -> Look:
-    return Look(wire.read_run(answer.data, answer.request), answer.poll_after)
+def _read_look(answer: Answer, translation: AssistantsTranslation | None = None) -> Look:
+    events = answer.events
+    stream = None if events is None or translation is None else RunStream(events, translation)
+    return Look(wire.read_run(answer.data, answer.request), answer.poll_after, stream)
 
 
 def _thread(thread_id: str) -> str:

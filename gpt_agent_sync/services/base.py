@@ -20,10 +20,6 @@ from gpt_agent_sync.records import (
 )
 
 
-class FeedClosed(Exception):
-    """Tell a request whose answer nobody wants any more to give up."""
-
-
 class Feed(ABC):
     """Tell of a run as it goes: an iterator of updates that another thread can close.
 

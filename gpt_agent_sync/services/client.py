@@ -1,4 +1,4 @@
-"""Requests as services make them: checked arguments, safe repeats, errors with a name."""
+"""Requests as services make them: safe repeats, streams, errors with a name."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import attrs
 
 from gpt_agent_sync.decisions.rate_limits import is_quota
-from gpt_agent_sync.errors import (
-    ConfigurationError,
-    RateLimitError,
-    ServiceError,
-    ServiceUnavailableError,
-)
+from gpt_agent_sync.errors import RateLimitError, ServiceError, ServiceUnavailableError
 from gpt_agent_sync.records import Pause
 from gpt_agent_sync.services.answers import Answer, read_answer
+from gpt_agent_sync.services.closing import Closing
+from gpt_agent_sync.services.sse import ServerEvents, ServerSentEvent
 
 if TYPE_CHECKING:
-    from gpt_agent_sync.services.http import Transport
+    from gpt_agent_sync.services.http import RawAnswer, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +34,14 @@ SHORTEST_SECRET = 8
 LONGEST_RETRY_AFTER = 60.0
 """Seconds: a service that asks for a longer pause gets its error told instead."""
 
+ACCEPTS_JSON = "application/json"
+ACCEPTS_EVENTS = "text/event-stream, application/json"
+
 T = TypeVar("T")
+
+Opens = Callable[[ServerSentEvent], Mapping[str, Any] | None]
+"""Gives the object that a stream's first event of interest holds, and ``None`` for the events
+before it; raises what an event stands for that refuses the request."""
 
 
 @attrs.frozen
@@ -53,60 +57,6 @@ class Limits:
     connect_timeout: float
     read_timeout: float
     retries: int
-
-
-def check_base_url(base_url: object, name: str = "base_url") -> str:
-    """Give the base URL without a trailing slash.
-
-    Raises:
-        ConfigurationError: If it is not an ``http`` or ``https`` URL with a host, or has a user or
-            password in it, which errors and logs would show.
-    """
-    wanted = f"{name} must be an http or https URL such as 'http://host/v1'"
-    if not isinstance(base_url, str) or not base_url.strip():
-        raise ConfigurationError(f"{wanted}, not {base_url!r}")
-    try:
-        parts = urlsplit(base_url.strip())
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        secret = parts.username or parts.password
-    except ValueError:
-        usable, secret = False, None
-    if secret:
-        raise ConfigurationError(f"{name} must not hold a user or password; pass them in headers")
-    if not usable:
-        raise ConfigurationError(f"{wanted}, not {base_url!r}")
-    return base_url.strip().rstrip("/")
-
-
-def check_api_key(api_key: object) -> str | None:
-    """Give the key if it can go into a header; the error does not show it.
-
-    Raises:
-        ConfigurationError: If it is not a text, blank, or has characters no header takes.
-    """
-    if api_key is None:
-        return None
-    if not isinstance(api_key, str) or not api_key.strip():
-        raise ConfigurationError("api_key must be a non-blank string")
-    key = api_key.strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError("api_key has characters that no HTTP header can carry")
-    return key
-
-
-def check_headers(headers: Mapping[str, str | None]) -> dict[str, str]:
-    """Give the headers that are set, if HTTP can carry them.
-
-    Raises:
-        ConfigurationError: If a name or value is no text, or has characters no header takes; the
-            value is not shown.
-    """
-    checked = {name: value for name, value in headers.items() if value is not None}
-    for name, value in checked.items():
-        texts = isinstance(name, str) and isinstance(value, str)
-        if not texts or not name.isascii() or not value.isascii() or not value.isprintable():
-            raise ConfigurationError(f"header {name!r} has a value that no HTTP header can carry")
-    return checked
 
 
 def wait_on_this_thread(seconds: float) -> None:
@@ -145,13 +95,27 @@ class HttpClient:
         url: str,
         params: Mapping[str, Any] | None = None,
         pause: Pause = wait_on_this_thread,
+        *,
+        streams: bool = False,
     ) -> Answer:
         """Read; repeated on 408, 429, 5xx and broken connections.
 
+        Args:
+            url: Where from.
+            params: The query.
+            pause: Waits between the tries; a ``Closing`` ends the request under way too.
+            streams: Whether to take a stream of events: the answer then holds it, and no data.
+
         Raises:
             ServiceError: If the service refuses, or still fails after the retries.
+            FeedClosed: If the pause was closed meanwhile.
         """
-        return self._repeat(lambda: self._send("GET", url, params, None), lambda error: None, pause)
+        closing = pause if isinstance(pause, Closing) else None
+        return self._repeat(
+            lambda: self._send("GET", url, params, None, closing=closing, streams=streams),
+            lambda error: None,
+            pause,
+        )
 
     def post(
         self,
@@ -163,6 +127,7 @@ class HttpClient:
         read_timeout: float | None = None,
         repeat_after_timeout: bool = True,
         retries: int | None = None,
+        opens: Opens | None = None,
     ) -> Answer | T:
         """Write; repeated only when the service cannot have handled the request.
 
@@ -176,10 +141,13 @@ class HttpClient:
             read_timeout: Seconds of silence, in place of the usual bound.
             repeat_after_timeout: Whether a request is repeated that may still be worked on.
             retries: How often it is repeated, in place of the usual bound.
+            opens: Whether to take a stream of events: the answer's data are then what this finds
+                in its first events, and the answer holds the rest of the stream.
 
         Raises:
             ServiceError: If the service refuses, or still fails after the retries.
         """
+        content = json.dumps(body, allow_nan=False).encode()
 
         def recover(error: ServiceUnavailableError) -> T | None:
             if not error.in_doubt:
@@ -191,9 +159,11 @@ class HttpClient:
                 raise error
             return found
 
-        return self._repeat(
-            lambda: self._send("POST", url, None, body, read_timeout), recover, pause, retries
-        )
+        def attempt() -> Answer:
+            sent = self._send("POST", url, None, content, read_timeout, streams=opens is not None)
+            return sent if sent.events is None or opens is None else _opened(sent, opens)
+
+        return self._repeat(attempt, recover, pause, retries)
 
     def close(self) -> None:
         """Close the pooled connections; later requests open new ones."""
@@ -208,7 +178,6 @@ class HttpClient:
         pause: Pause,
         most: int | None = None,
     ) -> Answer | T:
-        retries = self._limits().retries if most is None else most
         tries = 0
         while True:
             try:
@@ -223,6 +192,7 @@ class HttpClient:
                 error = exc
                 asked = exc.retry_after
             tries += 1
+            retries = self._limits().retries if most is None else most
             hopeless = isinstance(error, RateLimitError) and is_quota(error.code, error.message)
             if tries > retries or (asked or 0.0) > LONGEST_RETRY_AFTER or hopeless:
                 raise error
@@ -235,28 +205,39 @@ class HttpClient:
         method: str,
         url: str,
         params: Mapping[str, Any] | None,
-        body: Mapping[str, Any] | None,
+        content: bytes | None,
         read_timeout: float | None = None,
+        *,
+        closing: Closing | None = None,
+        streams: bool = False,
     ) -> Answer:
         request = f"{method} {url}"
-        query = urlencode({**self._query, **(params or {})})
-        headers = {"Accept": "application/json", **self._headers()}
-        content = None
-        if body is not None:
-            content = json.dumps(body, allow_nan=False).encode()
+        if params or self._query:
+            url = f"{url}?{urlencode({**self._query, **(params or {})})}"
+        headers = {"Accept": ACCEPTS_EVENTS if streams else ACCEPTS_JSON, **self._headers()}
+        if content is not None:
             headers["Content-Type"] = "application/json"
         limits = self._limits()
+        transport = self._get_transport(url)
+        call = transport.new_call()
         began = time.monotonic()
-        answer = self._get_transport(url).send(
-            method,
-            f"{url}?{query}" if query else url,
-            headers,
-            content,
-            (limits.connect_timeout, read_timeout or limits.read_timeout),
-        )
+        if closing is not None:
+            closing.watch(call)
+        try:
+            answer = transport.send(
+                method,
+                url,
+                headers,
+                content,
+                (limits.connect_timeout, read_timeout or limits.read_timeout),
+                call,
+                streams=streams,
+            )
+        finally:
+            if closing is not None:
+                closing.unwatch()
         logger.debug("%s -> %d in %.3f s", request, answer.status, time.monotonic() - began)
-        told = answer.body if answer.status < 400 else _without_key(answer.body, headers)
-        return read_answer(request, answer.status, answer.headers, told)
+        return _read(request, answer, headers)
 
     def _get_transport(self, url: str) -> Transport:
         # Imported here, as ``requests`` costs most of the import time of all we need.
@@ -266,6 +247,36 @@ class HttpClient:
         if transport is None or transport.pid != os.getpid():
             transport = self._transport = Transport(url, self._trust_environment)
         return transport
+
+
+def _read(request: str, answer: RawAnswer, headers: Mapping[str, str]) -> Answer:
+    if answer.stream is not None:
+        request_id = answer.headers.get("x-request-id")
+        return Answer({}, None, request, request_id, ServerEvents(answer.stream))
+    told = answer.body if answer.status < 400 else _without_key(answer.body, headers)
+    return read_answer(request, answer.status, answer.headers, told)
+
+
+def _opened(answer: Answer, opens: Opens) -> Answer:
+    """Read a stream as far as it shows what was made.
+
+    Raises:
+        ServiceUnavailableError: If it does not.
+        ServiceError: What an event says that refuses the request.
+    """
+    events = answer.events
+    assert events is not None
+    try:
+        for event in events:
+            data = opens(event)
+            if data is not None:
+                return attrs.evolve(answer, data=dict(data))
+    except BaseException:
+        events.close()
+        raise
+    raise ServiceUnavailableError(
+        f"the stream of {answer.request} ended before it told what was made", in_doubt=True
+    )
 
 
 def _without_key(body: bytes, headers: Mapping[str, str]) -> bytes:

@@ -26,6 +26,7 @@ _NO_CALLS = ("No tool call found", "no corresponding function_call")
 _MISSING_WORDS = ("not implemented", "not yet implemented")
 _TIMEOUT_STATUSES = (408, 504)
 _BUSY_CODES = frozenset({"conversation_locked"})
+_STATUS_OF = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "server_error": 500}
 _CALL_ID = re.compile(r"No tool output found for function call (\S+?)\.?(?:\s|$)")
 _RUN_ID = re.compile(r"\brun (\S+?) is active|active run (\S+?)\.?$")
 
@@ -69,6 +70,18 @@ def error_from_answer(
     if status >= 400:
         return RequestRejectedError(message, **facts)
     return ProtocolError(f"{request}: unexpected redirect or status", **facts)
+
+
+def error_from_event(request: str, data: Mapping[str, Any]) -> ServiceError:
+    """Give the error that an event of a stream stands for, by its code.
+
+    Args:
+        request: Method and path, for the message.
+        data: The object it holds.
+    """
+    code, said = read_error(data)
+    status = int(code) if code is not None and code.isdigit() else _STATUS_OF.get(code or "", 400)
+    return error_from_answer(request, status, data, said or "")
 
 
 def lacks_outputs(error: ServiceError) -> bool:

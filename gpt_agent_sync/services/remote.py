@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 from gpt_agent_sync.configuration import get_settings
 from gpt_agent_sync.errors import AuthenticationError, ConfigurationError
-from gpt_agent_sync.records import Pause
+from gpt_agent_sync.records import Message, Pause, RunRequest, RunSnapshot
 from gpt_agent_sync.services.answers import Answer
-from gpt_agent_sync.services.base import Service
-from gpt_agent_sync.services.client import (
-    HttpClient,
-    Limits,
+from gpt_agent_sync.services.base import Feed, Service
+from gpt_agent_sync.services.checks import (
     check_api_key,
     check_base_url,
     check_headers,
-    wait_on_this_thread,
+    check_retries,
+    check_timeout,
 )
+from gpt_agent_sync.services.client import HttpClient, Limits, Opens, wait_on_this_thread
+from gpt_agent_sync.services.pacing import Pace, RunTimes
+from gpt_agent_sync.services.polling import First, Look, PollingFeed, Ways
+from gpt_agent_sync.services.streaming import Streaming, StreamingFeed
 from gpt_agent_sync.version import __version__
 
 AuthSource = Callable[[], str]
@@ -87,14 +91,16 @@ class RemoteService(Service):
             }
         )
         self._api_version = api_version
-        self._timeout = _read_timeout(timeout)
-        self._http_retries = _read_retries(http_retries)
+        self._timeout = check_timeout(timeout)
+        self._http_retries = check_retries(http_retries)
         self._http = HttpClient(
             self._headers,
             self._limits,
             query={"api-version": api_version} if api_version else None,
             trust_environment=self._trusts_environment,
         )
+        self._times = RunTimes()
+        self._streaming = Streaming(self)
         self._set_up()
 
     def _set_up(self) -> None:
@@ -130,8 +136,10 @@ class RemoteService(Service):
         path: str,
         params: Mapping[str, Any] | None = None,
         pause: Pause = wait_on_this_thread,
+        *,
+        streams: bool = False,
     ) -> Answer:
-        return self._http.get(self.base_url + path, params, pause)
+        return self._http.get(self.base_url + path, params, pause, streams=streams)
 
     def _post(
         self,
@@ -143,6 +151,7 @@ class RemoteService(Service):
         read_timeout: float | None = None,
         repeat_after_timeout: bool = True,
         retries: int | None = None,
+        opens: Opens | None = None,
     ) -> Any:
         return self._http.post(
             self.base_url + path,
@@ -152,13 +161,44 @@ class RemoteService(Service):
             read_timeout=read_timeout,
             repeat_after_timeout=repeat_after_timeout,
             retries=retries,
+            opens=opens,
         )
 
-    def _headers(self) -> dict[str, str]:
+    def _feed(
+        self,
+        request: RunRequest,
+        first: First,
+        look: Callable[[str, Pause], Look],
+        finish: Callable[[RunSnapshot, Pause], Iterable[Message]],
+        *,
+        leg: str | None,
+    ) -> Feed:
+        """Give a feed.
+
+        Args:
+            request: What it is for.
+            first: Makes the first request, and gives what it showed.
+            look: Looks at the run.
+            finish: Gives the messages of a run that is over.
+            leg: Which part of a run it follows from its beginning, for what that takes; ``None``
+                when the first request is no more than a look.
+        """
+        kind = None if leg is None else (leg, request.assistant_id, request.options.model)
+        pace = Pace(request.heartbeat_interval, self._times, kind)
+        ways = Ways(first=first, look=look, finish=finish, pace=pace, begins=leg is not None)
+        return StreamingFeed(ways, self._streaming) if request.streaming else PollingFeed(ways)
+
+    def _headers(self) -> Mapping[str, str]:
+        if self._auth is None:
+            return self._fixed_headers
+        return {**self._fixed_headers, "Authorization": f"Bearer {_fetch_token(self._auth)}"}
+
+    @functools.cached_property
+    def _fixed_headers(self) -> Mapping[str, str]:
+        """Hold the headers that all requests have in common."""
         headers = {"User-Agent": f"gpt_agent_sync/{__version__}", **self._wire_headers()}
-        token = self._api_key if self._auth is None else _fetch_token(self._auth)
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+        if self._api_key is not None:
+            headers["Authorization"] = f"Bearer {self._api_key}"
         return {**headers, **self._own_headers}
 
     def _wire_headers(self) -> Mapping[str, str]:
@@ -182,29 +222,6 @@ def _fetch_token(auth: AuthSource) -> str:
     if token is None:
         raise AuthenticationError("auth gave no token")
     return token
-
-
-def _read_timeout(timeout: object) -> tuple[float, float] | None:
-    if timeout is None:
-        return None
-    pair = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-    if len(pair) != 2 or not all(_is_positive(seconds) for seconds in pair):
-        raise ConfigurationError(
-            f"timeout must be seconds above 0, or (connect, read), not {timeout!r}"
-        )
-    return pair
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
-
-
-def _read_retries(retries: object) -> int | None:
-    if retries is None or (
-        isinstance(retries, int) and not isinstance(retries, bool) and retries >= 0
-    ):
-        return retries
-    raise ConfigurationError(f"http_retries must be a whole number of 0 or more, not {retries!r}")
 
 
 def _hashable(auth: AuthSource) -> Hashable:

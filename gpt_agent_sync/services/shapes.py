@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gpt_agent_sync.errors import ProtocolError
-from gpt_agent_sync.records import ContentParts, Usage
+from gpt_agent_sync.records import Usage
+
+_OBJECT = (dict, Mapping)  # the first is what JSON gives, and quickly told
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
     """Give an object, empty when it is none."""
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, _OBJECT) else {}
 
 
 def as_objects(value: Any) -> list[Mapping[str, Any]]:
     """Give the objects of a list, empty when it is none."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, _OBJECT)] if isinstance(value, list) else []
 
 
 def as_json_text(value: Any) -> str:
@@ -74,7 +76,7 @@ _TEXT_FIELDS = {
 }
 
 
-def join_texts(parts: ContentParts) -> str:
+def join_texts(parts: Iterable[Mapping[str, Any]]) -> str:
     """Join the texts of a message's parts; a refusal is a text too."""
     return "".join(_part_text(part) for part in parts)
 

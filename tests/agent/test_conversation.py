@@ -34,7 +34,7 @@ def test_events_carry_the_same_run(make_service: MakeService) -> None:
     """Start, completion and reply name the same run and assistant."""
     talk = Talk(make_service([Reply("hi there")]))
     talk.say("hello")
-    message, started, completed, reply = talk.recorder.events
+    message, started, completed, reply = talk.events
     assert isinstance(message, gpt.UserMessageAdded)
     assert isinstance(started, gpt.RunStarted)
     assert isinstance(completed, gpt.RunCompleted)

@@ -92,6 +92,7 @@ def test_unknown_assistant_is_told(make_server: Callable[..., ScriptedServer]) -
     assert not agent.running
 
 
+@pytest.mark.usefixtures("polled")
 @pytest.mark.parametrize("wire", WIRES)
 def test_server_that_dies_in_a_run_ends_it(
     make_server: Callable[..., ScriptedServer], wire: str

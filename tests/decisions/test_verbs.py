@@ -197,7 +197,7 @@ def test_cancelling_names_the_run_to_cancel(progress: Progress, run_id: str | No
 def test_run_without_an_id_is_cancelled_when_it_has_one() -> None:
     """Cancelling during the start takes effect with the first snapshot."""
     marked = verbs.request_cancel(starting(), moment()).progress
-    assert names(seen(marked, "queued").steps) == ["RunStarted", "CancelRun"]
+    assert names(seen(marked, "queued").steps) == ["RunStarted", "CancelRun", "FollowRun"]
 
 
 def test_cancelling_nothing_is_refused() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
+from gpt_agent_sync import get_settings
 from gpt_agent_sync.errors import (
     InvalidThreadIdError,
     RequestRejectedError,
@@ -37,7 +38,10 @@ class Talk:
         self.thread_id = service.create_thread()
         assistant_id = service.create_assistant(AssistantDefinition(model="any"))
         self.request = RunRequest(
-            thread_id=self.thread_id, assistant_id=assistant_id, heartbeat_interval=0.05
+            thread_id=self.thread_id,
+            assistant_id=assistant_id,
+            heartbeat_interval=0.05,
+            streaming=get_settings().streaming,
         )
 
     def post(self, message: UserMessage = HELLO) -> str:

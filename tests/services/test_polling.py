@@ -10,15 +10,17 @@ import pytest
 
 from gpt_agent_sync.errors import ServiceUnavailableError
 from gpt_agent_sync.records import FeedUpdate, Message, Pause, RunSnapshot, ToolCall
-from gpt_agent_sync.services.base import FeedClosed
-from gpt_agent_sync.services.polling import (
+from gpt_agent_sync.services.closing import FeedClosed
+from gpt_agent_sync.services.pacing import (
     FIRST_PAUSE,
+    GROWTH,
     LONGEST_HINT,
     SHORTEST_HINT,
-    Look,
-    PollingFeed,
+    Pace,
+    RunTimes,
     next_pause,
 )
+from gpt_agent_sync.services.polling import First, Look, PollingFeed, Ways
 
 CALL = ToolCall(id="c", name="add", arguments="{}")
 
@@ -34,10 +36,24 @@ def feed(
     """Give a feed that sees these snapshots one by one, the last one for ever."""
     looks = itertools.chain(seen, itertools.repeat(seen[-1]))
     return PollingFeed(
-        lambda pause: Look(next(looks), hint),
-        lambda run_id, pause: Look(next(looks), hint),
-        lambda last, pause: messages,
-        60.0,
+        Ways(
+            first=lambda pause: Look(next(looks), hint),
+            look=lambda run_id, pause: Look(next(looks), hint),
+            finish=lambda last, pause: messages,
+            pace=Pace(60.0, RunTimes()),
+        )
+    )
+
+
+def begun_with(first: First) -> PollingFeed:
+    """Give a feed whose first request is the test's."""
+    return PollingFeed(
+        Ways(
+            first=first,
+            look=lambda run_id, pause: Look(snapshot("x")),
+            finish=lambda last, pause: (),
+            pace=Pace(1.0, RunTimes()),
+        )
     )
 
 
@@ -94,7 +110,7 @@ def test_failure_comes_out() -> None:
     def fail(pause: Pause) -> Look:
         raise ServiceUnavailableError("gone")
 
-    failing = PollingFeed(fail, lambda run_id, pause: Look(snapshot("x")), lambda s, p: (), 1.0)
+    failing = begun_with(fail)
     with pytest.raises(ServiceUnavailableError):
         next(failing)
 
@@ -133,7 +149,7 @@ def test_closing_wakes_a_retry() -> None:
         pause(60.0)
         raise AssertionError("the pause was sat out")
 
-    following = PollingFeed(first, lambda run_id, pause: Look(snapshot("x")), lambda s, p: (), 1.0)
+    following = begun_with(first)
     ended = threading.Event()
 
     def read() -> None:
@@ -154,7 +170,7 @@ def test_closing_is_told_to_requests() -> None:
         pauses.append(pause)
         return Look(snapshot("completed"))
 
-    following = PollingFeed(first, lambda run_id, pause: Look(snapshot("x")), lambda s, p: (), 1.0)
+    following = begun_with(first)
     list(following)
     following.close()
     with pytest.raises(FeedClosed):
@@ -165,7 +181,7 @@ def test_closing_is_told_to_requests() -> None:
     "age, heartbeat, asked, expected",
     [
         (0.0, 1.0, None, FIRST_PAUSE),
-        (1.0, 1.0, None, 0.15),
+        (1.0, 1.0, None, GROWTH),
         (100.0, 1.0, None, 1.0),
         (0.0, 0.01, None, 0.01),
         (0.0, 1.0, 5.0, 5.0),

@@ -209,6 +209,7 @@ def test_run_cancelled_between_the_tries_of_its_outputs_is_not_found_again(stage
     assert scene.spoken == ["x", "function_call", "function_call_output"]
 
 
+@pytest.mark.usefixtures("polled")
 def test_cancel_that_meets_the_end_of_a_response_cancels_the_next_one(stage: Stage) -> None:
     """A run that goes on with its outputs while it is cancelled has its next response cancelled."""
     ready, made = threading.Event(), list[str]()

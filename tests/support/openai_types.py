@@ -18,9 +18,9 @@ from openai.types.beta.threads import (
     MessageListParams,
     RunListParams,
 )
-from openai.types.beta.threads.run_create_params import RunCreateParamsNonStreaming
+from openai.types.beta.threads.run_create_params import RunCreateParams
 from openai.types.beta.threads.run_submit_tool_outputs_params import (
-    RunSubmitToolOutputsParamsNonStreaming,
+    RunSubmitToolOutputsParams,
 )
 from openai.types.conversations import (
     ConversationCreateParams,
@@ -29,8 +29,8 @@ from openai.types.conversations import (
     ItemListParams,
 )
 from openai.types.responses import InputItemListParams
-from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
-from openai.types.responses.response_retrieve_params import ResponseRetrieveParamsNonStreaming
+from openai.types.responses.response_create_params import ResponseCreateParams
+from openai.types.responses.response_retrieve_params import ResponseRetrieveParams
 from typing_extensions import (
     NotRequired,
     Required,
@@ -48,20 +48,18 @@ CALLS: dict[str, Any] = {
     "GET /threads/{thread_id}": None,
     "POST /threads/{thread_id}/messages": MessageCreateParams,
     "GET /threads/{thread_id}/messages": MessageListParams,
-    "POST /threads/{thread_id}/runs": RunCreateParamsNonStreaming,
+    "POST /threads/{thread_id}/runs": RunCreateParams,
     "GET /threads/{thread_id}/runs": RunListParams,
     "GET /threads/{thread_id}/runs/{run_id}": None,
     "POST /threads/{thread_id}/runs/{run_id}/cancel": None,
-    "POST /threads/{thread_id}/runs/{run_id}/submit_tool_outputs": (
-        RunSubmitToolOutputsParamsNonStreaming
-    ),
+    "POST /threads/{thread_id}/runs/{run_id}/submit_tool_outputs": (RunSubmitToolOutputsParams),
     "POST /conversations": ConversationCreateParams,
     "GET /conversations/{conversation_id}": None,
     "POST /conversations/{conversation_id}": ConversationUpdateParams,
     "POST /conversations/{conversation_id}/items": ItemCreateParams,
     "GET /conversations/{conversation_id}/items": ItemListParams,
-    "POST /responses": ResponseCreateParamsNonStreaming,
-    "GET /responses/{response_id}": ResponseRetrieveParamsNonStreaming,
+    "POST /responses": ResponseCreateParams,
+    "GET /responses/{response_id}": ResponseRetrieveParams,
     "POST /responses/{response_id}/cancel": None,
     "GET /responses/{response_id}/input_items": InputItemListParams,
 }
@@ -85,8 +83,8 @@ def complaints_of(request: Request) -> list[str]:
     name = call_of(request)
     if name is None:
         return [f"{request.line}: the package has no such call"]
-    hint = CALLS[name] or Nothing
     given = {**_typed_query(request.query), **(request.body or {})}
+    hint = _hint(CALLS[name] or Nothing, streams=bool(given.get("stream")))
     found = _PATTERNS[name].fullmatch(request.line)
     path = found.groupdict() if found else {}
     # Some of the types name a part of the path.
@@ -94,9 +92,18 @@ def complaints_of(request: Request) -> list[str]:
     return [f"{name}: {told}" for told in complaints({**named, **given}, hint)]
 
 
+def _hint(hint: Any, *, streams: bool) -> Any:
+    """Give the type of a call, which has one for streams and one for plain answers, or one."""
+    plain, *streaming = get_args(hint) or (hint,)
+    return streaming[0] if streams and streaming else plain
+
+
 def _typed_query(query: Mapping[str, str]) -> dict[str, Any]:
     """Give the fields of a query, in which all is text."""
-    return {name: int(text) if text.isdigit() else text for name, text in query.items()}
+    words: dict[str, Any] = {"true": True, "false": False}
+    return {
+        name: int(text) if text.isdigit() else words.get(text, text) for name, text in query.items()
+    }
 
 
 def complaints(value: Any, hint: Any, where: str = "it") -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import requests
 
@@ -13,7 +13,7 @@ from tests.support.stub import Answerer, Request, Response
 PATIENCE = 10.0
 """Seconds after which what a test holds up goes on all the same."""
 
-KEPT_HEADERS = ("openai-poll-after-ms", "retry-after")
+KEPT_HEADERS = ("content-type", "openai-poll-after-ms", "retry-after")
 
 Forward = Callable[[], Response]
 Hook = Callable[[Request, Forward], Response]
@@ -35,9 +35,18 @@ def _forward(base_url: str, request: Request) -> Response:
         params=dict(request.query),
         json=request.body,
         timeout=PATIENCE,
+        stream=True,
     )
     headers = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
+    if headers["content-type"].startswith("text/event-stream"):
+        return Response(_pieces(answer), answer.status_code, headers)
     return Response(answer.content, answer.status_code, headers)
+
+
+def _pieces(answer: requests.Response) -> Iterator[bytes]:
+    """Hand a stream on as it comes."""
+    with answer:
+        yield from answer.iter_content(None)
 
 
 class Gate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -27,10 +28,11 @@ class Recording:
             url: str,
             headers: Mapping[str, str],
             body: bytes | None,
-            timeout: tuple[float, float],
+            *rest: Any,
+            **options: Any,
         ) -> RawAnswer:
             self._keep(method, url, headers, body)
-            return send(transport, method, url, headers, body, timeout)
+            return send(transport, method, url, headers, body, *rest, **options)
 
         monkeypatch.setattr(Transport, "send", record)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -30,7 +30,7 @@ class Request:
 
 @attrs.frozen
 class Response:
-    """Hold an answer."""
+    """Hold an answer; a body that is an iterator of bytes is sent as it comes."""
 
     body: Any = attrs.field(factory=dict)
     status: int = 200
@@ -113,6 +113,9 @@ class StubServer:
         except HangUp:
             handler.close_connection = True
             return
+        if isinstance(response.body, Iterator):
+            self._stream(handler, response)
+            return
         raw = isinstance(response.body, bytes)
         content = response.body if raw else json.dumps(response.body).encode()
         handler.send_response(response.status)
@@ -121,6 +124,34 @@ class StubServer:
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
         handler.wfile.write(content)
+
+    def _stream(self, handler: BaseHTTPRequestHandler, response: Response) -> None:
+        handler.send_response(response.status)
+        for name, value in response.headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        try:
+            for piece in response.body:
+                handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            handler.wfile.write(b"0\r\n\r\n")
+        except (HangUp, OSError):
+            handler.close_connection = True
+
+
+def stream(*pieces: bytes | type[Exception] | Callable[[], object]) -> Response:
+    """Give an answer that streams: bytes, then waits (what is called), or a broken connection."""
+
+    def body() -> Iterator[bytes]:
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                yield piece
+            elif isinstance(piece, type):
+                raise piece
+            else:
+                piece()
+
+    return Response(body(), headers={"Content-Type": "text/event-stream"})
 
 
 def table(answers: Mapping[str, Iterable[Response | type[Exception]]]) -> Answerer:

@@ -38,6 +38,12 @@ class Talk:
         self.agent.wait(PATIENCE)
 
     @property
+    def events(self) -> list[gpt.Event]:
+        """The events so far, without the text that came in between."""
+        told = self.recorder.events
+        return [event for event in told if not isinstance(event, gpt.AssistantMessageDelta)]
+
+    @property
     def names(self) -> list[str]:
-        """The names of the events so far."""
-        return self.recorder.names
+        """The names of the events so far, without the text that came in between."""
+        return [type(event).__name__ for event in self.events]

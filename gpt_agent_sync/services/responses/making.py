@@ -10,8 +10,10 @@ from typing import Any
 from gpt_agent_sync.errors import RequestRejectedError, ServiceBusyError, ServiceUnavailableError
 from gpt_agent_sync.records import Pause
 from gpt_agent_sync.services.answers import Answer
+from gpt_agent_sync.services.client import Opens
 from gpt_agent_sync.services.responses.trails import Trail
 from gpt_agent_sync.services.responses.wire import read_response
+from gpt_agent_sync.services.streaming import Streaming
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ class Making:
         post: Writes to a path, as ``RemoteService`` does.
         cancel: Cancels a response.
         foreground_timeout: Gives the seconds of silence while a server makes a whole response.
+        streaming: What is known of the service's streams.
     """
 
     def __init__(
@@ -34,10 +37,12 @@ class Making:
         post: Callable[..., Any],
         cancel: Callable[[str], object],
         foreground_timeout: Callable[[], float],
+        streaming: Streaming,
     ) -> None:
         self._post = post
         self._cancel = cancel
         self._foreground_timeout = foreground_timeout
+        self._streaming = streaming
         self._background = True
 
     def make(
@@ -48,6 +53,7 @@ class Making:
         patience: float,
         moved: Callable[[], Trail | None] | None = None,
         *,
+        opens: Opens | None = None,
         tells_doubt: bool = False,
     ) -> Answer | Trail:
         """Make a response, or find that it was made.
@@ -58,6 +64,7 @@ class Making:
             pause: Waits between the tries.
             patience: Seconds to wait for a conversation that is locked.
             moved: Looks, while it is locked, whether there is nothing left to do.
+            opens: Finds the response in the first events of a stream; ``None`` wants no stream.
             tells_doubt: Whether a wait that is given up says so when the response may have been
                 made.
 
@@ -85,7 +92,7 @@ class Making:
         began, lock_pause = time.monotonic(), SHORTEST_LOCK_PAUSE
         while True:
             try:
-                made = self._send(body, look, wait)
+                made = self._send(body, look, wait, opens)
                 break
             except ServiceBusyError as exc:
                 longest = max(patience, DOUBTFUL_PATIENCE) if doubtful else patience
@@ -107,6 +114,8 @@ class Making:
         found = None if seen.is_final else find()
         if found is None:
             return made
+        if made.events is not None:
+            made.events.close()
         self._cancel(seen.id)
         return found
 
@@ -115,10 +124,12 @@ class Making:
         body: Callable[[bool], Mapping[str, Any]],
         look: Callable[[], Trail | None],
         pause: Pause,
+        opens: Opens | None,
     ) -> Answer | Trail:
         background = self._background
+        post = self._post if opens is None else self._streamed(opens)
         try:
-            made: Answer | Trail = self._post(
+            made: Answer | Trail = post(
                 "/responses",
                 body(background),
                 find=look,
@@ -132,4 +143,10 @@ class Making:
                 raise
             logger.info("making responses in the foreground, because: %s", exc)
             self._background = False
-        return self._send(body, look, pause)
+        return self._send(body, look, pause, opens)
+
+    def _streamed(self, opens: Opens) -> Callable[..., Any]:
+        def post(path: str, body: Mapping[str, Any], **how: Any) -> Any:
+            return self._streaming.begin(self._post, path, body, opens, **how)
+
+        return post

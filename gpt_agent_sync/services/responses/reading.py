@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from gpt_agent_sync.errors import RequestRejectedError
-from gpt_agent_sync.records import Message, Pause
+from gpt_agent_sync.records import Message, Pause, RunSnapshot
 from gpt_agent_sync.services.client import wait_on_this_thread
 from gpt_agent_sync.services.paging import PAGE
 from gpt_agent_sync.services.polling import Look
@@ -147,12 +147,24 @@ class RunReader:
         else:
             seen, poll_after = self._responses.see(trail.response_id, pause)
             trail = self._gone(thread_id, trail, pause) if seen is None else trail.at(seen)
-        trail = self.keep(thread_id, trail)
-        if trail.leaves_calls:
-            self.note(thread_id, trail, pause)
+        trail = self._keep_shown(thread_id, trail, pause)
         if trail.is_live and time.monotonic() - trail.began_at > LONGEST_RESPONSE:
             return self._give_up(trail)
         return Look(trail.snapshot(), poll_after)
+
+    def take(self, thread_id: str, run_id: str, seen: ResponseSeen) -> RunSnapshot:
+        """Take in what a stream shows of the response now going, and give the run with it."""
+        pause = wait_on_this_thread
+        trail = self.recall(thread_id, run_id, pause)
+        if trail.over or trail.response_id != seen.id:
+            return trail.snapshot()
+        return self._keep_shown(thread_id, trail.at(seen), pause).snapshot()
+
+    def _keep_shown(self, thread_id: str, trail: Trail, pause: Pause) -> Trail:
+        trail = self.keep(thread_id, trail)
+        if trail.leaves_calls:
+            self.note(thread_id, trail, pause)
+        return trail
 
     def still_waiting(self, thread_id: str, trail: Trail, pause: Pause) -> Trail:
         """Look whether somebody else has answered the calls, or ended the run."""

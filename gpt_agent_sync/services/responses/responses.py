@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from gpt_agent_sync.errors import RequestRejectedError
+from gpt_agent_sync.errors import RequestRejectedError, ServiceError
 from gpt_agent_sync.records import Pause
 from gpt_agent_sync.services.answers import Answer
 from gpt_agent_sync.services.paging import PAGE
 from gpt_agent_sync.services.responses import bodies, wire
 from gpt_agent_sync.services.responses.wire import ResponseSeen
 from gpt_agent_sync.services.shapes import read_list
+from gpt_agent_sync.services.sse import ServerEvents
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,18 @@ class Responses:
                 return None, None
             raise
         return wire.read_response(answer.data, answer.request), answer.poll_after
+
+    def events_after(self, response_id: str, number: int, pause: Pause) -> ServerEvents | None:
+        """Give the events of a response after one, where the service has them.
+
+        It has those of responses that were made in the background and streamed.
+        """
+        query = {"stream": "true", "starting_after": number}
+        try:
+            return self._get(_path_of(response_id), query, pause, streams=True).events
+        except ServiceError as exc:
+            logger.info("response %s is looked at: %s", response_id, exc)
+            return None
 
     def given_to(self, response_id: str, pause: Pause) -> tuple[bodies.Item, ...]:
         """Give the items that a response was made from."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from gpt_agent_sync.records import (
     UserMessage,
 )
 from gpt_agent_sync.services.answers import Answer
-from gpt_agent_sync.services.base import FeedClosed
+from gpt_agent_sync.services.client import wait_on_this_thread
 from gpt_agent_sync.services.polling import Look
 from gpt_agent_sync.services.refusals import lacks_calls, lacks_outputs
 from gpt_agent_sync.services.responses import bodies, wire
@@ -35,6 +34,7 @@ from gpt_agent_sync.services.responses.making import Making
 from gpt_agent_sync.services.responses.notes import read_note
 from gpt_agent_sync.services.responses.reading import LAGGING, LAGGING_PAUSE, RunReader
 from gpt_agent_sync.services.responses.registered import RegisteredAssistants
+from gpt_agent_sync.services.responses.response_streams import ResponsesTranslation
 from gpt_agent_sync.services.responses.responses import Responses
 from gpt_agent_sync.services.responses.trails import (
     Trail,
@@ -43,6 +43,7 @@ from gpt_agent_sync.services.responses.trails import (
     stands,
     trail_left,
 )
+from gpt_agent_sync.services.run_streams import RunStream
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,24 @@ SUBMISSION_PATIENCE = 600.0
 Items = tuple[bodies.Item, ...]
 Find = Callable[[], Trail | None]
 Recipe = tuple[AssistantDefinition, RunOptions]
+
+
+@attrs.frozen
+class Made:
+    """Hold a run with a response that was made for it.
+
+    Attributes:
+        trail: The run.
+        stream: What the service tells of the response, where it does.
+    """
+
+    trail: Trail
+    stream: RunStream | None = None
+
+    def drop(self) -> None:
+        """Let go of the stream, when somebody else follows the run, or nobody."""
+        if self.stream is not None:
+            self.stream.close()
 
 
 class ResponseRuns:
@@ -95,7 +114,7 @@ class ResponseRuns:
 
     # beginning
 
-    def begin(self, request: RunRequest, message: UserMessage, pause: Pause) -> Trail:
+    def begin(self, request: RunRequest, message: UserMessage, pause: Pause) -> Made:
         """Make the response that a user's message asks for."""
         recipe = self._assistants.require(request.assistant_id), request.options
         item = bodies.message_item(message)
@@ -107,9 +126,9 @@ class ResponseRuns:
                 raise self._assistants.explained(exc, request.assistant_id) from exc
             given = (*self._ender.leftovers(request, exc, pause), item)
             made = self._make(request, recipe, given, find, pause, message=message)
-        trail = self._reader.keep(request.thread_id, attrs.evolve(made, started=False))
+        trail = self._reader.keep(request.thread_id, attrs.evolve(made.trail, started=False))
         self._reader.note(request.thread_id, trail, pause)
-        return trail
+        return attrs.evolve(made, trail=trail)
 
     def _finder(self, request: RunRequest, item: bodies.Item, pause: Pause) -> Find:
         """Give what looks whether a message whose answer was lost came to its end all the same."""
@@ -141,9 +160,12 @@ class ResponseRuns:
         message: UserMessage | None = None,
         goes_on: Trail | None = None,
         moved: Find | None = None,
-    ) -> Trail:
+    ) -> Made:
         """Make a response, or find that it was made, and give the run's way with it."""
         definition, options = recipe
+        translation = ResponsesTranslation(
+            "POST /responses", self._responses.events_after, request.wants_deltas
+        )
         made = self._making.make(
             lambda background: bodies.response_body(
                 request.thread_id,
@@ -160,9 +182,17 @@ class ResponseRuns:
             pause,
             self._lock_patience() if goes_on is None else SUBMISSION_PATIENCE,
             moved,
+            opens=translation.open if request.streaming else None,
             tells_doubt=message is not None,
         )
-        return made if isinstance(made, Trail) else _with(request, made, given, goes_on)
+        if isinstance(made, Trail):
+            return Made(made)
+        trail = _with(request, made, given, goes_on)
+        if made.events is None:
+            return Made(trail)
+        thread_id, run_id = request.thread_id, trail.run_id
+        translation.follow(lambda seen: self._reader.take(thread_id, run_id, seen))
+        return Made(trail, RunStream(made.events, translation))
 
     def start(self, request: RunRequest, pause: Pause) -> Look:
         """Tell of the run that a message has begun; make its response again if that failed."""
@@ -171,12 +201,15 @@ class ResponseRuns:
         if trail is None:
             run_id = request.posted.message_id if request.posted else ""
             trail = self._reader.recall(request.thread_id, run_id, pause)
-        if trail.started and trail.may_begin_again:
-            trail = self._begin_again(request, trail, pause)
-        started = self._reader.keep(request.thread_id, attrs.evolve(trail, started=True))
-        return Look(started.snapshot())
+        made = Made(trail, request.posted.receipt if request.posted else None)
+        if trail.started:
+            made = Made(trail)
+            if trail.may_begin_again:
+                made = self._begin_again(request, trail, pause)
+        started = self._reader.keep(request.thread_id, attrs.evolve(made.trail, started=True))
+        return Look(started.snapshot(), stream=made.stream)
 
-    def _begin_again(self, request: RunRequest, trail: Trail, pause: Pause) -> Trail:
+    def _begin_again(self, request: RunRequest, trail: Trail, pause: Pause) -> Made:
         """Make a failed response once more: a service may or may not have kept what it was given.
 
         It is a new run, as it is on the other wire.
@@ -192,7 +225,7 @@ class ResponseRuns:
 
         other = moved()
         if other is not None:
-            return other
+            return Made(other)
         tail = self._conversations.tail(request.thread_id, pause)
         stays = stands(kept, tail) and not tail.messages and not tail.waiting
 
@@ -208,15 +241,16 @@ class ResponseRuns:
             other = moved() if lacks_calls(exc) else None
             if other is None:
                 raise
-            return other
-        other = moved() if made.is_going else None
-        if other is not None and made.response_id is not None:
+            return Made(other)
+        other = moved() if made.trail.is_going else None
+        if other is not None and made.trail.response_id is not None:
             # Another process was quicker by the time of a request: one of the two is enough.
-            self._responses.cancel(made.response_id)
-            return other
-        again = attrs.evolve(made, given=kept)
+            made.drop()
+            self._responses.cancel(made.trail.response_id)
+            return Made(other)
+        again = attrs.evolve(made.trail, given=kept)
         self._reader.note(request.thread_id, again, pause)
-        return again
+        return attrs.evolve(made, trail=again)
 
     def _begun_elsewhere(
         self, request: RunRequest, trail: Trail, given: Items, pause: Pause
@@ -252,16 +286,16 @@ class ResponseRuns:
             return self._reader.look(thread_id, run_id, pause)
         trail = self._reader.keep(thread_id, trail, submitting=True)
         given = tuple(bodies.output_item(output) for output in outputs)
-        further, limit = trail, None
+        made, limit = Made(trail), None
         try:
             if not trail.over:
-                further = self._go_on(request, trail, given, pause)
+                made = self._go_on(request, trail, given, pause)
         except RateLimitError as exc:
-            further, limit = attrs.evolve(trail, refused=given), exc
+            made, limit = Made(attrs.evolve(trail, refused=given)), exc
         except RequestRejectedError:
             kept = self._reader.keep(thread_id, trail, submitting=False)
             if kept.over:
-                return self._ended(thread_id, kept, pause)
+                return self._ended(thread_id, kept)
             seen = self._reader.look(thread_id, run_id, pause)
             if ids & {call.id for call in seen.snapshot.tool_calls}:
                 raise
@@ -269,28 +303,31 @@ class ResponseRuns:
         except BaseException:
             kept = self._reader.keep(thread_id, trail, submitting=False)
             if kept.over:
-                with contextlib.suppress(FeedClosed):
-                    self._ended(thread_id, kept, pause)
+                self._ended(thread_id, kept)
             raise
-        further = self._reader.keep(thread_id, further, submitting=False)
+        further = self._reader.keep(thread_id, made.trail, submitting=False)
         if further.over:
-            return self._ended(thread_id, further, pause)
+            made.drop()
+            return self._ended(thread_id, further)
         if limit is not None:
             if is_quota(limit.code, limit.message):  # nobody will try again
                 self._ender.settle(thread_id, attrs.evolve(further, over=True), pause)
             return Look(_limited(further.snapshot(), limit))
         self._reader.note(thread_id, further, pause)
-        return Look(further.snapshot())
+        return Look(further.snapshot(), stream=made.stream)
 
-    def _ended(self, thread_id: str, trail: Trail, pause: Pause) -> Look:
-        """See to a run that was cancelled while its outputs were on their way."""
+    def _ended(self, thread_id: str, trail: Trail) -> Look:
+        """See to a run that was cancelled while its outputs were on their way.
+
+        It is done although nobody may want the feed any more, which the cancel closes.
+        """
         if trail.is_going and trail.response_id is not None:
             self._responses.cancel(trail.response_id)
         ended = attrs.evolve(trail, over=True)
-        self._ender.settle(thread_id, ended, pause)
+        self._ender.settle(thread_id, ended, wait_on_this_thread)
         return Look(ended.snapshot())
 
-    def _go_on(self, request: RunRequest, trail: Trail, given: Items, pause: Pause) -> Trail:
+    def _go_on(self, request: RunRequest, trail: Trail, given: Items, pause: Pause) -> Made:
         recipe = self._assistants.of_run(request, trail)
 
         def find() -> Trail | None:

@@ -24,7 +24,7 @@ from gpt_agent_sync.records import (
 )
 from gpt_agent_sync.services.base import Feed, check_thread_id
 from gpt_agent_sync.services.client import wait_on_this_thread
-from gpt_agent_sync.services.polling import First, PollingFeed
+from gpt_agent_sync.services.polling import First
 from gpt_agent_sync.services.remote import RemoteService
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class ResponsesService(RemoteService):
             responses,
             self._reader,
             self._ender,
-            Making(self._post, responses.cancel, self._foreground_timeout),
+            Making(self._post, responses.cancel, self._foreground_timeout, self._streaming),
             self._assistants,
             lock_patience=lambda: self._limits().read_timeout,
         )
@@ -182,37 +182,38 @@ class ResponsesService(RemoteService):
 
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
         """Make the response that the message asks for; see ``Service``."""
-        trail = self._runs.begin(request, message, request.pause or wait_on_this_thread)
-        return Posted(message_id=trail.run_id)
+        made = self._runs.begin(request, message, request.pause or wait_on_this_thread)
+        return Posted(message_id=made.trail.run_id, receipt=made.stream)
 
     def start_run(self, request: RunRequest) -> Feed:
         """Give a feed of the response that the message began; see ``Service``."""
-        return self._feed(request, lambda pause: self._runs.start(request, pause))
+        return self._follow(request, lambda pause: self._runs.start(request, pause), leg="start")
 
     def resume_run(self, request: RunRequest, run_id: str) -> Feed:
         """Give a feed that looks at the run at once; see ``Service``."""
-        return self._feed(
-            request,
-            lambda pause: self._reader.look(request.thread_id, run_id, pause),
-            begins=False,
+        thread_id = request.thread_id
+        return self._follow(
+            request, lambda pause: self._reader.look(thread_id, run_id, pause), leg=None
         )
 
     def submit_tool_outputs(
         self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput]
     ) -> Feed:
         """Give a feed that goes on with the outputs; see ``Service``."""
-        return self._feed(request, lambda pause: self._runs.submit(request, run_id, outputs, pause))
+        return self._follow(
+            request, lambda pause: self._runs.submit(request, run_id, outputs, pause), leg="submit"
+        )
 
     def cancel_run(self, thread_id: str, run_id: str) -> None:
         """Cancel the response now going, and free the conversation; see ``Service``."""
         self._ender.cancel(thread_id, run_id)
 
-    def _feed(self, request: RunRequest, first: First, *, begins: bool = True) -> Feed:
+    def _follow(self, request: RunRequest, first: First, *, leg: str | None) -> Feed:
         thread_id = request.thread_id
-        return PollingFeed(
+        return self._feed(
+            request,
             first,
             lambda run_id, pause: self._reader.look(thread_id, run_id, pause),
             lambda snapshot, pause: self._reader.finish(thread_id, snapshot.id, pause),
-            request.heartbeat_interval,
-            begins=begins,
+            leg=leg,
         )

@@ -1,0 +1,77 @@
+"""Waits and requests that another thread can end."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+
+
+class FeedClosed(Exception):
+    """Tell a request whose answer nobody wants any more to give up."""
+
+
+class Call(ABC):
+    """A request under way."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """End it, from any thread, waking who waits for it; idempotent."""
+
+
+class Closing:
+    """Wait, as a ``Pause`` does, and end the wait or the call under way when it is closed.
+
+    One thread waits and calls; any thread closes.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ended: threading.Event | None = None
+        self._closed = False
+        self._call: Call | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    def close(self) -> None:
+        """End the wait and the call under way, from any thread; idempotent."""
+        with self._lock:
+            self._closed = True
+            ended, call = self._ended, self._call
+        if ended is not None:
+            ended.set()
+        if call is not None:
+            call.end()
+
+    def __call__(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            FeedClosed: If it is closed before the time is up.
+        """
+        with self._lock:
+            if self._ended is None:
+                self._ended = threading.Event()
+            ended = self._ended
+            if self._closed:
+                raise FeedClosed
+        if ended.wait(seconds):
+            raise FeedClosed
+
+    def watch(self, call: Call) -> None:
+        """Have a call end with it, one at a time.
+
+        Raises:
+            FeedClosed: If it is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise FeedClosed
+            self._call = call
+
+    def unwatch(self) -> None:
+        """Let go of the call, which is over."""
+        with self._lock:
+            self._call = None
