@@ -72,6 +72,7 @@ from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.settings import Settings
 from gpt_agent_sync.state import AgentState
 from gpt_agent_sync.streams import EventStream
+from gpt_agent_sync.text_streams import TextStream
 from gpt_agent_sync.tools import Toolbox, ToolContext, default_toolbox
 from gpt_agent_sync.version import __version__
 
@@ -96,6 +97,7 @@ __all__ = [  # noqa: RUF022  (grouped by what they are, not by letter)
     "RunOptions",
     "Settings",
     "Subscription",
+    "TextStream",
     "ToolContext",
     "Toolbox",
     "Usage",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -30,6 +31,7 @@ from gpt_agent_sync.records import (
 )
 from gpt_agent_sync.state import AgentState, Transition, Turn
 from gpt_agent_sync.streams import EventStream
+from gpt_agent_sync.text_streams import AskedTurn, TextStream
 from gpt_agent_sync.tools import Tool, Toolbox, default_toolbox
 from gpt_agent_sync.worker import Worker
 
@@ -271,16 +273,51 @@ class Agent:
             GptAgentError: All else that ``add_user_message()`` raises.
             RuntimeError: If called in a callback or handler of this agent.
         """
-        verbs.require_alive(self._mailbox.progress)
-        self._refuse_to_block("ask()")
-        _check_timeout(timeout)
-        message, options = self._checked(content, run_options)
-        if when_busy not in ("raise", "wait"):
-            raise ValueError(f"when_busy must be 'raise' or 'wait', not {when_busy!r}")
+        message, options = self._to_ask("ask()", content, when_busy, timeout, run_options)
         outcome = self._poster.ask(message, options, timeout, when_free=when_busy == "wait")
         if not isinstance(outcome.closing, RunCompleted):
             raise RunFailedError(outcome.closing)
         return "\n\n".join(outcome.texts)
+
+    def ask_stream(
+        self,
+        content: str | Sequence[str | Mapping[str, Any]],
+        *,
+        when_busy: Literal["raise", "wait"] = "raise",
+        timeout: float | None = None,
+        run_options: RunOptions | None = None,
+    ) -> TextStream:
+        """Add a user's message, and give the assistant's text piece by piece as it comes.
+
+        The message is with the service when this returns. Put together, the pieces are what
+        ``ask()`` gives; where the service does not stream, they come when the run is over.
+
+        Args:
+            content: Text, or a sequence of content parts.
+            when_busy: What to do while another run is active: ``"raise"`` or ``"wait"``.
+            timeout: Seconds to wait altogether; ``None`` for as long as it takes.
+            run_options: What this run does differently.
+
+        Returns:
+            An iterator and context manager; iterating raises ``RunFailedError`` if the run does not
+            complete, ``WaitTimeoutError`` if it takes longer, and ``AgentNotAliveError`` if the
+            agent stops.
+
+        Raises:
+            GptAgentError: All that ``add_user_message()`` raises.
+            RuntimeError: If called in a callback or handler of this agent.
+        """
+        message, options = self._to_ask("ask_stream()", content, when_busy, timeout, run_options)
+        until = None if timeout is None else time.monotonic() + timeout
+        events = self._audience.stream(0)  # before the message, so that nothing is missed
+        try:
+            asked = self._poster.begin_asking(
+                message, options, until, when_free=when_busy == "wait"
+            )
+        except BaseException:
+            events.close()
+            raise
+        return TextStream(AskedTurn(self._thread_id, events, self._poster, asked, until))
 
     # events and tools
 
@@ -472,6 +509,23 @@ class Agent:
     def _toolboxes(self) -> list[Toolbox]:
         given = self._given_tools
         return [box for box in (self._own_tools, given, default_toolbox) if box is not None]
+
+    def _to_ask(
+        self,
+        what: str,
+        content: str | Sequence[str | Mapping[str, Any]],
+        when_busy: str,
+        timeout: float | None,
+        run_options: RunOptions | None,
+    ) -> tuple[UserMessage, RunOptions]:
+        """Check what is asked, and that the caller can wait for the answer."""
+        verbs.require_alive(self._mailbox.progress)
+        self._refuse_to_block(what)
+        _check_timeout(timeout)
+        message, options = self._checked(content, run_options)
+        if when_busy not in ("raise", "wait"):
+            raise ValueError(f"when_busy must be 'raise' or 'wait', not {when_busy!r}")
+        return message, options
 
     def _checked(
         self,

@@ -25,6 +25,19 @@ from gpt_agent_sync.state import Moment, Outcome, Progress, Turn
 T = TypeVar("T")
 
 
+@attrs.frozen
+class Asked:
+    """Hold a message whose outcome a caller waits for.
+
+    Attributes:
+        turn: The number of its turn.
+        message_id: Its id.
+    """
+
+    turn: int
+    message_id: str
+
+
 class Poster:
     """Reserve turns, post their messages, and wait; all on the calling thread.
 
@@ -82,7 +95,7 @@ class Poster:
                 if now - blocked_since >= START_PATIENCE:
                     raise
                 if until is not None and now >= until:
-                    raise self._timed_out() from None
+                    raise self.timed_out() from None
                 self._pause(self._moment().settings.heartbeat_interval, until)
 
     def ask(
@@ -95,13 +108,29 @@ class Poster:
     ) -> Outcome:
         """Post the message, now or when no run is under way, and wait for its turn's outcome."""
         until = None if timeout is None else time.monotonic() + timeout
+        return self.outcome(self.begin_asking(message, options, until, when_free=when_free), until)
 
-        def post() -> Turn:
+    def begin_asking(
+        self,
+        message: UserMessage,
+        options: RunOptions,
+        until: float | None,
+        *,
+        when_free: bool,
+    ) -> Asked:
+        """Post a message, now or when no run is under way, and have its outcome kept.
+
+        Either ``outcome`` or ``forget`` is owed for it.
+        """
+
+        def post() -> Asked:
             turn = self._reserve(message, options, asked=True)
-            self._post(turn, until)
-            return turn
+            return Asked(turn.number, self._post(turn, until))
 
-        turn = self._when_free(post, until) if when_free else post()
+        return self._when_free(post, until) if when_free else post()
+
+    def outcome(self, asked: Asked, until: float | None) -> Outcome:
+        """Wait for the outcome of a turn, when all its events have been delivered."""
         outcome: Outcome | None = None
         error: Exception | None = None
         try:
@@ -109,21 +138,25 @@ class Poster:
                 lambda progress, quiet: (
                     progress.interrupted
                     or (progress.stopped is not None and quiet)
-                    or turn.number in [outcome.turn for outcome in progress.outcomes]
+                    or asked.turn in [outcome.turn for outcome in progress.outcomes]
                 ),
                 _left(until),
             ):
-                error = self._timed_out()
+                error = self.timed_out()
         finally:
-            outcome = self._mailbox.apply(verbs.take_outcome, turn.number)
+            outcome = self._mailbox.apply(verbs.take_outcome, asked.turn)
         if outcome is None:
             raise error or AgentNotAliveError(self._mailbox.progress.thread_id)
         return outcome
 
+    def forget(self, asked: Asked) -> None:
+        """Have nobody wait for a turn's outcome any more."""
+        self._mailbox.apply(verbs.take_outcome, asked.turn)
+
     def wait(self, timeout: float | None) -> Progress:
         """Wait until there is nothing left to do, and give the progress then."""
         if not self._wait_until(_is_settled, timeout):
-            raise self._timed_out()
+            raise self.timed_out()
         progress = self._mailbox.progress
         if progress.interrupted:
             raise AgentNotAliveError(progress.thread_id)
@@ -147,6 +180,7 @@ class Poster:
             self._mailbox.apply(verbs.message_refused, turn.number, self._moment())
             raise
         if not self._mailbox.apply(verbs.message_posted, turn.number, posted):
+            posted.drop()
             raise AgentNotAliveError(self._mailbox.progress.thread_id, posted.message_id)
         return posted.message_id
 
@@ -160,14 +194,14 @@ class Poster:
         self._pause(seconds, until)
         verbs.require_alive(self._mailbox.progress)
         if until is not None and time.monotonic() >= until:
-            raise self._timed_out()
+            raise self.timed_out()
 
     def _wait_while_busy(self, until: float | None) -> None:
         if not verbs.is_busy(self._mailbox.progress):
             return
         self._refuse_to_block("add_user_message(when_busy='wait')")
         if not self._wait_until(_is_free, _left(until)):
-            raise self._timed_out()
+            raise self.timed_out()
 
     def _pause(self, seconds: float, until: float | None) -> None:
         left = seconds if until is None else max(0.0, min(seconds, until - time.monotonic()))
@@ -180,7 +214,8 @@ class Poster:
         with shared_pool.place_released():
             return self._mailbox.wait_until(condition, timeout)
 
-    def _timed_out(self) -> WaitTimeoutError:
+    def timed_out(self) -> WaitTimeoutError:
+        """Give the error that tells what is waited for in vain."""
         progress = self._mailbox.progress
         state, turn = progress.public(), progress.turn
         age = None if turn is None else time.monotonic() - turn.began_at

@@ -24,6 +24,7 @@ PROMISED = [
     "AgentState",
     "EventStream",
     "Subscription",
+    "TextStream",
     "Toolbox",
     "ToolContext",
     "RunOptions",

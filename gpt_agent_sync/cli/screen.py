@@ -16,6 +16,7 @@ from rich.status import Status
 
 from gpt_agent_sync import events
 from gpt_agent_sync.records import Usage
+from gpt_agent_sync.text_streams import Writing
 
 
 class Screen(ABC):
@@ -94,6 +95,8 @@ class TerminalScreen(Screen):
             importlib.import_module("readline")  # gives the prompt line editing and a history
         self._console = console
         self._status: Status | None = None
+        self._writing = Writing()
+        self._in_line = False
         self._spent = [0, 0]
 
     def begin(self, service: str, model: str, thread_id: str) -> None:
@@ -120,7 +123,7 @@ class TerminalScreen(Screen):
         """Show the event, and turn the spinner on or off."""
         if isinstance(event, events.RunStarted):
             self._spin()
-        elif isinstance(event, (events.RunCompleted, events.RunFailed, events.RunCancelled)):
+        elif isinstance(event, _ENDS_THINKING):
             self._rest()
         show = _SHOW.get(type(event))
         if show is not None:
@@ -143,8 +146,21 @@ class TerminalScreen(Screen):
         if status is not None:
             status.stop()
 
-    def _message(self, event: events.AssistantMessageAdded) -> None:
-        self._print(f"[bold blue]assistant[/] > {escape(event.content)}")
+    def _text(self, event: events.AssistantMessageDelta | events.AssistantMessageAdded) -> None:
+        """Write what is new of a message, on its line; the whole message ends it."""
+        begins, text = self._writing.add(event)
+        if text:
+            if begins:
+                self._print("[bold blue]assistant[/] > ", end="")
+            self._console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+            self._in_line = True
+        if isinstance(event, events.AssistantMessageAdded):
+            self._end_line()
+
+    def _end_line(self) -> None:
+        if self._in_line:
+            self._in_line = False
+            self._console.print()
 
     def _call(self, event: events.ToolCallRequested) -> None:
         self._print(f"  [yellow]tool[/] {escape(event.name)}({escape(_arguments(event))})")
@@ -167,8 +183,9 @@ class TerminalScreen(Screen):
     def _limited(self, event: events.RateLimited) -> None:
         self._print(f"[red]rate limit: trying again in {event.retry_in:g} s[/]")
 
-    def _print(self, markup: str) -> None:
-        self._console.print(markup, highlight=False, soft_wrap=True)
+    def _print(self, markup: str, end: str = "\n") -> None:
+        self._end_line()
+        self._console.print(markup, end=end, highlight=False, soft_wrap=True)
 
 
 def _arguments(event: events.ToolCallRequested) -> str:
@@ -179,8 +196,16 @@ def _arguments(event: events.ToolCallRequested) -> str:
     )
 
 
+_ENDS_THINKING = (
+    events.AssistantMessageDelta,
+    events.RunCompleted,
+    events.RunFailed,
+    events.RunCancelled,
+)
+
 _SHOW: dict[type[events.Event], Callable[[TerminalScreen, Any], None]] = {
-    events.AssistantMessageAdded: TerminalScreen._message,
+    events.AssistantMessageAdded: TerminalScreen._text,
+    events.AssistantMessageDelta: TerminalScreen._text,
     events.ToolCallRequested: TerminalScreen._call,
     events.ToolCallOutputRecorded: TerminalScreen._output,
     events.RunCompleted: TerminalScreen._completed,
