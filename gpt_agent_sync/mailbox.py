@@ -87,8 +87,10 @@ class Mailbox:
             GptAgentError: What the decision raises; then nothing has changed.
         """
         with self._lock:
+            before = self._progress  # what goes with it goes when the lock is not held any more
             transition = self._swap(decide(self._progress, *arguments, **keywords))
             self._changed_at = time.monotonic()
+        del before
         return transition.result
 
     def apply_if_quiet_since(
@@ -99,8 +101,10 @@ class Mailbox:
         So that an agent found idle is not stopped under the hands of who just connected to it.
         """
         with self._lock:
+            before = self._progress
             if self._changed_at == changed_at:
                 self._swap(decide(self._progress, *arguments, **keywords))
+        del before
 
     def _swap(self, transition: Transition) -> Transition:
         if transition.steps:

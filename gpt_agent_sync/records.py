@@ -278,11 +278,17 @@ class Posted:
 
     Attributes:
         message_id: The message's id.
-        receipt: What the service wants back when the run is started; its own affair.
+        receipt: What the service wants back when the run is started; its own affair. It may hold
+            a connection.
     """
 
     message_id: str
     receipt: Any = None
+
+    def drop(self) -> None:
+        """Close what the receipt holds, when no run is started with it."""
+        if self.receipt is not None and hasattr(self.receipt, "close"):
+            self.receipt.close()
 
 
 def _always() -> bool:

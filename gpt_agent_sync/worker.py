@@ -309,7 +309,8 @@ class Worker:
         except Exception as exc:
             self._failed(turn.number, Phase.POSTING, exc)
         else:
-            self._mailbox.apply(verbs.message_posted, turn.number, posted)
+            if not self._mailbox.apply(verbs.message_posted, turn.number, posted):
+                posted.drop()
 
     def _pause(self, seconds: float) -> None:
         if self._mailbox.wait_until(_is_pointless, seconds):

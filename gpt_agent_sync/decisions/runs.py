@@ -183,7 +183,9 @@ def _requires_action(
     wanted = {call.id for call in snapshot.tool_calls}
     if turn.phase is Phase.FOLLOWING and wanted <= turn.submitted:
         return _unknown(progress, turn, snapshot, moment)
-    if turn.phase is not Phase.AWAITING_OUTPUTS and not snapshot.messages_known:
+    known = {call.id for call in turn.tool_calls} | {output.id for output in turn.tool_outputs}
+    seen_before = turn.phase is Phase.AWAITING_OUTPUTS and wanted <= known
+    if not seen_before and not snapshot.messages_known:
         turn = attrs.evolve(turn, messages_known=False)
     return _await_outputs(progress, turn, snapshot.tool_calls)
 

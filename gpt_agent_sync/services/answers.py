@@ -54,7 +54,7 @@ def read_answer(request: str, status: int, headers: Mapping[str, str], body: byt
     Args:
         request: Method and URL, for messages.
         status: The HTTP status.
-        headers: The headers, in a mapping that ignores case.
+        headers: The headers, by their names in lower case.
         body: The whole body.
 
     Raises:

@@ -11,15 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpt_agent_sync.errors import ProtocolError
-from gpt_agent_sync.records import FeedUpdate, RunSnapshot, TextDelta
+from gpt_agent_sync.records import FINAL_STATUSES, FeedUpdate, RunSnapshot, TextDelta
 from gpt_agent_sync.services.assistants_wire import read_message, read_run
 from gpt_agent_sync.services.refusals import error_from_event
-from gpt_agent_sync.services.run_streams import StreamLost, Translation, read_object
+from gpt_agent_sync.services.run_streams import StreamLost, Translation, is_object, read_object
 from gpt_agent_sync.services.shapes import as_object, as_objects, as_word, join_texts
 from gpt_agent_sync.services.sse import ServerSentEvent
 
 _STEP = "thread.run.step."
 _RUN = "thread.run."
+_MESSAGE = "thread.message."
+_THREAD = "thread."
+_NAMELESS = ("", "message")
 _DELTA = "thread.message.delta"
 _CREATED = "thread.message.created"
 _FINISHED = ("thread.message.completed", "thread.message.incomplete")
@@ -59,22 +62,25 @@ class AssistantsTranslation(Translation):
 
         Raises:
             ServiceError: If it tells of an error.
+            StreamLost: If it cannot be read.
         """
-        if event.data.strip() == "[DONE]":
+        if not is_object(event):
             return None
         data = read_object(event)
         kind = _kind(event, data)
         if kind == "error":
             raise error_from_event(self._request, data)
         if not kind.startswith(_RUN) or kind.startswith(_STEP):
+            self._known = self._known and not kind.startswith(_MESSAGE)  # it is passed over
             return None
+        self._is_over = data.get("status") in FINAL_STATUSES
         self._unchanged = _same_news(data.get("status"))
         return data
 
     def read(self, event: ServerSentEvent) -> Sequence[FeedUpdate]:
         """Give what an event shows; see ``Translation``."""
         name = event.name
-        if name.startswith(_STEP) or name in _SAYS_NOTHING or event.data == "[DONE]":
+        if name.startswith(_STEP) or name in _SAYS_NOTHING or not _is_known(name):
             return ()
         if name == _CREATED:
             self._begun += 1
@@ -83,6 +89,8 @@ class AssistantsTranslation(Translation):
             return ()
         if name == _DELTA and not self._wants_deltas():
             self._note_written(event.data)
+            return ()
+        if not is_object(event):
             return ()
         data = read_object(event)
         kind = _kind(event, data)
@@ -127,9 +135,13 @@ class AssistantsTranslation(Translation):
         return (message,)
 
 
+def _is_known(name: str) -> bool:
+    return name.startswith(_THREAD) or name in _NAMELESS or name == "error"
+
+
 def _kind(event: ServerSentEvent, data: Mapping[str, Any]) -> str:
     """Give an event's name, or one for what it holds."""
-    if event.name and event.name != "message":
+    if event.name not in _NAMELESS:
         return event.name
     if data.get("error"):
         return "error"

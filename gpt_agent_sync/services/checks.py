@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from gpt_agent_sync.errors import ConfigurationError
+
+_UNSAFE = re.compile(r"[^\x21-\x7e]")
 
 
 def check_base_url(base_url: object, name: str = "base_url") -> str:
@@ -21,6 +24,7 @@ def check_base_url(base_url: object, name: str = "base_url") -> str:
     try:
         parts = urlsplit(base_url.strip())
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = usable and not _UNSAFE.search(parts.path + parts.query)
         secret = parts.username or parts.password
     except ValueError:
         usable, secret = False, None

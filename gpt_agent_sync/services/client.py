@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from gpt_agent_sync.services.closing import Closing
 from gpt_agent_sync.services.sse import ServerEvents, ServerSentEvent
 
 if TYPE_CHECKING:
-    from gpt_agent_sync.services.http import RawAnswer, Transport
+    from gpt_agent_sync.services.http import Headers, RawAnswer, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ class HttpClient:
     Safe to share between threads. After ``fork()`` the child opens connections of its own.
 
     Args:
-        headers: Gives the headers of a request; called before each one.
+        headers: Gives the headers of a request; called before each one. As long as they are
+            the same object they are put together once.
         limits: Gives the bounds in force; called before each request.
         query: Parameters that go with every request.
         trust_environment: Whether proxies and certificates are taken from the environment.
@@ -89,6 +91,7 @@ class HttpClient:
         self._query = dict(query or {})
         self._trust_environment = trust_environment
         self._transport: Transport | None = None
+        self._spelled: tuple[Mapping[str, str], dict[tuple[bool, bool], Headers]] = {}, {}
 
     def get(
         self,
@@ -97,6 +100,7 @@ class HttpClient:
         pause: Pause = wait_on_this_thread,
         *,
         streams: bool = False,
+        retries: int | None = None,
     ) -> Answer:
         """Read; repeated on 408, 429, 5xx and broken connections.
 
@@ -105,6 +109,7 @@ class HttpClient:
             params: The query.
             pause: Waits between the tries; a ``Closing`` ends the request under way too.
             streams: Whether to take a stream of events: the answer then holds it, and no data.
+            retries: How often it is repeated, in place of the usual bound.
 
         Raises:
             ServiceError: If the service refuses, or still fails after the retries.
@@ -115,6 +120,7 @@ class HttpClient:
             lambda: self._send("GET", url, params, None, closing=closing, streams=streams),
             lambda error: None,
             pause,
+            retries,
         )
 
     def post(
@@ -161,7 +167,12 @@ class HttpClient:
 
         def attempt() -> Answer:
             sent = self._send("POST", url, None, content, read_timeout, streams=opens is not None)
-            return sent if sent.events is None or opens is None else _opened(sent, opens)
+            if sent.events is None or opens is None:
+                return sent
+            if not isinstance(pause, Closing):
+                return _opened(sent, opens)
+            with pause.watching(sent.events):
+                return _opened(sent, opens)
 
         return self._repeat(attempt, recover, pause, retries)
 
@@ -214,16 +225,13 @@ class HttpClient:
         request = f"{method} {url}"
         if params or self._query:
             url = f"{url}?{urlencode({**self._query, **(params or {})})}"
-        headers = {"Accept": ACCEPTS_EVENTS if streams else ACCEPTS_JSON, **self._headers()}
-        if content is not None:
-            headers["Content-Type"] = "application/json"
         limits = self._limits()
         transport = self._get_transport(url)
+        headers = self._spelled_headers(transport, streams=streams, writes=content is not None)
         call = transport.new_call()
         began = time.monotonic()
-        if closing is not None:
-            closing.watch(call)
-        try:
+        watching = contextlib.nullcontext() if closing is None else closing.watching(call)
+        with watching:
             answer = transport.send(
                 method,
                 url,
@@ -233,11 +241,21 @@ class HttpClient:
                 call,
                 streams=streams,
             )
-        finally:
-            if closing is not None:
-                closing.unwatch()
         logger.debug("%s -> %d in %.3f s", request, answer.status, time.monotonic() - began)
-        return _read(request, answer, headers)
+        return _read(request, answer, headers.fields)
+
+    def _spelled_headers(self, transport: Transport, *, streams: bool, writes: bool) -> Headers:
+        """Give the headers of a kind of request, spelled once as long as they stay the same."""
+        fields, spelled = self._headers(), self._spelled
+        if spelled[0] is not fields:
+            spelled = self._spelled = fields, {}
+        headers = spelled[1].get((streams, writes))
+        if headers is None:
+            own = {"Accept": ACCEPTS_EVENTS if streams else ACCEPTS_JSON}
+            kind = {"Content-Type": "application/json"} if writes else {}
+            headers = transport.spell({"Accept-Encoding": "identity", **own, **kind, **fields})
+            spelled[1][streams, writes] = headers
+        return headers
 
     def _get_transport(self, url: str) -> Transport:
         # Imported here, as ``requests`` costs most of the import time of all we need.
@@ -268,7 +286,7 @@ def _opened(answer: Answer, opens: Opens) -> Answer:
     assert events is not None
     try:
         for event in events:
-            data = opens(event)
+            data = None if event is None else opens(event)
             if data is not None:
                 return attrs.evolve(answer, data=dict(data))
     except BaseException:

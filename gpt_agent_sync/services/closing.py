@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Generator
 
 
 class FeedClosed(Exception):
     """Tell a request whose answer nobody wants any more to give up."""
 
 
-class Call(ABC):
-    """A request under way."""
+class Interruptible(ABC):
+    """A request under way, or an answer that is still to come."""
 
     @abstractmethod
     def end(self) -> None:
@@ -28,7 +30,7 @@ class Closing:
         self._lock = threading.Lock()
         self._ended: threading.Event | None = None
         self._closed = False
-        self._call: Call | None = None
+        self._call: Interruptible | None = None
 
     @property
     def closed(self) -> bool:
@@ -60,8 +62,9 @@ class Closing:
         if ended.wait(seconds):
             raise FeedClosed
 
-    def watch(self, call: Call) -> None:
-        """Have a call end with it, one at a time.
+    @contextlib.contextmanager
+    def watching(self, call: Interruptible) -> Generator[None]:
+        """Have a call end with it, for as long as the block takes.
 
         Raises:
             FeedClosed: If it is closed.
@@ -69,9 +72,9 @@ class Closing:
         with self._lock:
             if self._closed:
                 raise FeedClosed
-            self._call = call
-
-    def unwatch(self) -> None:
-        """Let go of the call, which is over."""
-        with self._lock:
-            self._call = None
+            before, self._call = self._call, call
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._call = before

@@ -1,8 +1,9 @@
-"""The transport: pooled connections by ``requests``; the only module that imports it and urllib3.
+"""The transport: connections pooled by urllib3; the only module that imports it and ``requests``.
 
 It is imported when the first request is made. ``requests`` works out proxies, certificates and
-the pool, once; requests then go to the pool itself, which threads may share, while a ``Session``
-may not be shared and costs as much again for each request.
+the pool of a service, once; urllib3 opens the connections, and ``http.client`` reads what comes
+back. What a ``Session``, or the pool's ``urlopen()``, does beyond that (cookies, redirects,
+retries, headers put together anew) is not wanted here, and costs more than the request itself.
 """
 
 from __future__ import annotations
@@ -10,29 +11,26 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import socket
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPResponse
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, ProxyManager, Timeout
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-)
+from urllib3.connection import HTTPConnection as PooledConnection
+from urllib3.exceptions import HTTPError
+from urllib3.util.proxy import connection_requires_http_tunnel
 
 from gpt_agent_sync.errors import ServiceUnavailableError
-from gpt_agent_sync.services.closing import Call, FeedClosed
+from gpt_agent_sync.services.closing import FeedClosed, Interruptible
 
 IDLE_SECONDS = 30.0
 """Seconds after which a connection that nobody used is closed, when another one comes back."""
@@ -41,6 +39,8 @@ EVENT_STREAM = "text/event-stream"
 
 READ_SIZE = 65536
 
+_UNSAFE = re.compile(r"[^\x21-\x7e]")
+
 
 @attrs.frozen
 class RawAnswer:
@@ -48,7 +48,7 @@ class RawAnswer:
 
     Attributes:
         status: The HTTP status.
-        headers: The headers, in a mapping that ignores case.
+        headers: The headers, by their names in lower case.
         body: The whole body; empty when there is a stream.
         stream: The body as it comes, where it was asked for and is one of events.
     """
@@ -59,12 +59,25 @@ class RawAnswer:
     stream: RawStream | None = None
 
 
-class SocketCall(Call):
+class Headers:
+    """Hold headers, and how they go over the wire, for any number of requests.
+
+    Args:
+        fields: They, of printable ASCII.
+    """
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self.fields = fields
+        lines = (f"{name}: {value}\r\n" for name, value in fields.items())
+        self.spelled = "".join(lines).encode("ascii")
+
+
+class Exchange(Interruptible):
     """A request that is ended by shutting its socket down."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._connection: HTTPConnection | None = None
+        self._connection: PooledConnection | None = None
         self._ended = False
 
     @property
@@ -72,17 +85,23 @@ class SocketCall(Call):
         """Whether it was ended."""
         return self._ended
 
-    def hold(self, connection: HTTPConnection) -> None:
+    def hold(self, connection: PooledConnection) -> None:
         """Note which connection it goes over.
 
         Raises:
-            ConnectionAbortedError: If it was ended before.
+            FeedClosed: If it was ended before.
         """
         with self._lock:
             self._connection = connection
             ended = self._ended
         if ended:
-            raise ConnectionAbortedError("the request was ended")
+            raise FeedClosed
+
+    def bound(self, seconds: float) -> None:
+        """Have what is still read be there within so many seconds of silence."""
+        sock = None if self._connection is None else self._connection.sock
+        if sock is not None:
+            sock.settimeout(seconds)
 
     def release(self) -> bool:
         """Let go of the connection, and tell whether another request may use it."""
@@ -103,36 +122,6 @@ class SocketCall(Call):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-class _UnderWay(threading.local):
-    """Hold the call that a thread makes, for the connection that it gets."""
-
-    call: SocketCall | None = None
-
-
-_under_way = _UnderWay()
-
-
-class _Held:
-    """Have connections tell a call that they carry it."""
-
-    call: SocketCall | None = None
-
-    def request(self, *arguments: Any, **keywords: Any) -> None:
-        """Send the request."""
-        self.call = call = _under_way.call
-        if call is not None:
-            call.hold(self)  # type: ignore[arg-type]  # a connection, below
-        super().request(*arguments, **keywords)  # type: ignore[misc]
-
-
-class _Connection(_Held, HTTPConnection):
-    """A connection that can be ended by another thread."""
-
-
-class _SecureConnection(_Held, HTTPSConnection):
-    """The same over TLS."""
-
-
 class IdleConnections:
     """Hold a pool's idle connections; the one used last is used next.
 
@@ -144,9 +133,9 @@ class IdleConnections:
     """
 
     def __init__(self, maxsize: int = 0) -> None:
-        self._idle: deque[tuple[float, Any]] = deque()
+        self._idle: deque[tuple[float, PooledConnection]] = deque()
 
-    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+    def get(self, block: bool = False, timeout: float | None = None) -> PooledConnection:
         """Give the connection used last.
 
         Raises:
@@ -157,17 +146,12 @@ class IdleConnections:
         except IndexError:
             raise queue.Empty from None
 
-    def put(self, connection: Any, block: bool = False) -> None:
-        """Take a connection back; ``None`` stands for one that was closed."""
-        if connection is None:
-            return
-        call, connection.call = connection.call, None
-        if call is not None and not call.release():
-            connection.close()
-            return
-        now = time.monotonic()
-        self._idle.append((now, connection))
-        self._drop_older_than(now - IDLE_SECONDS)
+    def put(self, connection: PooledConnection | None, block: bool = False) -> None:
+        """Take a connection back; the pool begins with putting some that are ``None``."""
+        if connection is not None:
+            now = time.monotonic()
+            self._idle.append((now, connection))
+            self._drop_older_than(now - IDLE_SECONDS)
 
     def _drop_older_than(self, moment: float) -> None:
         while True:
@@ -181,31 +165,55 @@ class IdleConnections:
             connection.close()
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-    QueueCls = IdleConnections  # type: ignore[assignment]  # has what the pool calls
+class _Exchanges:
+    """Give a pool's connections out, open, and take them back; mixed into urllib3's pools."""
 
+    QueueCls = IdleConnections
 
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-    QueueCls = IdleConnections  # type: ignore[assignment]
+    def take(self: Any, timeout: float) -> PooledConnection:
+        """Give a connection that is open, idle until now or new.
 
+        Args:
+            timeout: Seconds to connect.
+        """
+        connection: PooledConnection = self._get_conn()  # which closes one that was dropped
+        if connection.is_closed:
+            connection.timeout = timeout
+            try:
+                if connection_requires_http_tunnel(self.proxy, self.proxy_config, self.scheme):
+                    self._prepare_proxy(connection)
+                else:
+                    connection.connect()
+            except BaseException:
+                connection.close()
+                raise
+        return connection
 
-_POOLS = {"http": _Pool, "https": _SecurePool}
+    def give_back(self: Any, connection: PooledConnection) -> None:
+        """Take a connection whose answer was read to its end."""
+        self._put_conn(connection)
 
 
 class _Adapter(HTTPAdapter):
-    """Make pools whose connections can be ended, behind a proxy too; a SOCKS proxy has its own."""
+    """Make pools that exchange, behind a proxy of any kind too."""
 
     def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
         super().init_poolmanager(*arguments, **keywords)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        _have_exchanges(self.poolmanager)
 
-    def proxy_manager_for(self, *arguments: Any, **keywords: Any) -> ProxyManager:
-        manager: ProxyManager = super().proxy_manager_for(*arguments, **keywords)
-        if type(manager) is ProxyManager:
-            manager.pool_classes_by_scheme = _POOLS
+    def proxy_manager_for(self, *arguments: Any, **keywords: Any) -> Any:
+        manager = super().proxy_manager_for(*arguments, **keywords)
+        _have_exchanges(manager)
         return manager
+
+
+def _have_exchanges(manager: Any) -> None:
+    manager.pool_classes_by_scheme = {
+        scheme: pool
+        if issubclass(pool, _Exchanges)
+        else type(pool.__name__, (_Exchanges, pool), {})
+        for scheme, pool in manager.pool_classes_by_scheme.items()
+    }
 
 
 class Transport:
@@ -225,26 +233,32 @@ class Transport:
         verify = True if merged["verify"] is None else merged["verify"]
         prepared = requests.Request("GET", url).prepare()
         address = str(prepared.url)
-        self._pool: Any = adapter.get_connection_with_tls_context(
+        pool: Any = adapter.get_connection_with_tls_context(
             prepared, verify, proxies=merged["proxies"], cert=merged["cert"]
         )
-        adapter.cert_verify(self._pool, address, verify, merged["cert"])  # type: ignore[no-untyped-call]
-        self._adapter = adapter
+        adapter.cert_verify(pool, address, verify, merged["cert"])  # type: ignore[no-untyped-call]
+        self._adapter, self._pool = adapter, pool
         self._whole_urls = adapter.request_url(prepared, merged["proxies"]) == address
-        self._timeouts: dict[tuple[float, float], Timeout] = {}
+        # A proxy that makes a tunnel is told its headers when it does.
+        for_proxy = dict(pool.proxy_headers) if self._whole_urls else {}
+        self._host = Headers({"Host": urlsplit(address).netloc, **for_proxy}).spelled
 
-    def new_call(self) -> SocketCall:
+    def spell(self, fields: Mapping[str, str]) -> Headers:
+        """Put headers together, for any number of requests."""
+        return Headers(fields)
+
+    def new_call(self) -> Exchange:
         """Give what ends a request from another thread."""
-        return SocketCall()
+        return Exchange()
 
     def send(
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str],
+        headers: Headers,
         body: bytes | None,
         timeout: tuple[float, float],
-        call: SocketCall,
+        call: Exchange,
         *,
         streams: bool = False,
     ) -> RawAnswer:
@@ -265,47 +279,62 @@ class Transport:
             FeedClosed: If the call was ended.
         """
         what = f"{method} {url.partition('?')[0]}"
-        _under_way.call = call
         try:
-            response = self._pool.urlopen(
-                method,
-                self._target(url),
-                body=body,
-                headers=headers,
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                timeout=self._timeout(timeout),
-                preload_content=False,
-            )
-            kind = response.headers.get("content-type", "")
+            connection = self._pool.take(timeout[0])
+        except (HTTPError, OSError) as exc:
+            raise _failure(exc, what, in_doubt=False) from exc
+        response = None
+        try:
+            call.hold(connection)
+            connection.sock.settimeout(timeout[1])
+            connection.sock.sendall(self._spelled(method, url, headers, body))
+            response = HTTPResponse(connection.sock, method=method)
+            response.begin()
+            answered = {name.lower(): value for name, value in response.getheaders()}
+            kind = answered.get("content-type", "")
             if streams and response.status < 400 and kind.startswith(EVENT_STREAM):
-                stream = RawStream(response, call, what)
-                return RawAnswer(response.status, response.headers, b"", stream)
-            data = response.read()
-            response.release_conn()
-            return RawAnswer(response.status, response.headers, data)
-        except Exception as exc:
-            raise _explained(exc, call, what) from exc
-        finally:
-            _under_way.call = None
+                stream = RawStream(
+                    response, lambda: self._release(connection, response, call), call, what
+                )
+                return RawAnswer(response.status, answered, b"", stream)
+            data = _plain(answered, response.read())
+            if call.ended:  # an answer without a length looks whole when it is cut off
+                raise FeedClosed
+        except BaseException as exc:
+            if response is not None:
+                response.close()
+            connection.close()
+            if call.ended:
+                raise FeedClosed from exc
+            if not isinstance(exc, (HTTPException, OSError, zlib.error)):
+                raise
+            raise _failure(exc, what, in_doubt=True) from exc
+        self._release(connection, response, call)
+        return RawAnswer(response.status, answered, data)
 
     def close(self) -> None:
         """Close the pooled connections; those in use are closed when they come back."""
         self._pool.close()
         self._adapter.close()
 
-    def _target(self, url: str) -> str:
-        if self._whole_urls:
-            return url
-        place = url.find("/", url.index("://") + 3)
-        return url[place:]
+    def _release(
+        self, connection: PooledConnection, response: HTTPResponse, call: Exchange
+    ) -> None:
+        if call.release() and not response.will_close:
+            self._pool.give_back(connection)
+        else:
+            connection.close()
 
-    def _timeout(self, timeout: tuple[float, float]) -> Timeout:
-        made = self._timeouts.get(timeout)
-        if made is None:
-            made = self._timeouts[timeout] = Timeout(connect=timeout[0], read=timeout[1])
-        return made
+    def _spelled(self, method: str, url: str, headers: Headers, body: bytes | None) -> bytes:
+        """Give a request as it goes over the wire (RFC 9112)."""
+        target = url if self._whole_urls else url[url.find("/", url.index("://") + 3) :]
+        if _UNSAFE.search(target):
+            raise ValueError(f"{target!r} has characters that no URL can carry")
+        begin = f"{method} {target} HTTP/1.1\r\n".encode("ascii") + self._host
+        if body is None:
+            return begin + headers.spelled + b"\r\n"
+        length = b"Content-Length: %d\r\n\r\n" % len(body)
+        return begin + headers.spelled + length + body
 
 
 class RawStream:
@@ -313,16 +342,25 @@ class RawStream:
 
     Args:
         response: The answer, its headers read.
+        release: Takes the connection back when the answer was read to its end.
         call: What ends it.
         what: Method and address, for messages.
     """
 
-    def __init__(self, response: BaseHTTPResponse, call: SocketCall, what: str) -> None:
+    def __init__(
+        self,
+        response: HTTPResponse,
+        release: Callable[[], None],
+        call: Exchange,
+        what: str,
+    ) -> None:
         self._response = response
+        self._release = release
         self._call = call
         self._what = what
         self._over = False
-        self._read = _reader_of(response)
+        self._pid = os.getpid()
+        self._left: int | None = response.length
 
     def read(self) -> bytes:
         """Give what has come, waiting for it; nothing at the end.
@@ -333,33 +371,38 @@ class RawStream:
         """
         if self._over:
             return b""
+        size = READ_SIZE if self._left is None else min(READ_SIZE, self._left)
         try:
-            data = self._read(READ_SIZE)
-        except Exception as exc:
+            data = self._response.read1(size) if size else b""
+        except (HTTPException, OSError, ValueError) as exc:
+            ended = self._call.ended
             self.close()
-            raise _explained(exc, self._call, self._what) from exc
+            if ended:
+                raise FeedClosed from exc
+            raise _failure(exc, self._what, in_doubt=True) from exc
         if self._call.ended:
             self.close()
             raise FeedClosed
+        if self._left is not None:
+            self._left -= len(data)
         if not data:
             self._over = True
-            self._response.drain_conn()
-            self._response.release_conn()
+            self._response.close()
+            self._release()
         return data
 
     def finish(self, patience: float) -> None:
         """Read what is left, so that the connection can be used again, and drop it otherwise.
 
         Args:
-            patience: Seconds to wait for the end.
+            patience: Seconds to wait for the end, altogether.
         """
-        connection = self._response.connection
-        sock = getattr(connection, "sock", None)
+        until = time.monotonic() + patience
         try:
-            if sock is not None:
-                sock.settimeout(patience)
-            while self.read():
-                pass
+            while True:
+                self._call.bound(max(0.0, until - time.monotonic()))
+                if not self.read():
+                    break
         except (ServiceUnavailableError, FeedClosed):
             pass
         finally:
@@ -373,8 +416,10 @@ class RawStream:
         """Close it, on the thread that reads it; idempotent."""
         if not self._over:
             self._over = True
-            self._call.end()
+            if self._pid == os.getpid():  # a forked child must not end what its parent reads
+                self._call.end()
             self._response.close()
+            self._release()
 
     def __del__(self) -> None:
         """Close a stream that nobody has read to its end."""
@@ -382,31 +427,17 @@ class RawStream:
             self.close()
 
 
-def _reader_of(response: BaseHTTPResponse) -> Callable[[int], bytes]:
-    """Give what reads an answer as it comes.
-
-    Beneath urllib3's answer is one of ``http.client``, which ``requests`` goes down to as well.
-    Reading that one costs half, of what is most of the cost of a stream; it does not
-    decompress.
-    """
-    beneath = getattr(response, "_original_response", None)
-    plain = response.headers.get("content-encoding", "identity") == "identity"
-    return beneath.read1 if plain and isinstance(beneath, HTTPResponse) else response.read1
+def _plain(headers: Mapping[str, str], body: bytes) -> bytes:
+    """Give a body without its compression, which was not asked for and some servers use."""
+    if headers.get("content-encoding", "identity") not in ("gzip", "deflate"):
+        return body
+    return zlib.decompress(body, zlib.MAX_WBITS | 32)
 
 
-def _explained(exc: Exception, call: SocketCall, what: str) -> Exception:
+def _failure(exc: BaseException, what: str, *, in_doubt: bool) -> ServiceUnavailableError:
     """Give the error that tells what became of a request."""
-    if call.ended:
-        return FeedClosed()
-    if not isinstance(exc, (HTTPError, HTTPException, OSError, ValueError)):
-        return exc
     return ServiceUnavailableError(
         f"{what} failed: {type(exc).__name__}: {exc}",
-        in_doubt=not _never_left(exc),
-        timed_out=isinstance(exc, (ReadTimeoutError, TimeoutError)),
+        in_doubt=in_doubt,
+        timed_out=in_doubt and isinstance(exc, TimeoutError),
     )
-
-
-def _never_left(exc: Exception) -> bool:
-    """Tell whether the request cannot have reached the service."""
-    return isinstance(exc, (ConnectTimeoutError, NewConnectionError, ProxyError))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import random
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
+
+from gpt_agent_sync import forks
 
 FIRST_PAUSE = 0.03
 """Seconds between the start of a run and the first look at it."""
 
-GROWTH = 0.12
+GROWTH = 0.15
 """How long to pause, as a share of the time the run has taken so far."""
 
-EARLIEST_SHARE = 0.125
+EARLY_SHARE = 0.5
 """When to look first, as a share of what the quickest of the last runs took."""
 
-EXPECTED_SHARE = 0.85
+EXPECTED_SHARE = 0.9
 """From when on to look as often as without knowing, as a share of that."""
 
 SHORTEST_HINT = 0.01
@@ -40,8 +43,8 @@ def next_pause(
 
     The server's wish rules. Without one the pauses grow with the run's age, so that a run's
     end is noticed late by a steady share of its length, and at most by the heartbeat. Where
-    runs of its kind are known to take longer, the looks before that double their distance: a run
-    that is quicker is noticed late by its own length at most.
+    runs of its kind are known to take longer there is one early look, and further ones only
+    a heartbeat apart until then: a run that is much quicker is noticed late by that at most.
 
     Args:
         age: Seconds since the run was started, or first looked at.
@@ -52,9 +55,9 @@ def next_pause(
     if asked is not None:
         return min(max(asked, SHORTEST_HINT), LONGEST_HINT)
     pause = max(FIRST_PAUSE, age * GROWTH)
-    if expected is not None and age < expected * EXPECTED_SHARE:
-        doubling = max(age, expected * EARLIEST_SHARE)
-        pause = max(pause, min(doubling, expected * EXPECTED_SHARE - age))
+    if expected is not None:
+        early, due = expected * EARLY_SHARE, expected * EXPECTED_SHARE
+        pause = max(pause, (early if age < early / 2 else due) - age)
     return min(pause, heartbeat)
 
 
@@ -64,6 +67,7 @@ class RunTimes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._times: OrderedDict[Hashable, tuple[float, ...]] = OrderedDict()
+        _all_times.add(self)
 
     def shortest(self, kind: Hashable) -> float | None:
         """Give what the quickest of the last runs took, in seconds."""
@@ -78,6 +82,21 @@ class RunTimes:
             self._times[kind] = times[-RUNS_REMEMBERED:]
             while len(self._times) > KINDS_REMEMBERED:
                 self._times.popitem(last=False)
+
+    def renew(self) -> None:
+        """Have a lock of its own, in a forked child."""
+        self._lock = threading.Lock()
+
+
+_all_times: weakref.WeakSet[RunTimes] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for times in list(_all_times):
+        times.renew()
+
+
+forks.in_child(_after_fork)
 
 
 class Pace:

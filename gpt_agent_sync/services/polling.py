@@ -28,6 +28,9 @@ class Look:
     stream: RunStream | None = None
 
 
+_SAYS_NO_MORE = frozenset({"queued", "in_progress"})
+"""The statuses that are told once, however often they are seen."""
+
 First = Callable[[Pause], Look]
 """Makes the request that a feed begins with, and gives what its answer showed."""
 
@@ -90,10 +93,12 @@ class PollingFeed(Feed):
 
     def _poll(self, seen: Look) -> Generator[FeedUpdate]:
         """Look until the run is over or waits for something; ``seen`` is the look before."""
-        ways = self._ways
+        ways, told = self._ways, None
         while not seen.snapshot.is_final:
             snapshot = seen.snapshot
-            yield snapshot
+            if snapshot.status != told or snapshot.status not in _SAYS_NO_MORE:
+                yield snapshot
+            told = snapshot.status
             if snapshot.ends_feed:
                 ways.pace.end()
                 return

@@ -15,6 +15,7 @@ from gpt_agent_sync.errors import (
     ServiceError,
     ServiceUnavailableError,
 )
+from gpt_agent_sync.services.shapes import as_object
 
 _BUSY_WORDS = (
     "while a run",
@@ -73,15 +74,24 @@ def error_from_answer(
 
 
 def error_from_event(request: str, data: Mapping[str, Any]) -> ServiceError:
-    """Give the error that an event of a stream stands for, by its code.
+    """Give the error that an event of a stream stands for, by its code and type.
+
+    What tells neither may have been handled all the same.
 
     Args:
         request: Method and path, for the message.
         data: The object it holds.
     """
     code, said = read_error(data)
-    status = int(code) if code is not None and code.isdigit() else _STATUS_OF.get(code or "", 400)
-    return error_from_answer(request, status, data, said or "")
+    kind = as_object(data.get("error", data)).get("type")
+    if code is not None and code.isdigit():
+        status = int(code)
+    else:
+        refused = kind == "invalid_request_error" or str(code).startswith("invalid")
+        status = _STATUS_OF.get(code or "", 400 if refused else 500)
+    error = error_from_answer(request, status, data, said or "")
+    error.status = None  # none was told
+    return error
 
 
 def lacks_outputs(error: ServiceError) -> bool:

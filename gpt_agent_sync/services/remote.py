@@ -138,8 +138,9 @@ class RemoteService(Service):
         pause: Pause = wait_on_this_thread,
         *,
         streams: bool = False,
+        retries: int | None = None,
     ) -> Answer:
-        return self._http.get(self.base_url + path, params, pause, streams=streams)
+        return self._http.get(self.base_url + path, params, pause, streams=streams, retries=retries)
 
     def _post(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 
 from gpt_agent_sync.errors import ServiceUnavailableError
 from gpt_agent_sync.records import FeedUpdate, Pause
-from gpt_agent_sync.services.closing import Call
+from gpt_agent_sync.services.closing import Interruptible
 from gpt_agent_sync.services.shapes import as_object
 from gpt_agent_sync.services.sse import ServerEvents, ServerSentEvent
 
@@ -39,7 +39,7 @@ class Translation(ABC):
         return None
 
 
-class RunStream(Call):
+class RunStream(Interruptible):
     """Iterate over what a run tells of itself; one thread reads, any thread ends it.
 
     Iterating never ends by itself: it raises ``StreamLost`` when there is no more to come, and
@@ -59,14 +59,19 @@ class RunStream(Call):
         """Whether all messages that the run has finished so far were given."""
         return self._translation.complete
 
-    def __iter__(self) -> Iterator[FeedUpdate]:
-        """Give the updates as they come."""
-        try:
-            for event in self._events:
+    def __iter__(self) -> Iterator[FeedUpdate | None]:
+        """Give the updates as they come; ``None`` when only signs of life came for long."""
+        while True:
+            try:
+                event = next(self._events)
+            except StopIteration:
+                raise StreamLost("it ended before the run did") from None
+            except ServiceUnavailableError as exc:
+                raise StreamLost(exc.message) from exc
+            if event is None:
+                yield None
+            else:
                 yield from self._translation.read(event)
-        except ServiceUnavailableError as exc:
-            raise StreamLost(exc.message) from exc
-        raise StreamLost("it ended before the run did")
 
     def resumed(self, pause: Pause) -> RunStream | None:
         """Give the stream that goes on from here, where the service has it."""
@@ -84,6 +89,11 @@ class RunStream(Call):
     def close(self) -> None:
         """Close it, on the thread that reads it; idempotent."""
         self._events.close()
+
+
+def is_object(event: ServerSentEvent) -> bool:
+    """Tell whether an event means to hold a JSON object: not what keeps a connection awake."""
+    return event.data.lstrip().startswith("{")
 
 
 def read_object(event: ServerSentEvent) -> Mapping[str, Any]:

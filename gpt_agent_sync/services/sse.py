@@ -6,17 +6,21 @@ The format is that of the HTML standard, section 9.2.6 (parsing an event stream)
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
 
-from gpt_agent_sync.services.closing import Call
+from gpt_agent_sync.services.closing import Interruptible
 
 if TYPE_CHECKING:
     from gpt_agent_sync.services.http import RawStream
 
 BOM = b"\xef\xbb\xbf"
+
+SIGNS_OF_LIFE = 30.0
+"""Seconds in which comments may come and no event, before that is told."""
 
 _PLAIN = re.compile(rb"(?:event: ?([^\r\n]*)\n)?data: ?([^\r\n]*)\n\n")
 """An event as servers write nearly all of them; the others are read line by line."""
@@ -104,7 +108,7 @@ def _event(name: bytes, data: bytes) -> ServerSentEvent:
     return ServerSentEvent(name.decode("utf-8", "replace"), data.decode("utf-8", "replace"))
 
 
-class ServerEvents(Call):
+class ServerEvents(Interruptible):
     """Iterate over the events of an answer as they come; one thread reads, any thread ends it.
 
     Iterating raises ``ServiceUnavailableError`` if the answer breaks off or is silent for too
@@ -116,6 +120,7 @@ class ServerEvents(Call):
 
     def __init__(self, stream: RawStream) -> None:
         self._stream = stream
+        self._heard_at = time.monotonic()
         self._parser = EventParser()
         self._events: deque[ServerSentEvent] = deque()
 
@@ -123,13 +128,18 @@ class ServerEvents(Call):
         """Give itself."""
         return self
 
-    def __next__(self) -> ServerSentEvent:
-        """Give the next event, waiting for it."""
+    def __next__(self) -> ServerSentEvent | None:
+        """Give the next event, waiting for it; ``None`` when only comments came for long."""
         while not self._events:
             data = self._stream.read()
             if not data:
                 raise StopIteration
             self._events.extend(self._parser.feed(data))
+            now = time.monotonic()
+            if not self._events and now - self._heard_at > SIGNS_OF_LIFE:
+                self._heard_at = now
+                return None
+        self._heard_at = time.monotonic()
         return self._events.popleft()
 
     def end(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
 import attrs
 
-from gpt_agent_sync.errors import RequestRejectedError
+from gpt_agent_sync.errors import RequestRejectedError, ServiceError, ServiceUnavailableError
 from gpt_agent_sync.records import FeedUpdate, Message, RunSnapshot, TextDelta
 from gpt_agent_sync.services.answers import Answer
 from gpt_agent_sync.services.client import Opens
@@ -23,6 +24,13 @@ LAST_WORDS = 0.1
 """Seconds to wait for the end of a stream whose run is over, to use its connection again."""
 
 
+_STREAMS = re.compile(r"\bstream(s|ing|ed)?\b", re.IGNORECASE)
+
+
+def _names_streams(error: ServiceError) -> bool:
+    return _STREAMS.search(error.message) is not None
+
+
 class Streaming:
     """Know whether a service streams, as far as it has shown, and tell when it does not.
 
@@ -33,6 +41,7 @@ class Streaming:
     def __init__(self, service: object) -> None:
         self._service = service
         self._shown = False
+        self._suspected = False
         self._told_of_loss = False
         self.refused = False
 
@@ -41,7 +50,8 @@ class Streaming:
     ) -> Any:
         """Write, and take a stream in answer where the service gives one.
 
-        A service that refuses to stream, or answers without, is not asked again.
+        A service that refuses to stream, or answers without, is not asked again. A request is
+        only made without when the one before was not handled.
 
         Args:
             post: Writes to a path, as ``RemoteService`` does.
@@ -57,11 +67,11 @@ class Streaming:
             return post(path, body, **how)
         try:
             made = post(path, {**body, "stream": True}, opens=opens, **how)
-        except RequestRejectedError as exc:
+        except (RequestRejectedError, ServiceUnavailableError) as exc:
             if not self._may_be_about_streaming(exc):
                 raise
             made = post(path, body, **how)
-            self._refuse(exc.message)
+            self._suspect(exc)
             return made
         if isinstance(made, Answer):
             self._shown = self._shown or made.events is not None
@@ -69,10 +79,19 @@ class Streaming:
                 self._refuse("it answers without")
         return made
 
-    def _may_be_about_streaming(self, error: RequestRejectedError) -> bool:
-        if "stream" in error.message.lower():
-            return True
-        return not self._shown and not lacks_outputs(error) and not lacks_calls(error)
+    def _may_be_about_streaming(self, error: ServiceError) -> bool:
+        """Tell whether a request may succeed without a stream; it was not handled."""
+        if error.status is None or lacks_outputs(error) or lacks_calls(error):
+            return False
+        if isinstance(error, ServiceUnavailableError):
+            return error.status == 500 and not self._shown
+        return not self._shown or _names_streams(error)
+
+    def _suspect(self, error: ServiceError) -> None:
+        """Note that a request succeeded without a stream, which was refused with one."""
+        if self._suspected or _names_streams(error):
+            self._refuse(error.message)
+        self._suspected = True
 
     def _refuse(self, reason: str) -> None:
         if not self.refused:
@@ -84,6 +103,10 @@ class Streaming:
         level = logging.DEBUG if self._told_of_loss else logging.INFO
         self._told_of_loss = True
         logger.log(level, "the stream of run %s at %r is lost: %s", run_id, self._service, reason)
+
+
+class _Over(Exception):
+    """Tell that there is no more to follow."""
 
 
 class StreamingFeed(PollingFeed):
@@ -110,25 +133,39 @@ class StreamingFeed(PollingFeed):
         while stream is not None:
             told = False
             try:
-                self._closing.watch(stream)
-                for update in chain(first, stream):
-                    told = told or update is not seen.snapshot
-                    if isinstance(update, TextDelta):
-                        yield update
-                    elif isinstance(update, Message):
-                        messages.append(update)
-                    else:
-                        yield from self._news(update, stream, messages)
-                        if update.ends_feed:
-                            stream.finish(LAST_WORDS)
-                            return
+                with self._closing.watching(stream):
+                    for update in chain(first, stream):
+                        told = told or update is not seen.snapshot
+                        if isinstance(update, TextDelta):
+                            yield update
+                        elif isinstance(update, Message):
+                            messages.append(update)
+                        elif update is None:
+                            yield from self._look_around(seen.snapshot.id)
+                        else:
+                            yield from self._news(update, stream, messages)
+                            if update.ends_feed:
+                                stream.finish(LAST_WORDS)
+                                return
             except StreamLost as exc:
                 self._streaming.lost(seen.snapshot.id, exc)
+            except _Over:
+                return
             finally:
-                self._closing.unwatch()
                 stream.close()
             stream, first = stream.resumed(self._closing) if told else None, ()
         yield from self._poll(self._ways.look(seen.snapshot.id, self._closing))
+
+    def _look_around(self, run_id: str) -> Generator[FeedUpdate]:
+        """Look whether a run is over whose stream shows signs of life, and nothing else.
+
+        Raises:
+            _Over: If it is, or waits for something; it has been told.
+        """
+        seen = self._ways.look(run_id, self._closing)
+        if seen.snapshot.ends_feed:
+            yield from self._poll(seen)
+            raise _Over
 
     def _news(
         self, snapshot: RunSnapshot, stream: RunStream, messages: list[Message]

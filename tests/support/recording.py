@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from gpt_agent_sync.services.http import RawAnswer, Transport
+from gpt_agent_sync.services.http import Headers, RawAnswer, Transport
 from tests.support.stub import Request
 
 
@@ -26,12 +26,12 @@ class Recording:
             transport: Transport,
             method: str,
             url: str,
-            headers: Mapping[str, str],
+            headers: Headers,
             body: bytes | None,
             *rest: Any,
             **options: Any,
         ) -> RawAnswer:
-            self._keep(method, url, headers, body)
+            self._keep(method, url, headers.fields, body)
             return send(transport, method, url, headers, body, *rest, **options)
 
         monkeypatch.setattr(Transport, "send", record)

@@ -14,7 +14,7 @@ from gpt_agent_sync.errors import ProtocolError
 from gpt_agent_sync.records import FeedUpdate, Pause, RunSnapshot, TextDelta
 from gpt_agent_sync.services.refusals import error_from_event
 from gpt_agent_sync.services.responses.wire import ResponseSeen, read_response
-from gpt_agent_sync.services.run_streams import StreamLost, Translation, read_object
+from gpt_agent_sync.services.run_streams import StreamLost, Translation, is_object, read_object
 from gpt_agent_sync.services.shapes import as_object, as_objects, as_word
 from gpt_agent_sync.services.sse import ServerEvents, ServerSentEvent
 
@@ -69,14 +69,16 @@ class ResponsesTranslation(Translation):
 
         Raises:
             ServiceError: If it tells of an error.
+            StreamLost: If it cannot be read.
         """
-        if not event.data.startswith("{"):
+        if not is_object(event):
             return None
         data = read_object(event)
         kind = data.get("type") or event.name
         if kind == _ERROR:
             raise error_from_event(self._request, data)
-        self._note_number(data)
+        number = data.get("sequence_number")
+        self._number = number if isinstance(number, int) else None
         if kind not in _RESPONSE:
             return None
         response = as_object(data.get("response"))
@@ -89,14 +91,15 @@ class ResponsesTranslation(Translation):
 
     def read(self, event: ServerSentEvent) -> Sequence[FeedUpdate]:
         """Give what an event shows; see ``Translation``."""
-        if (event.name and event.name not in _OF_INTEREST) or not event.data.startswith("{"):
+        if (event.name and event.name not in _OF_INTEREST) or not is_object(event):
             return ()
         if event.name in _DELTAS and not self._wants_deltas():
             found = _NUMBER.search(event.data)
-            self._number = self._number if found is None else int(found[1])
+            self._is_news(None if found is None else int(found[1]))
             return ()
         data = read_object(event)
-        self._note_number(data)
+        if not self._is_news(data.get("sequence_number")):
+            return ()
         kind = data.get("type") or event.name
         if kind in _DELTAS:
             text = data.get("delta")
@@ -124,7 +127,11 @@ class ResponsesTranslation(Translation):
         except ProtocolError as exc:
             raise StreamLost(str(exc)) from exc
 
-    def _note_number(self, data: Mapping[str, Any]) -> None:
-        number = data.get("sequence_number")
-        if isinstance(number, int):
-            self._number = number
+    def _is_news(self, number: Any) -> bool:
+        """Note an event's number; tell whether it comes after the others, as far as it says."""
+        if not isinstance(number, int):
+            return True
+        if self._number is not None and number <= self._number:
+            return False
+        self._number = number
+        return True

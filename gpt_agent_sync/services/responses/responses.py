@@ -51,7 +51,7 @@ class Responses:
         """
         query = {"stream": "true", "starting_after": number}
         try:
-            return self._get(_path_of(response_id), query, pause, streams=True).events
+            return self._get(_path_of(response_id), query, pause, streams=True, retries=0).events
         except ServiceError as exc:
             logger.info("response %s is looked at: %s", response_id, exc)
             return None

@@ -203,6 +203,7 @@ class ResponseRuns:
             trail = self._reader.recall(request.thread_id, run_id, pause)
         made = Made(trail, request.posted.receipt if request.posted else None)
         if trail.started:
+            made.drop()  # it has been read
             made = Made(trail)
             if trail.may_begin_again:
                 made = self._begin_again(request, trail, pause)
