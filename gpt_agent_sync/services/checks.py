@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from gpt_agent_sync.errors import ConfigurationError
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 
 
@@ -61,7 +62,12 @@ def check_headers(headers: Mapping[str, str | None]) -> dict[str, str]:
     checked = {name: value for name, value in headers.items() if value is not None}
     for name, value in checked.items():
         texts = isinstance(name, str) and isinstance(value, str)
-        if not texts or not name.isascii() or not value.isascii() or not value.isprintable():
+        if (
+            not texts
+            or not _HEADER_NAME.fullmatch(name)
+            or not value.isascii()
+            or not value.isprintable()
+        ):
             raise ConfigurationError(f"header {name!r} has a value that no HTTP header can carry")
     return checked
 

@@ -20,6 +20,7 @@ from gpt_agent_sync.errors import RateLimitError, ServiceError, ServiceUnavailab
 from gpt_agent_sync.records import Pause
 from gpt_agent_sync.services.answers import Answer, read_answer
 from gpt_agent_sync.services.closing import Closing
+from gpt_agent_sync.services.run_streams import StreamLost
 from gpt_agent_sync.services.sse import ServerEvents, ServerSentEvent
 
 if TYPE_CHECKING:
@@ -253,7 +254,10 @@ class HttpClient:
         if headers is None:
             own = {"Accept": ACCEPTS_EVENTS if streams else ACCEPTS_JSON}
             kind = {"Content-Type": "application/json"} if writes else {}
-            headers = transport.spell({"Accept-Encoding": "identity", **own, **kind, **fields})
+            usual = {"Accept-Encoding": "identity", **own, **kind}
+            given = {name.lower() for name in fields}
+            kept = {name: value for name, value in usual.items() if name.lower() not in given}
+            headers = transport.spell({**kept, **fields})
             spelled[1][streams, writes] = headers
         return headers
 
@@ -289,6 +293,9 @@ def _opened(answer: Answer, opens: Opens) -> Answer:
             data = None if event is None else opens(event)
             if data is not None:
                 return attrs.evolve(answer, data=dict(data))
+    except StreamLost as exc:
+        events.close()
+        raise ServiceUnavailableError(f"{answer.request}: {exc}", in_doubt=True) from exc
     except BaseException:
         events.close()
         raise

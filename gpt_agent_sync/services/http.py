@@ -68,6 +68,7 @@ class Headers:
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         self.fields = fields
+        self.name_the_host = any(name.lower() == "host" for name in fields)
         lines = (f"{name}: {value}\r\n" for name, value in fields.items())
         self.spelled = "".join(lines).encode("ascii")
 
@@ -241,7 +242,8 @@ class Transport:
         self._whole_urls = adapter.request_url(prepared, merged["proxies"]) == address
         # A proxy that makes a tunnel is told its headers when it does.
         for_proxy = dict(pool.proxy_headers) if self._whole_urls else {}
-        self._host = Headers({"Host": urlsplit(address).netloc, **for_proxy}).spelled
+        self._for_proxy = Headers(for_proxy).spelled
+        self._host = Headers({"Host": urlsplit(address).netloc}).spelled
 
     def spell(self, fields: Mapping[str, str]) -> Headers:
         """Put headers together, for any number of requests."""
@@ -330,7 +332,8 @@ class Transport:
         target = url if self._whole_urls else url[url.find("/", url.index("://") + 3) :]
         if _UNSAFE.search(target):
             raise ValueError(f"{target!r} has characters that no URL can carry")
-        begin = f"{method} {target} HTTP/1.1\r\n".encode("ascii") + self._host
+        host = b"" if headers.name_the_host else self._host
+        begin = f"{method} {target} HTTP/1.1\r\n".encode("ascii") + host + self._for_proxy
         if body is None:
             return begin + headers.spelled + b"\r\n"
         length = b"Content-Length: %d\r\n\r\n" % len(body)
@@ -385,6 +388,10 @@ class RawStream:
             raise FeedClosed
         if self._left is not None:
             self._left -= len(data)
+        if not data and self._left:
+            self.close()
+            cut = HTTPException(f"{self._left} bytes are missing")
+            raise _failure(cut, self._what, in_doubt=True)
         if not data:
             self._over = True
             self._response.close()
@@ -399,8 +406,8 @@ class RawStream:
         """
         until = time.monotonic() + patience
         try:
-            while True:
-                self._call.bound(max(0.0, until - time.monotonic()))
+            while (left := until - time.monotonic()) > 0:
+                self._call.bound(left)
                 if not self.read():
                     break
         except (ServiceUnavailableError, FeedClosed):

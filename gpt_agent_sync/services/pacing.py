@@ -20,7 +20,7 @@ GROWTH = 0.15
 EARLY_SHARE = 0.5
 """When to look first, as a share of what the quickest of the last runs took."""
 
-EXPECTED_SHARE = 0.9
+EXPECTED_SHARE = 0.95
 """From when on to look as often as without knowing, as a share of that."""
 
 SHORTEST_HINT = 0.01
@@ -131,6 +131,7 @@ class Pace:
         return pause if asked is not None else pause * random.uniform(1 - JITTER, 1 + JITTER)
 
     def end(self) -> None:
-        """Note that the run has ended, or waits: it took as long as it was last seen going."""
+        """Note that the run has ended, or waits: some time after it was last seen going."""
         if self._kind is not None:
-            self._times.note(self._kind, self._unfinished_at)
+            seen_at = time.monotonic() - self._began
+            self._times.note(self._kind, (self._unfinished_at + seen_at) / 2)

@@ -369,3 +369,28 @@ def test_message_without_names_gets_those_of_the_run() -> None:
     told = seen(held, "completed").steps[1]
     assert isinstance(told, AssistantMessageAdded)
     assert (told.run_id, told.assistant_id) == ("run_1", "asst_1")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_turn_knows_whether_all_messages_were_given(known: bool) -> None:
+    """A run that asks for outputs says whether its messages so far were told."""
+    wanting = seen(following(), "requires_action", tool_calls=calls("a"), messages_known=known)
+    turn = wanting.progress.turn
+    assert turn is not None
+    assert turn.messages_known is known
+
+
+def test_look_at_a_waiting_run_makes_nothing_unknown() -> None:
+    """Seeing the same calls again means that nothing was written since."""
+    given = seen(following(), "requires_action", tool_calls=calls("a"), messages_known=True)
+    again = seen(given.progress, "requires_action", tool_calls=calls("a")).progress.turn
+    assert again is not None
+    assert again.messages_known
+
+
+def test_calls_that_came_without_us_make_messages_unknown() -> None:
+    """A run that another process has led on may have written what no feed of ours gave."""
+    given = seen(following(), "requires_action", tool_calls=calls("a"), messages_known=True)
+    moved = seen(given.progress, "requires_action", tool_calls=calls("b")).progress.turn
+    assert moved is not None
+    assert not moved.messages_known
