@@ -15,7 +15,9 @@ program's tool handlers, and tells everything that happens as events. No event l
         print(agent.ask("What is 2 + 3?"))
 """
 
+import importlib
 import logging
+from typing import TYPE_CHECKING, Any
 
 from gpt_agent_sync import signals
 from gpt_agent_sync.agent import Agent
@@ -65,10 +67,7 @@ from gpt_agent_sync.events import (
     UserMessageAdded,
 )
 from gpt_agent_sync.records import RunOptions, Usage
-from gpt_agent_sync.services.assistants import AssistantsService
 from gpt_agent_sync.services.base import Service
-from gpt_agent_sync.services.local import LocalService
-from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.settings import Settings
 from gpt_agent_sync.state import AgentState
 from gpt_agent_sync.streams import EventStream
@@ -76,7 +75,32 @@ from gpt_agent_sync.text_streams import TextStream
 from gpt_agent_sync.tools import Toolbox, ToolContext, default_toolbox
 from gpt_agent_sync.version import __version__
 
+if TYPE_CHECKING:
+    from gpt_agent_sync.services.assistants import AssistantsService
+    from gpt_agent_sync.services.local import LocalService
+    from gpt_agent_sync.services.responses import ResponsesService
+
 tool = default_toolbox.tool
+
+_SERVICES = {
+    "AssistantsService": "gpt_agent_sync.services.assistants",
+    "LocalService": "gpt_agent_sync.services.local",
+    "ResponsesService": "gpt_agent_sync.services.responses",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a service class when it is first named: a program needs one of them, if any."""
+    if name not in _SERVICES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(importlib.import_module(_SERVICES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """Name the service classes too."""
+    return sorted({*globals(), *_SERVICES})
+
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 

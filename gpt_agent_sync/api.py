@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,7 +26,6 @@ from gpt_agent_sync.records import (
 )
 from gpt_agent_sync.registry import registry
 from gpt_agent_sync.services.base import Service
-from gpt_agent_sync.services.local import close_all
 from gpt_agent_sync.settings import Settings
 from gpt_agent_sync.state import Moment
 from gpt_agent_sync.tools import Toolbox
@@ -234,6 +234,12 @@ def shutdown_all(timeout: float | None = None) -> None:
     shared_pool.close(max(0.0, until - time.monotonic()))
 
 
+def _close_servers() -> None:
+    local = sys.modules.get("gpt_agent_sync.services.local")
+    if local is not None:  # it is loaded when it is first used
+        local.close_all()
+
+
 # Called in reverse: the agents stop first, and then the servers that they talk to.
-atexit.register(close_all)
+atexit.register(_close_servers)
 atexit.register(shutdown_all)
