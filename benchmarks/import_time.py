@@ -1,8 +1,7 @@
 """Measure what importing costs, beside its dependencies and a peer.
 
-Run: ``python benchmarks/import_time.py``. Each statement is timed in fresh interpreters, in
-turns, so that a noisy machine is noisy to all; the table gives medians above a bare start, and
-their ratio to importing the core dependencies.
+Run: ``python -m benchmarks.import_time``. Each statement is timed in fresh interpreters, in
+turns, so that a noisy machine is noisy to all; medians are above a bare start.
 """
 
 from __future__ import annotations
@@ -13,11 +12,7 @@ import sys
 import time
 from importlib.util import find_spec
 
-ROUNDS = 15
 BASE = "import requests, attrs, blinker"
-STATEMENTS = ["pass", BASE, "import gpt_agent_sync"]
-if find_spec("openai"):
-    STATEMENTS.append("import openai")
 
 
 def seconds(statement: str) -> float:
@@ -27,14 +22,22 @@ def seconds(statement: str) -> float:
     return time.perf_counter() - began
 
 
-def main() -> None:
-    """Measure and print the table."""
-    times: dict[str, list[float]] = {statement: [] for statement in STATEMENTS}
-    for _ in range(ROUNDS):
-        for statement in STATEMENTS:
+def measure(rounds: int) -> dict[str, float]:
+    """Give the median seconds of each statement."""
+    statements = ["pass", BASE, "import gpt_agent_sync"]
+    if find_spec("openai"):
+        statements.append("import openai")
+    times: dict[str, list[float]] = {statement: [] for statement in statements}
+    for _ in range(rounds):
+        for statement in statements:
             times[statement].append(seconds(statement))
     bare = statistics.median(times.pop("pass"))
-    medians = {statement: statistics.median(taken) - bare for statement, taken in times.items()}
+    return {statement: statistics.median(taken) - bare for statement, taken in times.items()}
+
+
+def main() -> None:
+    """Measure and print the table."""
+    medians = measure(15)
     print(f"{'statement':36} {'median ms':>10} {'ratio':>6}")
     for statement, median in medians.items():
         print(f"{statement:36} {median * 1000:10.1f} {median / medians[BASE]:6.2f}")

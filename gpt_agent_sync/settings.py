@@ -65,8 +65,9 @@ class Settings:
     Attributes:
         service: The service used where none is passed: an object, or one of the names
             ``"responses"``, ``"assistants"``, ``"local"``; ``None`` chooses by the environment.
-        heartbeat_interval: The longest pause between two looks at a run.
-        streaming: Reserved: whether a stream is used where the service has one; none does yet.
+        heartbeat_interval: The longest pause between two looks at a run that is not streamed.
+        streaming: Whether runs are followed by a stream where the service has one; what is lost
+            of it, or was never had, is looked at.
         idle_timeout: How long an agent without a run lives; ``None`` for ever.
         connect_timeout: How long opening a connection may take.
         read_timeout: How long a service may be silent within a request.
