@@ -178,7 +178,7 @@ class _Exchanges:
             timeout: Seconds to connect.
         """
         connection: PooledConnection = self._get_conn()  # which closes one that was dropped
-        if connection.is_closed:
+        if connection.sock is None:
             connection.timeout = timeout
             try:
                 if connection_requires_http_tunnel(self.proxy, self.proxy_config, self.scheme):
