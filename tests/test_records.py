@@ -13,6 +13,7 @@ from gpt_agent_sync.errors import BlankValueError
 from gpt_agent_sync.records import (
     FINAL_STATUSES,
     LIVE_STATUSES,
+    Posted,
     RunOptions,
     RunRequest,
     RunSnapshot,
@@ -231,3 +232,28 @@ def test_run_request_defaults() -> None:
     """A run is asked for without options and tools unless it has some."""
     request = RunRequest(thread_id="t", assistant_id=None)
     assert (request.options, request.tools, request.posted) == (RunOptions(), (), None)
+
+
+class Held:
+    """Be a receipt that holds something open."""
+
+    closed = False
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.closed = True
+
+
+def test_dropped_receipt_is_closed() -> None:
+    """What nobody starts a run with lets go of what it holds."""
+    held = Held()
+    Posted(message_id="m", receipt=held).drop()
+    assert held.closed
+
+
+@pytest.mark.parametrize("receipt", [None, "word"])
+def test_receipt_that_holds_nothing_is_dropped_quietly(receipt: str | None) -> None:
+    """Most receipts hold nothing."""
+    posted = Posted(message_id="m", receipt=receipt)
+    posted.drop()
+    assert posted.receipt is receipt
