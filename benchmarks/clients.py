@@ -184,7 +184,7 @@ def stats(base_url: str) -> dict[str, int]:
 
 def do(job: Job) -> Measured:
     """Do a job in this process."""
-    turn = SDKS[job.sdk](attrs.evolve(job, agents=job.agents))
+    turn = SDKS[job.sdk](job)
     turn(0)  # loads what is loaded when it is first used
     overheads: list[float] = []
     barrier = threading.Barrier(job.agents + 1)

@@ -27,7 +27,7 @@ _DELTA = "thread.message.delta"
 _CREATED = "thread.message.created"
 _FINISHED = ("thread.message.completed", "thread.message.incomplete")
 _MESSAGE_ID = re.compile(r'"id": ?"([^"]+)"')
-_SAYS_NOTHING = frozenset({"thread.created", "thread.message.in_progress", "done"})
+_SAYS_NOTHING = frozenset({"thread.created", "thread.message.in_progress"})
 
 
 class AssistantsTranslation(Translation):
