@@ -20,10 +20,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from gpt_agent_sync import signals
-from gpt_agent_sync.agent import Agent
+from gpt_agent_sync.agent.agent import Agent
+from gpt_agent_sync.agent.text_streams import TextStream
 from gpt_agent_sync.api import connect, create_assistant, create_thread, shutdown_all
 from gpt_agent_sync.configuration import configure, get_settings
-from gpt_agent_sync.dispatch import Subscription, on
+from gpt_agent_sync.decisions.state import AgentState
 from gpt_agent_sync.errors import (
     AgentNotAliveError,
     AssistantNotSetError,
@@ -66,24 +67,23 @@ from gpt_agent_sync.events import (
     ToolOutputSubmissionFailed,
     UserMessageAdded,
 )
+from gpt_agent_sync.listening.event_streams import EventStream
+from gpt_agent_sync.listening.subscriptions import Subscription, on
 from gpt_agent_sync.records import RunOptions, Usage
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.settings import Settings
-from gpt_agent_sync.state import AgentState
-from gpt_agent_sync.streams import EventStream
-from gpt_agent_sync.text_streams import TextStream
-from gpt_agent_sync.tools import Toolbox, ToolContext, default_toolbox
+from gpt_agent_sync.tools.toolbox import Toolbox, ToolContext, default_toolbox
 from gpt_agent_sync.version import __version__
 
 if TYPE_CHECKING:
-    from gpt_agent_sync.services.assistants import AssistantsService
+    from gpt_agent_sync.services.assistants.service import AssistantsService
     from gpt_agent_sync.services.local import LocalService
     from gpt_agent_sync.services.responses import ResponsesService
 
 tool = default_toolbox.tool
 
 _SERVICES = {
-    "AssistantsService": "gpt_agent_sync.services.assistants",
+    "AssistantsService": "gpt_agent_sync.services.assistants.service",
     "LocalService": "gpt_agent_sync.services.local",
     "ResponsesService": "gpt_agent_sync.services.responses",
 }

@@ -9,26 +9,26 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gpt_agent_sync.agent import SHUTDOWN_PATIENCE, Agent
-from gpt_agent_sync.configuration import choose_service, get_settings
-from gpt_agent_sync.content import require_text
+from gpt_agent_sync.agent.agent import SHUTDOWN_PATIENCE, Agent
+from gpt_agent_sync.agent.registry import registry
+from gpt_agent_sync.arguments import read_metadata, require_text
+from gpt_agent_sync.configuration import get_settings
 from gpt_agent_sync.decisions import verbs
-from gpt_agent_sync.definitions import ToolsArgument, read_definition
-from gpt_agent_sync.dispatch import Callback, check_subscription
+from gpt_agent_sync.decisions.state import Moment
 from gpt_agent_sync.errors import AgentNotAliveError, BlankThreadIdError
 from gpt_agent_sync.events import Event
-from gpt_agent_sync.metadata import read_metadata
-from gpt_agent_sync.pool import shared_pool
+from gpt_agent_sync.listening.subscriptions import Callback, check_subscription
 from gpt_agent_sync.records import (
     Message,
     RunOptions,
     RunSnapshot,
 )
-from gpt_agent_sync.registry import registry
 from gpt_agent_sync.services.base import Service
+from gpt_agent_sync.services.choosing import choose_service
 from gpt_agent_sync.settings import Settings
-from gpt_agent_sync.state import Moment
-from gpt_agent_sync.tools import Toolbox
+from gpt_agent_sync.tools.definitions import ToolsArgument, read_definition
+from gpt_agent_sync.tools.pool import shared_pool
+from gpt_agent_sync.tools.toolbox import Toolbox
 
 
 class _FromSettings:

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_sync.metadata import read_metadata
+from gpt_agent_sync.arguments import ContentParts, read_metadata
 
 LIVE_STATUSES = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 FINAL_STATUSES = frozenset({"completed", "failed", "cancelled", "expired", "incomplete"})
@@ -105,9 +105,6 @@ class RunOptions:
             for name, value in attrs.asdict(self, recurse=False).items()
             if value is not None
         }
-
-
-ContentParts = tuple[dict[str, Any], ...]
 
 
 @attrs.frozen(kw_only=True)

@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
 from gpt_agent_sync.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from gpt_agent_sync.services.base import Service
-
 ENVIRONMENT_PREFIX = "GPT_AGENT_"
+
+SERVICE_NAMES = ("responses", "assistants", "local")
+
+
+@runtime_checkable
+class AnyService(Protocol):
+    """What may be configured as a service; ``gpt_agent_sync.Service`` says all that it must be.
+
+    The settings are values that everybody knows, so they do not know the services.
+    """
+
+    @property
+    def name(self) -> str:
+        """The word that chooses it in settings."""
+
+    @property
+    def identity(self) -> Hashable:
+        """What makes two services the same."""
+
+
+def unknown_service(value: object) -> ConfigurationError:
+    """Return the error for what is neither a service nor the name of one."""
+    names = ", ".join(map(repr, SERVICE_NAMES))
+    return ConfigurationError(f"no service {value!r}: pass a Service object, or one of {names}")
+
+
+def check_service(value: object) -> None:
+    """Check what is configured as a service.
+
+    Raises:
+        ConfigurationError: If it is neither a service, the name of one, nor ``None``.
+    """
+    # A class has what its instances have, to a protocol, and was passed by mistake.
+    is_service = isinstance(value, AnyService) and not isinstance(value, type)
+    if value is not None and not is_service and value not in SERVICE_NAMES:
+        raise unknown_service(value)
 
 
 def _refuse(name: str, value: object, wanted: str) -> ConfigurationError:
@@ -79,7 +112,7 @@ class Settings:
         journal: Reserved for the tool journal; only ``None`` for now.
     """
 
-    service: Service | str | None = None
+    service: AnyService | str | None = None
     heartbeat_interval: float = attrs.field(default=1.0, validator=_seconds(above_zero=True))
     streaming: bool = attrs.field(default=True, validator=_flag)
     idle_timeout: float | None = attrs.field(

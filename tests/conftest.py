@@ -9,13 +9,14 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync import configuration
-from gpt_agent_sync.services.assistants import AssistantsService
+from gpt_agent_sync.services import choosing
+from gpt_agent_sync.services.assistants.service import AssistantsService
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.settings import SETTING_VARIABLES
 from gpt_agent_sync.testing import EventRecorder, ScriptedService
 from gpt_agent_sync.testing.script import Script
-from gpt_agent_sync.tools import default_toolbox
+from gpt_agent_sync.tools.toolbox import default_toolbox
 from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import Answerer, StubServer
 
@@ -41,11 +42,13 @@ def clean_process(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
     configuration.reset()
+    choosing.reset()
     gpt.configure(heartbeat_interval=0.05, http_retries=2, connect_timeout=2.0, read_timeout=10.0)
     yield
     gpt.shutdown_all(10)
     default_toolbox.clear()
     configuration.reset()
+    choosing.reset()
     left = [thread.name for thread in threading.enumerate() if _is_ours(thread)]
     assert not left
 

@@ -11,9 +11,10 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync import configuration
-from gpt_agent_sync.configuration import choose_service
 from gpt_agent_sync.errors import ConfigurationError
+from gpt_agent_sync.services import choosing
 from gpt_agent_sync.services.base import Service
+from gpt_agent_sync.services.choosing import choose_service
 from gpt_agent_sync.testing import ScriptedService
 
 
@@ -22,7 +23,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     return [
         (record.levelno, record.getMessage())
         for record in caplog.records
-        if record.name == "gpt_agent_sync.configuration"
+        if record.name == "gpt_agent_sync.services.choosing"
     ]
 
 
@@ -297,14 +298,14 @@ def test_race_is_logged_once(
     """Threads that make the same service at the same time use one, which is logged once."""
     caplog.set_level(logging.DEBUG)
     barrier = threading.Barrier(2)
-    make = configuration.make_service
+    make = choosing.make_service
     chosen: list[Service] = []
 
     def make_together(name: str) -> Service:
         barrier.wait(10)
         return make(name)
 
-    monkeypatch.setattr(configuration, "make_service", make_together)
+    monkeypatch.setattr(choosing, "make_service", make_together)
     threads = [threading.Thread(target=lambda: chosen.append(choose_service())) for _ in range(2)]
     for worker in threads:
         worker.start()

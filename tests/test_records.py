@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from gpt_agent_sync import records
-from gpt_agent_sync.content import read_content, require_text
+from gpt_agent_sync.arguments import read_content, require_text
 from gpt_agent_sync.errors import BlankValueError
 from gpt_agent_sync.records import (
     FINAL_STATUSES,

@@ -16,9 +16,9 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync import signals
-from gpt_agent_sync.agent import Agent
-from gpt_agent_sync.dispatch import Subscription, deliver
+from gpt_agent_sync.agent.agent import Agent
 from gpt_agent_sync.events import EVENT_TYPES, AgentStopped, Event, RunCompleted, RunEvent
+from gpt_agent_sync.listening.subscriptions import Subscription, deliver
 from gpt_agent_sync.signals import BY_EVENT, EventSignal, signals_of
 from gpt_agent_sync.testing import EventRecorder
 from tests.test_events import EXAMPLES
@@ -434,7 +434,10 @@ def test_callback_that_raises(caplog: pytest.LogCaptureFixture, error: type[Base
     gpt.on(RunCompleted, fail)
     deliver(make_agent(), COMPLETED)
     (record,) = caplog.records
-    assert (record.name, record.levelno) == ("gpt_agent_sync.dispatch", logging.ERROR)
+    assert (record.name, record.levelno) == (
+        "gpt_agent_sync.listening.subscriptions",
+        logging.ERROR,
+    )
     assert record.getMessage() == "a callback raised on RunCompleted of thread t"
     assert record.exc_info is not None
     assert record.exc_info[0] is error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from gpt_agent_sync.agent import Agent
+from gpt_agent_sync.agent.agent import Agent
 from gpt_agent_sync.cli.screen import Screen
 from gpt_agent_sync.errors import GptAgentError, RunNotInProgressError
 from gpt_agent_sync.events import ClosingEvent, RunCompleted

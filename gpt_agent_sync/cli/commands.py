@@ -12,19 +12,20 @@ from typing import Any
 import click
 from rich.console import Console
 
-from gpt_agent_sync.agent import Agent
+from gpt_agent_sync.agent.agent import Agent
 from gpt_agent_sync.api import connect, create_assistant, create_thread, shutdown_all
 from gpt_agent_sync.cli.chat import say_once, talk
 from gpt_agent_sync.cli.screen import JsonScreen, Screen, TerminalScreen
 from gpt_agent_sync.cli.tools import example_tools
-from gpt_agent_sync.configuration import SERVICE_NAMES, choose_service, make_service
 from gpt_agent_sync.errors import GptAgentError
 from gpt_agent_sync.records import RunOptions
-from gpt_agent_sync.services.assistants import AssistantsService
+from gpt_agent_sync.services.assistants.service import AssistantsService
 from gpt_agent_sync.services.base import Service
+from gpt_agent_sync.services.choosing import choose_service, make_service
 from gpt_agent_sync.services.local import LocalService
 from gpt_agent_sync.services.responses import ResponsesService
-from gpt_agent_sync.tools import Toolbox, default_toolbox
+from gpt_agent_sync.settings import SERVICE_NAMES
+from gpt_agent_sync.tools.toolbox import Toolbox, default_toolbox
 from gpt_agent_sync.version import __version__
 
 INSTRUCTIONS = "You are a helpful assistant. Use the tools where they help."

@@ -15,8 +15,8 @@ from rich.markup import escape
 from rich.status import Status
 
 from gpt_agent_sync import events
+from gpt_agent_sync.agent.text_streams import Writing
 from gpt_agent_sync.records import Usage
-from gpt_agent_sync.text_streams import Writing
 
 
 class Screen(ABC):

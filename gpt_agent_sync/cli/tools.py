@@ -9,7 +9,7 @@ import operator
 import zoneinfo
 from collections.abc import Callable, Mapping
 
-from gpt_agent_sync.tools import Toolbox
+from gpt_agent_sync.tools.toolbox import Toolbox
 
 MOST_DIGITS = 1000
 """A result of more digits is refused before it is computed."""

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from gpt_agent_sync.events import AssistantMessageAdded, ClosingEvent, Event, RunFailed
-from gpt_agent_sync.records import Message, RunOptions, UserMessage
-from gpt_agent_sync.state import (
+from gpt_agent_sync.decisions.state import (
     Action,
     CancelRun,
     Moment,
@@ -21,6 +19,8 @@ from gpt_agent_sync.state import (
     Transition,
     Turn,
 )
+from gpt_agent_sync.events import AssistantMessageAdded, ClosingEvent, Event, RunFailed
+from gpt_agent_sync.records import Message, RunOptions, UserMessage
 
 
 def new_turn(

@@ -6,6 +6,17 @@ import attrs
 
 from gpt_agent_sync.decisions.closing import end_turn, fail_turn, failure, tell_messages
 from gpt_agent_sync.decisions.rate_limits import is_quota, is_rate_limit, named_delay
+from gpt_agent_sync.decisions.state import (
+    FollowRun,
+    Moment,
+    Phase,
+    PostMessage,
+    Progress,
+    Request,
+    StartRun,
+    Transition,
+    Turn,
+)
 from gpt_agent_sync.decisions.verbs import current_turn
 from gpt_agent_sync.errors import (
     AuthenticationError,
@@ -26,17 +37,6 @@ from gpt_agent_sync.events import (
     ToolOutputSubmissionFailed,
 )
 from gpt_agent_sync.records import RunSnapshot
-from gpt_agent_sync.state import (
-    FollowRun,
-    Moment,
-    Phase,
-    PostMessage,
-    Progress,
-    Request,
-    StartRun,
-    Transition,
-    Turn,
-)
 
 START_PATIENCE = 600.0
 """Seconds to wait for a thread that another caller's run holds: the wire's run expiry."""

@@ -6,6 +6,7 @@ import json
 
 import attrs
 
+from gpt_agent_sync.decisions.state import Phase, Progress, Step, SubmitOutputs, Transition, Turn
 from gpt_agent_sync.decisions.verbs import require_alive
 from gpt_agent_sync.errors import InvalidToolCallIdError, RunNotInProgressError
 from gpt_agent_sync.events import (
@@ -14,7 +15,6 @@ from gpt_agent_sync.events import (
     ToolCallOutputRecorded,
     ToolCallRequested,
 )
-from gpt_agent_sync.state import Phase, Progress, Step, SubmitOutputs, Transition, Turn
 
 
 def record_output(

@@ -11,16 +11,7 @@ import attrs
 from gpt_agent_sync.decisions.closing import end_turn, fail_turn, failure
 from gpt_agent_sync.decisions.failures import run_failed
 from gpt_agent_sync.decisions.outputs import error_output, record
-from gpt_agent_sync.decisions.verbs import current_turn
-from gpt_agent_sync.events import (
-    AssistantMessageDelta,
-    RunCancelled,
-    RunCompleted,
-    RunStarted,
-    ToolCallRequested,
-)
-from gpt_agent_sync.records import Message, RunSnapshot, TextDelta, ToolCall
-from gpt_agent_sync.state import (
+from gpt_agent_sync.decisions.state import (
     CallTools,
     CancelRun,
     FollowRun,
@@ -32,6 +23,15 @@ from gpt_agent_sync.state import (
     Transition,
     Turn,
 )
+from gpt_agent_sync.decisions.verbs import current_turn
+from gpt_agent_sync.events import (
+    AssistantMessageDelta,
+    RunCancelled,
+    RunCompleted,
+    RunStarted,
+    ToolCallRequested,
+)
+from gpt_agent_sync.records import Message, RunSnapshot, TextDelta, ToolCall
 
 UNKNOWN_STATUS_PATIENCE = 600.0
 """Seconds a run may show a status that leads nowhere we know: the wire's own run expiry."""

@@ -12,6 +12,17 @@ from gpt_agent_sync.decisions.closing import (
     next_turn,
     tell_messages,
 )
+from gpt_agent_sync.decisions.state import (
+    FollowRun,
+    Moment,
+    Outcome,
+    Phase,
+    Progress,
+    QueuedMessage,
+    StartRun,
+    Transition,
+    Turn,
+)
 from gpt_agent_sync.errors import (
     AgentNotAliveError,
     AssistantNotSetError,
@@ -24,17 +35,6 @@ from gpt_agent_sync.events import (
     UserMessageAdded,
 )
 from gpt_agent_sync.records import Message, Posted, RunOptions, RunSnapshot, UserMessage
-from gpt_agent_sync.state import (
-    FollowRun,
-    Moment,
-    Outcome,
-    Phase,
-    Progress,
-    QueuedMessage,
-    StartRun,
-    Transition,
-    Turn,
-)
 
 
 def begin(

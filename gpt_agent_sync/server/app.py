@@ -12,12 +12,12 @@ from werkzeug.exceptions import HTTPException
 
 from gpt_agent_sync.server.assistants import assistants_api, runs_api, threads_api
 from gpt_agent_sync.server.engine import RUN_SECONDS, Engine
+from gpt_agent_sync.server.errors import WireError
 from gpt_agent_sync.server.models.base import Model
 from gpt_agent_sync.server.models.demo import DemoModel
 from gpt_agent_sync.server.models.upstream import UpstreamModel
 from gpt_agent_sync.server.responses import conversations_api, responses_api
 from gpt_agent_sync.server.storage import Storage, new_id
-from gpt_agent_sync.server.wire_errors import WireError
 
 ROUTES = (assistants_api, threads_api, runs_api, conversations_api, responses_api)
 

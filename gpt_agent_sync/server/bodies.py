@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from gpt_agent_sync.server.wire_errors import WireError, missing
+from gpt_agent_sync.server.errors import WireError, missing
 
 T = TypeVar("T", bound="Body")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
+from gpt_agent_sync.server.errors import unknown_model
 from gpt_agent_sync.server.models.base import (
     CallPiece,
     Finish,
@@ -20,7 +21,6 @@ from gpt_agent_sync.server.models.base import (
 )
 from gpt_agent_sync.server.storage import Storage, StorageClosedError
 from gpt_agent_sync.server.streams import Stream, Streams, Told
-from gpt_agent_sync.server.wire_errors import unknown_model
 
 logger = logging.getLogger(__name__)
 

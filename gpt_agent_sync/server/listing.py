@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from flask import Response, jsonify
 
 from gpt_agent_sync.server.bodies import ListQuery
+from gpt_agent_sync.server.errors import WireError
 from gpt_agent_sync.server.storage import Collection, Object
-from gpt_agent_sync.server.wire_errors import WireError
 
 POLL_AFTER_MS = 20
 """What clients are asked to wait before they look at live work again."""

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from gpt_agent_sync.server.wire_errors import WireError
+from gpt_agent_sync.server.errors import WireError
 
 MEMORY = ":memory:"
 BUSY_TIMEOUT = 30.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gpt_agent_sync import forks
 from gpt_agent_sync.errors import ConfigurationError
-from gpt_agent_sync.services.assistants import AssistantsService
+from gpt_agent_sync.services.assistants.service import AssistantsService
 from gpt_agent_sync.services.checks import check_base_url
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import Any
 from gpt_agent_sync.configuration import get_settings
 from gpt_agent_sync.errors import AuthenticationError, ConfigurationError
 from gpt_agent_sync.records import Message, Pause, RunRequest, RunSnapshot
-from gpt_agent_sync.services.answers import Answer
 from gpt_agent_sync.services.base import Feed, Service
 from gpt_agent_sync.services.checks import (
     check_api_key,
@@ -20,10 +19,11 @@ from gpt_agent_sync.services.checks import (
     check_retries,
     check_timeout,
 )
-from gpt_agent_sync.services.client import HttpClient, Limits, Opens, wait_on_this_thread
-from gpt_agent_sync.services.pacing import Pace, RunTimes
-from gpt_agent_sync.services.polling import First, Look, PollingFeed, Ways
-from gpt_agent_sync.services.streaming import Streaming, StreamingFeed
+from gpt_agent_sync.services.feeds.pacing import Pace, RunTimes
+from gpt_agent_sync.services.feeds.polling import First, Look, PollingFeed, Ways
+from gpt_agent_sync.services.feeds.streaming import Streaming, StreamingFeed
+from gpt_agent_sync.services.http.answers import Answer
+from gpt_agent_sync.services.http.client import HttpClient, Limits, Opens, wait_on_this_thread
 from gpt_agent_sync.version import __version__
 
 AuthSource = Callable[[], str]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import gpt_agent_sync as gpt
+from gpt_agent_sync.agent.registry import registry
+from gpt_agent_sync.agent.worker import Worker
 from gpt_agent_sync.records import Message, Posted, RunRequest, UserMessage
-from gpt_agent_sync.registry import registry
 from gpt_agent_sync.testing import CallTools, EventRecorder, Reply, ScriptedService
-from gpt_agent_sync.worker import Worker
 from tests.support.stub import Answerer, HangUp, Request, Response, StubServer, error, listing
 from tests.support.talk import PATIENCE, Talk
 

@@ -11,6 +11,18 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gpt_agent_sync.decisions import failures, outputs, runs, verbs
+from gpt_agent_sync.decisions.state import (
+    CallTools,
+    CancelRun,
+    FollowRun,
+    Phase,
+    PostMessage,
+    Progress,
+    SettleTurn,
+    StartRun,
+    Step,
+    SubmitOutputs,
+)
 from gpt_agent_sync.errors import (
     AgentNotAliveError,
     InvalidToolCallIdError,
@@ -36,18 +48,6 @@ from gpt_agent_sync.events import (
     UserMessageAdded,
 )
 from gpt_agent_sync.records import Message, Posted, RunSnapshot, ToolCall
-from gpt_agent_sync.state import (
-    CallTools,
-    CancelRun,
-    FollowRun,
-    Phase,
-    PostMessage,
-    Progress,
-    SettleTurn,
-    StartRun,
-    Step,
-    SubmitOutputs,
-)
 from tests.support.progress import HELLO, OPTIONS, fresh, moment
 
 CLOSING = (RunCompleted, RunFailed, RunCancelled)

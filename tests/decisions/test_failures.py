@@ -7,6 +7,14 @@ import pytest
 
 from gpt_agent_sync.decisions import failures, runs, verbs
 from gpt_agent_sync.decisions.failures import OUTAGE_HEARTBEATS, START_PATIENCE
+from gpt_agent_sync.decisions.state import (
+    FollowRun,
+    Phase,
+    PostMessage,
+    Progress,
+    StartRun,
+    Transition,
+)
 from gpt_agent_sync.errors import (
     AuthenticationError,
     ProtocolError,
@@ -23,7 +31,6 @@ from gpt_agent_sync.events import (
     RunFailed,
     ToolOutputSubmissionFailed,
 )
-from gpt_agent_sync.state import FollowRun, Phase, PostMessage, Progress, StartRun, Transition
 from tests.support.progress import (
     HELLO,
     OPTIONS,

@@ -6,6 +6,14 @@ import pytest
 
 from gpt_agent_sync.decisions import outputs, runs, verbs
 from gpt_agent_sync.decisions.runs import UNKNOWN_STATUS_PATIENCE, read_arguments
+from gpt_agent_sync.decisions.state import (
+    FollowRun,
+    Phase,
+    PostMessage,
+    Progress,
+    SettleTurn,
+    SubmitOutputs,
+)
 from gpt_agent_sync.events import (
     AssistantMessageAdded,
     AssistantMessageDelta,
@@ -16,7 +24,6 @@ from gpt_agent_sync.events import (
     ToolCallRequested,
 )
 from gpt_agent_sync.records import TextDelta, Usage
-from gpt_agent_sync.state import FollowRun, Phase, PostMessage, Progress, SettleTurn, SubmitOutputs
 from tests.support.progress import (
     HELLO,
     OPTIONS,

@@ -8,6 +8,15 @@ import attrs
 import pytest
 
 from gpt_agent_sync.decisions import outputs, runs, verbs
+from gpt_agent_sync.decisions.state import (
+    FollowRun,
+    Outcome,
+    Phase,
+    Progress,
+    StartRun,
+    SubmitOutputs,
+    Transition,
+)
 from gpt_agent_sync.errors import (
     AgentNotAliveError,
     AssistantNotSetError,
@@ -17,15 +26,6 @@ from gpt_agent_sync.errors import (
 )
 from gpt_agent_sync.events import RunCompleted, ToolCallFailed, ToolCallOutputRecorded
 from gpt_agent_sync.records import Message, Posted, RunSnapshot
-from gpt_agent_sync.state import (
-    FollowRun,
-    Outcome,
-    Phase,
-    Progress,
-    StartRun,
-    SubmitOutputs,
-    Transition,
-)
 from tests.support.progress import (
     HELLO,
     OPTIONS,

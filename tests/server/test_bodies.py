@@ -9,7 +9,7 @@ import pytest
 
 from gpt_agent_sync.server.assistants import bodies
 from gpt_agent_sync.server.bodies import Body, ListQuery, MetadataFields, read_body, read_query
-from gpt_agent_sync.server.wire_errors import WireError
+from gpt_agent_sync.server.errors import WireError
 
 USER = {"role": "user", "content": "hi"}
 TOO_MANY = {f"key{number}": "x" for number in range(17)}

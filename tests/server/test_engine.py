@@ -13,12 +13,12 @@ import pytest
 
 from gpt_agent_sync.records import Usage
 from gpt_agent_sync.server.app import make_engine
-from gpt_agent_sync.server.assistants.running import RunWork, finish_cancelling
+from gpt_agent_sync.server.assistants.run_work import RunWork, finish_cancelling
 from gpt_agent_sync.server.engine import Engine
+from gpt_agent_sync.server.errors import WireError
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import Finish, Model, ModelRequest, Piece, TextPiece
 from gpt_agent_sync.server.storage import Storage
-from gpt_agent_sync.server.wire_errors import WireError
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from tests.support.polling import wait_for
 from tests.support.scripted_model import ScriptedModel, ScriptedServer

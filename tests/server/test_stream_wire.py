@@ -15,11 +15,11 @@ import requests
 
 from gpt_agent_sync.server import streams
 from gpt_agent_sync.server.app import make_engine
-from gpt_agent_sync.server.assistants.running import RunWork, finish_cancelling
+from gpt_agent_sync.server.assistants.run_work import RunWork, finish_cancelling
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import Model, TextPiece
-from gpt_agent_sync.server.responses.responding import ResponseWork
+from gpt_agent_sync.server.responses.response_work import ResponseWork
 from gpt_agent_sync.server.storage import Storage
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from tests.support.event_lines import Heard, Hearing

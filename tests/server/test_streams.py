@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gpt_agent_sync.server import streams
-from gpt_agent_sync.server.assistants import telling as runs
+from gpt_agent_sync.server.assistants import run_events as runs
 from gpt_agent_sync.server.models.base import CallPiece, TextPiece
-from gpt_agent_sync.server.responses import telling as responses
+from gpt_agent_sync.server.responses import response_events as responses
 from gpt_agent_sync.server.streams import Stream, Streams, Told, as_answer
 from tests.support.wire_client import Json
 

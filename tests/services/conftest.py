@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gpt_agent_sync.services import client
-from gpt_agent_sync.services.responses import ResponsesService, making, reading, runs
+from gpt_agent_sync.services.http import client
+from gpt_agent_sync.services.responses import ResponsesService, reading, runs
+from gpt_agent_sync.services.responses import creation as making
 from tests.support.responses_stub import QUIET, Serve
 from tests.support.stub import Answerer, StubServer, table
 

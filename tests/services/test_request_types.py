@@ -12,7 +12,7 @@ import pytest
 from typing_extensions import NotRequired, Required, TypedDict
 
 import gpt_agent_sync as gpt
-from gpt_agent_sync.services.assistants import AssistantsService
+from gpt_agent_sync.services.assistants.service import AssistantsService
 from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Reply
 from gpt_agent_sync.testing.script import Script

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gpt_agent_sync.decisions import outputs, runs, verbs
+from gpt_agent_sync.decisions.state import Moment, Phase, Progress, Step, Transition
 from gpt_agent_sync.records import Message, Posted, RunOptions, RunSnapshot, ToolCall, UserMessage
 from gpt_agent_sync.settings import Settings
-from gpt_agent_sync.state import Moment, Phase, Progress, Step, Transition
 
 SETTINGS = Settings(heartbeat_interval=1.0, rate_limit_retries=2, rate_limit_delay=30.0)
 OPTIONS = RunOptions()

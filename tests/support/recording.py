@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from gpt_agent_sync.services.http import Headers, RawAnswer, Transport
+from gpt_agent_sync.services.http.transport import Headers, RawAnswer, Transport
 from tests.support.stub import Request
 
 

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request
 
 from gpt_agent_sync.server.assistants import bodies
-from gpt_agent_sync.server.assistants.refusals import not_found
+from gpt_agent_sync.server.assistants.errors import not_found
 from gpt_agent_sync.server.bodies import read_body, read_fields, read_json, read_query
 from gpt_agent_sync.server.engine import Engine
+from gpt_agent_sync.server.errors import missing
 from gpt_agent_sync.server.listing import deleted, list_page
 from gpt_agent_sync.server.storage import Object, new_id
-from gpt_agent_sync.server.wire_errors import missing
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:

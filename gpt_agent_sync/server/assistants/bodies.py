@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from gpt_agent_sync.server.bodies import Body, Json, Metadata
-from gpt_agent_sync.server.wire_errors import WireError
+from gpt_agent_sync.server.errors import WireError
 
 Content = str | list[Json]
 

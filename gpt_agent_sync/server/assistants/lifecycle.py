@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gpt_agent_sync.server.assistants.refusals import cannot_cancel, not_waiting, wrong_outputs
+from gpt_agent_sync.server.assistants.errors import cannot_cancel, not_waiting, wrong_outputs
 
 LIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 CANCELLABLE = frozenset({"queued", "in_progress", "requires_action"})

@@ -9,11 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Response, request
 
-from gpt_agent_sync.server.assistants import bodies, lifecycle, running
+from gpt_agent_sync.server.assistants import bodies, lifecycle
+from gpt_agent_sync.server.assistants import run_work as running
 from gpt_agent_sync.server.assistants.assistants_api import require_assistant
-from gpt_agent_sync.server.assistants.refusals import not_found, run_active
-from gpt_agent_sync.server.assistants.running import RunWork
-from gpt_agent_sync.server.assistants.telling import DONE, run_told
+from gpt_agent_sync.server.assistants.errors import not_found, run_active
+from gpt_agent_sync.server.assistants.run_events import DONE, run_told
+from gpt_agent_sync.server.assistants.run_work import RunWork
 from gpt_agent_sync.server.assistants.threads_api import make_message, make_thread, require_thread
 from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
 from gpt_agent_sync.server.engine import Engine

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request
 
 from gpt_agent_sync.server.assistants import bodies
-from gpt_agent_sync.server.assistants.refusals import messages_locked, not_found
-from gpt_agent_sync.server.assistants.running import live_run
+from gpt_agent_sync.server.assistants.errors import messages_locked, not_found
+from gpt_agent_sync.server.assistants.run_work import live_run
 from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.listing import deleted, list_page

@@ -16,7 +16,7 @@ from gpt_agent_sync.server.responses.bodies import (
     ConversationFields,
     ItemsFields,
 )
-from gpt_agent_sync.server.responses.refusals import (
+from gpt_agent_sync.server.responses.errors import (
     conversation_not_found,
     item_not_found,
     malformed_id,

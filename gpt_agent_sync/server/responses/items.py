@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gpt_agent_sync.server.bodies import Json
-from gpt_agent_sync.server.responses.refusals import duplicate, no_call, no_output, unsupported
+from gpt_agent_sync.server.errors import missing
+from gpt_agent_sync.server.responses.errors import duplicate, no_call, no_output, unsupported
 from gpt_agent_sync.server.storage import Object, new_id
-from gpt_agent_sync.server.wire_errors import missing
 
 MOST_AT_ONCE = 20
 """Items that one call may add to a conversation."""

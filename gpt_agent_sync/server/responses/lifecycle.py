@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpt_agent_sync.server.responses.refusals import cannot_cancel_final, cannot_cancel_foreground
+from gpt_agent_sync.server.responses.errors import cannot_cancel_final, cannot_cancel_foreground
 
 LIVE = frozenset({"queued", "in_progress"})
 

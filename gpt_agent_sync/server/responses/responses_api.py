@@ -7,6 +7,7 @@ from flask import Blueprint, Response, request
 
 from gpt_agent_sync.server.bodies import read_arguments, read_body, read_query
 from gpt_agent_sync.server.engine import Engine
+from gpt_agent_sync.server.errors import WireError, missing
 from gpt_agent_sync.server.listing import deleted, page_of, with_poll_hint
 from gpt_agent_sync.server.responses import items, lifecycle
 from gpt_agent_sync.server.responses.bodies import (
@@ -16,7 +17,7 @@ from gpt_agent_sync.server.responses.bodies import (
     plain,
 )
 from gpt_agent_sync.server.responses.conversations_api import require_conversation
-from gpt_agent_sync.server.responses.refusals import (
+from gpt_agent_sync.server.responses.errors import (
     exclusive,
     item_not_found,
     locked,
@@ -25,16 +26,15 @@ from gpt_agent_sync.server.responses.refusals import (
     previous_not_found,
     response_not_found,
 )
-from gpt_agent_sync.server.responses.responding import (
+from gpt_agent_sync.server.responses.response_events import response_told
+from gpt_agent_sync.server.responses.response_work import (
     ResponseWork,
     current,
     history,
     live_response,
 )
-from gpt_agent_sync.server.responses.telling import response_told
 from gpt_agent_sync.server.storage import Object, new_id
 from gpt_agent_sync.server.streams import as_answer
-from gpt_agent_sync.server.wire_errors import WireError, missing
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:

@@ -15,7 +15,7 @@ from gpt_agent_sync.records import (
     UserMessage,
 )
 from gpt_agent_sync.services.responses.wire import METADATA_PAIRS, PREVIOUS_KEY, RUN_KEY
-from gpt_agent_sync.services.spellings import flat_tool, flatten, tool_name
+from gpt_agent_sync.services.tool_formats import flat_tool, flatten, tool_name
 
 ITEMS_AT_ONCE = 20
 """Items that one call may add to a conversation."""

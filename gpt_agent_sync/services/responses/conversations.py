@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from gpt_agent_sync.errors import RequestRejectedError
 from gpt_agent_sync.records import Message, Pause
-from gpt_agent_sync.services.answers import Answer
-from gpt_agent_sync.services.client import wait_on_this_thread
-from gpt_agent_sync.services.paging import PAGE, read_pages
+from gpt_agent_sync.services.http.answers import Answer
+from gpt_agent_sync.services.http.client import wait_on_this_thread
+from gpt_agent_sync.services.http.paging import PAGE, read_pages
+from gpt_agent_sync.services.http.shapes import as_object
 from gpt_agent_sync.services.responses import bodies
 from gpt_agent_sync.services.responses.notes import Note, with_note
 from gpt_agent_sync.services.responses.turns import Tail, tail_of
-from gpt_agent_sync.services.shapes import as_object
 
 logger = logging.getLogger(__name__)
 

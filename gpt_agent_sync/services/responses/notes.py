@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
+from gpt_agent_sync.services.http.shapes import as_object, as_word
 from gpt_agent_sync.services.responses.wire import METADATA_PAIRS, METADATA_VALUE, RUN_KEY
-from gpt_agent_sync.services.shapes import as_object, as_word
 
 
 @attrs.frozen(kw_only=True)

@@ -11,15 +11,15 @@ import attrs
 
 from gpt_agent_sync.errors import RequestRejectedError
 from gpt_agent_sync.records import Message, Pause, RunSnapshot
-from gpt_agent_sync.services.client import wait_on_this_thread
-from gpt_agent_sync.services.paging import PAGE
-from gpt_agent_sync.services.polling import Look
+from gpt_agent_sync.services.feeds.polling import Look
+from gpt_agent_sync.services.http.client import wait_on_this_thread
+from gpt_agent_sync.services.http.paging import PAGE
 from gpt_agent_sync.services.responses import wire
+from gpt_agent_sync.services.responses.cache import Memory, Remembered
+from gpt_agent_sync.services.responses.chain import Trail, left_behind, stands, waiting_trail
 from gpt_agent_sync.services.responses.conversations import Conversations
-from gpt_agent_sync.services.responses.memory import Memory, Remembered
 from gpt_agent_sync.services.responses.notes import Note, read_note
 from gpt_agent_sync.services.responses.responses import Responses
-from gpt_agent_sync.services.responses.trails import Trail, left_behind, stands, waiting_trail
 from gpt_agent_sync.services.responses.turns import Tail, turn_with
 from gpt_agent_sync.services.responses.wire import ResponseSeen
 

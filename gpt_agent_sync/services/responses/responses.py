@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 from gpt_agent_sync.errors import RequestRejectedError, ServiceError
 from gpt_agent_sync.records import Pause
-from gpt_agent_sync.services.answers import Answer
-from gpt_agent_sync.services.paging import PAGE
+from gpt_agent_sync.services.http.answers import Answer
+from gpt_agent_sync.services.http.paging import PAGE
+from gpt_agent_sync.services.http.shapes import read_list
+from gpt_agent_sync.services.http.sse import ServerEvents
 from gpt_agent_sync.services.responses import bodies, wire
 from gpt_agent_sync.services.responses.wire import ResponseSeen
-from gpt_agent_sync.services.shapes import read_list
-from gpt_agent_sync.services.sse import ServerEvents
 
 logger = logging.getLogger(__name__)
 

@@ -23,27 +23,27 @@ from gpt_agent_sync.records import (
     ToolOutput,
     UserMessage,
 )
-from gpt_agent_sync.services.answers import Answer
-from gpt_agent_sync.services.client import wait_on_this_thread
-from gpt_agent_sync.services.polling import Look
-from gpt_agent_sync.services.refusals import lacks_calls, lacks_outputs
+from gpt_agent_sync.services.feeds.polling import Look
+from gpt_agent_sync.services.feeds.run_streams import RunStream
+from gpt_agent_sync.services.http.answers import Answer
+from gpt_agent_sync.services.http.client import wait_on_this_thread
+from gpt_agent_sync.services.http.errors import lacks_calls, lacks_outputs
 from gpt_agent_sync.services.responses import bodies, wire
-from gpt_agent_sync.services.responses.conversations import Conversations
-from gpt_agent_sync.services.responses.ending import RunEnder
-from gpt_agent_sync.services.responses.making import Making
-from gpt_agent_sync.services.responses.notes import read_note
-from gpt_agent_sync.services.responses.reading import LAGGING, LAGGING_PAUSE, RunReader
-from gpt_agent_sync.services.responses.registered import RegisteredAssistants
-from gpt_agent_sync.services.responses.response_streams import ResponsesTranslation
-from gpt_agent_sync.services.responses.responses import Responses
-from gpt_agent_sync.services.responses.trails import (
+from gpt_agent_sync.services.responses.cancelling import RunEnder
+from gpt_agent_sync.services.responses.chain import (
     Trail,
     left_behind,
     same_given,
     stands,
     trail_left,
 )
-from gpt_agent_sync.services.run_streams import RunStream
+from gpt_agent_sync.services.responses.conversations import Conversations
+from gpt_agent_sync.services.responses.creation import Making
+from gpt_agent_sync.services.responses.definitions import RegisteredAssistants
+from gpt_agent_sync.services.responses.notes import read_note
+from gpt_agent_sync.services.responses.reading import LAGGING, LAGGING_PAUSE, RunReader
+from gpt_agent_sync.services.responses.responses import Responses
+from gpt_agent_sync.services.responses.stream import ResponsesTranslation
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from gpt_agent_sync.content import require_text
-from gpt_agent_sync.definitions import ToolsArgument, read_definition
+from gpt_agent_sync.arguments import require_text
 from gpt_agent_sync.errors import (
     AuthenticationError,
     InvalidThreadIdError,
@@ -23,9 +22,10 @@ from gpt_agent_sync.records import (
     UserMessage,
 )
 from gpt_agent_sync.services.base import Feed, check_thread_id
-from gpt_agent_sync.services.client import wait_on_this_thread
-from gpt_agent_sync.services.polling import First
+from gpt_agent_sync.services.feeds.polling import First
+from gpt_agent_sync.services.http.client import wait_on_this_thread
 from gpt_agent_sync.services.remote import RemoteService
+from gpt_agent_sync.tools.definitions import ToolsArgument, read_definition
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +63,11 @@ class ResponsesService(RemoteService):
 
     def _set_up(self) -> None:
         # Imported here: programs that speak another wire need not pay for this one.
+        from gpt_agent_sync.services.responses.cancelling import RunEnder
         from gpt_agent_sync.services.responses.conversations import Conversations
-        from gpt_agent_sync.services.responses.ending import RunEnder
-        from gpt_agent_sync.services.responses.making import Making
+        from gpt_agent_sync.services.responses.creation import Making
+        from gpt_agent_sync.services.responses.definitions import registered_assistants
         from gpt_agent_sync.services.responses.reading import RunReader
-        from gpt_agent_sync.services.responses.registered import registered_assistants
         from gpt_agent_sync.services.responses.responses import Responses
         from gpt_agent_sync.services.responses.runs import ResponseRuns
 

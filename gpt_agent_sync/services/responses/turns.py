@@ -7,9 +7,10 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_sync.records import ContentParts, Message, ToolCall
+from gpt_agent_sync.arguments import ContentParts
+from gpt_agent_sync.records import Message, ToolCall
+from gpt_agent_sync.services.http.shapes import as_word, join_texts
 from gpt_agent_sync.services.responses.wire import read_call, read_message, read_messages
-from gpt_agent_sync.services.shapes import as_word, join_texts
 
 
 @attrs.frozen(kw_only=True)

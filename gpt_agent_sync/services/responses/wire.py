@@ -20,7 +20,7 @@ from gpt_agent_sync.records import (
     ToolCall,
     Usage,
 )
-from gpt_agent_sync.services.shapes import (
+from gpt_agent_sync.services.http.shapes import (
     as_json_text,
     as_object,
     as_objects,

@@ -1,0 +1,105 @@
+"""Checks of what a program passes: texts, message contents, metadata, seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gpt_agent_sync.errors import BlankValueError
+
+ContentParts = tuple[dict[str, Any], ...]
+"""The parts of a message, as the wire has them."""
+
+METADATA_PAIRS = 16
+KEY_LENGTH = 64
+VALUE_LENGTH = 512
+
+_PART_FIELDS = {"text": "text", "image_url": "image_url", "image_file": "image_file"}
+
+
+def read_content(content: str | Sequence[str | Mapping[str, Any]]) -> str | ContentParts:
+    """Check a message's content and give it in its frozen form.
+
+    Args:
+        content: Text, or a sequence of parts: texts, or ``{"type": "text", "text": ...}``,
+            ``{"type": "image_url", "image_url": {"url": ...}}``,
+            ``{"type": "image_file", "image_file": {"file_id": ...}}``.
+
+    Raises:
+        BlankValueError: If there is no text and no image in it.
+        ValueError: If a part is of an unknown type or lacks its field.
+    """
+    if isinstance(content, str):
+        return require_text("content", content)
+    if isinstance(content, (bytes, Mapping)) or not isinstance(content, Iterable):
+        raise BlankValueError("content", content)
+    parts = tuple(_read_part(part) for part in content)
+    if not parts:
+        raise BlankValueError("content", content)
+    return parts
+
+
+def _read_part(part: str | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": require_text("content part", part)}
+    if not isinstance(part, Mapping):
+        raise BlankValueError("content part", part)
+    kind = part.get("type")
+    field = _PART_FIELDS.get(kind) if isinstance(kind, str) else None
+    if field is None:
+        raise ValueError(f"content part type {kind!r} is not one of {', '.join(_PART_FIELDS)}")
+    if kind == "text" and field in part:
+        require_text("content part", part[field])
+    if not part.get(field):
+        raise ValueError(f"a content part of type {kind!r} needs {field!r}: {dict(part)!r}")
+    if kind != "text" and not isinstance(part[field], Mapping):
+        raise ValueError(f"{field!r} of a content part must be an object: {dict(part)!r}")
+    return dict(part)
+
+
+def require_text(name: str, value: object) -> str:
+    """Give ``value`` back if it is a text that is not blank.
+
+    Raises:
+        BlankValueError: If it is not.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise BlankValueError(name, value)
+    return value
+
+
+def read_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Give a copy of the pairs if every wire can carry them (16 pairs, 64 and 512 characters).
+
+    Raises:
+        ValueError: If they are not such pairs; it names the key.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise ValueError(f"metadata must be a mapping of texts, not {metadata!r}")
+    if len(metadata) > METADATA_PAIRS:
+        raise ValueError(f"metadata has {len(metadata)} pairs; {METADATA_PAIRS} is the most")
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not 0 < len(key) <= KEY_LENGTH:
+            raise ValueError(f"metadata key {key!r} must be a text of 1 to {KEY_LENGTH} characters")
+        if not isinstance(value, str) or len(value) > VALUE_LENGTH:
+            raise ValueError(
+                f"metadata value of {key!r} must be a text of up to {VALUE_LENGTH} characters"
+            )
+    return dict(metadata)
+
+
+def check_timeout(timeout: object) -> None:
+    """Check seconds that a caller wants to wait at most; ``None`` is for as long as it takes.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is below 0, or not a number.
+    """
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be seconds, or None, not {timeout!r}")
+    if not timeout >= 0:
+        raise ValueError(f"timeout must be 0 seconds or more, or None, not {timeout!r}")

@@ -1,0 +1,127 @@
+"""Refusals of the Responses wire, in the words that its clients know."""
+
+from __future__ import annotations
+
+from gpt_agent_sync.server.errors import WireError
+
+_ARTICLES = {"incomplete": "an"}
+
+
+def conversation_not_found(conversation_id: str) -> WireError:
+    """Give the refusal of a conversation that is not there."""
+    return WireError(404, f"Conversation with id '{conversation_id}' not found.")
+
+
+def item_not_found(item_id: str) -> WireError:
+    """Give the refusal of an item that is not there."""
+    return WireError(404, f"Item with id '{item_id}' not found.")
+
+
+def response_not_found(response_id: str) -> WireError:
+    """Give the refusal of a response that is not there."""
+    return WireError(404, f"Response with id '{response_id}' not found.")
+
+
+def previous_not_found(response_id: str) -> WireError:
+    """Give the refusal to go on from a response that is not there."""
+    return WireError(
+        400,
+        f"Previous response with id '{response_id}' not found.",
+        param="previous_response_id",
+        code="previous_response_not_found",
+    )
+
+
+def malformed_id(param: str, value: str, prefix: str) -> WireError:
+    """Give the refusal of what cannot be an id."""
+    return WireError(
+        400,
+        f"Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.",
+        param=param,
+        code="invalid_value",
+    )
+
+
+def locked() -> WireError:
+    """Give the refusal of a response while another one is made for the conversation."""
+    return WireError(
+        400,
+        "Another process is currently operating on this conversation. "
+        "Please retry in a few seconds.",
+        param="conversation",
+        code="conversation_locked",
+    )
+
+
+def exclusive() -> WireError:
+    """Give the refusal of two histories at once."""
+    return WireError(
+        400,
+        "Mutually exclusive parameters: 'previous_response_id' and 'conversation' "
+        "cannot be used together.",
+        code="mutually_exclusive_parameters",
+    )
+
+
+def no_output(call_id: str) -> WireError:
+    """Give the refusal to go on while a call has no output."""
+    return WireError(400, f"No tool output found for function call {call_id}.", param="input")
+
+
+def no_call(call_id: str) -> WireError:
+    """Give the refusal of an output that no call waits for."""
+    return WireError(
+        400,
+        f"No tool call found for function call output with call_id {call_id}.",
+        param="input",
+    )
+
+
+def not_streamed() -> WireError:
+    """Give the refusal to stream what is not told step by step."""
+    return WireError(
+        400,
+        "This response cannot be streamed because it was not created with background=true.",
+        param="stream",
+    )
+
+
+def duplicate(item_id: str) -> WireError:
+    """Give the refusal of an item that is there already."""
+    return WireError(
+        400,
+        f"Duplicate item found with id {item_id}. "
+        "Remove duplicate items from your input and try again.",
+        param="input",
+    )
+
+
+def too_many_items(count: int, most: int) -> WireError:
+    """Give the refusal of more items than a call may bring."""
+    return WireError(
+        400,
+        f"Invalid 'items': array too long. Expected an array with maximum length {most}, "
+        f"but got an array with length {count} instead.",
+        param="items",
+        code="array_above_max_length",
+    )
+
+
+def unsupported(param: str, value: object, supported: str) -> WireError:
+    """Give the refusal of a value that this server has no use for."""
+    return WireError(
+        400,
+        f"Invalid value: '{value}'. Supported values are: {supported}.",
+        param=param,
+        code="invalid_value",
+    )
+
+
+def cannot_cancel_final(status: str) -> WireError:
+    """Give the refusal to cancel a response that is over."""
+    return WireError(400, f"Cannot cancel {_ARTICLES.get(status, 'a')} {status} response.")
+
+
+def cannot_cancel_foreground() -> WireError:
+    """Give the refusal to cancel a response that its caller waits for."""
+    return WireError(400, "Cannot cancel a synchronous response.")

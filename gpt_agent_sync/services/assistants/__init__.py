@@ -1,0 +1,8 @@
+"""Assistants v2: Azure's classic agents, self-hosted servers, and the embedded one.
+
+- ``service``: the contract's verbs; ``wire``: bodies and objects; ``stream``: events of a run.
+"""
+
+from gpt_agent_sync.services.assistants.service import AssistantsService
+
+__all__ = ["AssistantsService"]

@@ -1,0 +1,8 @@
+"""HTTP as the services need it; only ``transport`` knows ``requests``.
+
+- ``transport``: one request over a ``requests.Session``, whole or streamed.
+- ``client``: requests repeated where that is safe.
+- ``answers`` and ``errors``: what an answer says; ``shapes``: JSON that servers fill in oddly.
+- ``sse``: server-sent events; ``paging``: lists, page by page.
+- ``closing``: waits and requests that another thread can end.
+"""

@@ -1,0 +1,315 @@
+"""Requests as services make them: safe repeats, streams, errors with a name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlencode
+
+import attrs
+
+from gpt_agent_sync.decisions.rate_limits import is_quota
+from gpt_agent_sync.errors import RateLimitError, ServiceError, ServiceUnavailableError
+from gpt_agent_sync.records import Pause
+from gpt_agent_sync.services.http.answers import Answer, read_answer
+from gpt_agent_sync.services.http.closing import Closing
+from gpt_agent_sync.services.http.sse import ServerEvents, ServerSentEvent, StreamLost
+
+if TYPE_CHECKING:
+    from gpt_agent_sync.services.http.transport import Headers, RawAnswer, Transport
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF = 0.5
+LONGEST_BACKOFF = 8.0
+SHORTEST_SECRET = 8
+"""Characters: a shorter key is a word of everyday, which a refusal may hold by chance."""
+
+LONGEST_RETRY_AFTER = 60.0
+"""Seconds: a service that asks for a longer pause gets its error told instead."""
+
+ACCEPTS_JSON = "application/json"
+ACCEPTS_EVENTS = "text/event-stream, application/json"
+
+T = TypeVar("T")
+
+Opens = Callable[[ServerSentEvent], Mapping[str, Any] | None]
+"""Gives the object that a stream's first event of interest holds, and ``None`` for the events
+before it; raises what an event stands for that refuses the request."""
+
+
+@attrs.frozen
+class Limits:
+    """Hold the bounds of a request.
+
+    Attributes:
+        connect_timeout: Seconds to open a connection.
+        read_timeout: Seconds of silence.
+        retries: How often a request is repeated where that is safe.
+    """
+
+    connect_timeout: float
+    read_timeout: float
+    retries: int
+
+
+def wait_on_this_thread(seconds: float) -> None:
+    """Pause on a caller's thread, where no feed can be closed."""
+    threading.Event().wait(seconds)
+
+
+class HttpClient:
+    """Make requests below one base URL.
+
+    Safe to share between threads. After ``fork()`` the child opens connections of its own.
+
+    Args:
+        headers: Gives the headers of a request; called before each one. As long as they are
+            the same object they are put together once.
+        limits: Gives the bounds in force; called before each request.
+        query: Parameters that go with every request.
+        trust_environment: Whether proxies and certificates are taken from the environment.
+    """
+
+    def __init__(
+        self,
+        headers: Callable[[], Mapping[str, str]],
+        limits: Callable[[], Limits],
+        *,
+        query: Mapping[str, str] | None = None,
+        trust_environment: bool = True,
+    ) -> None:
+        self._headers = headers
+        self._limits = limits
+        self._query = dict(query or {})
+        self._trust_environment = trust_environment
+        self._transport: Transport | None = None
+        self._spelled: tuple[Mapping[str, str], dict[tuple[bool, bool], Headers]] = {}, {}
+
+    def get(
+        self,
+        url: str,
+        params: Mapping[str, Any] | None = None,
+        pause: Pause = wait_on_this_thread,
+        *,
+        streams: bool = False,
+        retries: int | None = None,
+    ) -> Answer:
+        """Read; repeated on 408, 429, 5xx and broken connections.
+
+        Args:
+            url: Where from.
+            params: The query.
+            pause: Waits between the tries; a ``Closing`` ends the request under way too.
+            streams: Whether to take a stream of events: the answer then holds it, and no data.
+            retries: How often it is repeated, in place of the usual bound.
+
+        Raises:
+            ServiceError: If the service refuses, or still fails after the retries.
+            FeedClosed: If the pause was closed meanwhile.
+        """
+        closing = pause if isinstance(pause, Closing) else None
+        return self._repeat(
+            lambda: self._send("GET", url, params, None, closing=closing, streams=streams),
+            lambda error: None,
+            pause,
+            retries,
+        )
+
+    def post(
+        self,
+        url: str,
+        body: Mapping[str, Any],
+        *,
+        find: Callable[[], T | None] | None = None,
+        pause: Pause = wait_on_this_thread,
+        read_timeout: float | None = None,
+        repeat_after_timeout: bool = True,
+        retries: int | None = None,
+        opens: Opens | None = None,
+    ) -> Answer | T:
+        """Write; repeated only when the service cannot have handled the request.
+
+        Args:
+            url: Where to.
+            body: The JSON object.
+            find: Looks whether a request that may have been handled was: gives what it made, or
+                ``None`` when it was not, and the request is repeated. Without it such a request
+                fails.
+            pause: Waits between the tries.
+            read_timeout: Seconds of silence, in place of the usual bound.
+            repeat_after_timeout: Whether a request is repeated that may still be worked on.
+            retries: How often it is repeated, in place of the usual bound.
+            opens: Whether to take a stream of events: the answer's data are then what this finds
+                in its first events, and the answer holds the rest of the stream.
+
+        Raises:
+            ServiceError: If the service refuses, or still fails after the retries.
+        """
+        content = json.dumps(body, allow_nan=False).encode()
+
+        def recover(error: ServiceUnavailableError) -> T | None:
+            if not error.in_doubt:
+                return None
+            if find is None:
+                raise error
+            found = find()
+            if found is None and error.timed_out and not repeat_after_timeout:
+                raise error
+            return found
+
+        def attempt() -> Answer:
+            sent = self._send("POST", url, None, content, read_timeout, streams=opens is not None)
+            if sent.events is None or opens is None:
+                return sent
+            if not isinstance(pause, Closing):
+                return _opened(sent, opens)
+            with pause.watching(sent.events):
+                return _opened(sent, opens)
+
+        return self._repeat(attempt, recover, pause, retries)
+
+    def close(self) -> None:
+        """Close the pooled connections; later requests open new ones."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def _repeat(
+        self,
+        attempt: Callable[[], Answer],
+        recover: Callable[[ServiceUnavailableError], T | None],
+        pause: Pause,
+        most: int | None = None,
+    ) -> Answer | T:
+        tries = 0
+        while True:
+            try:
+                return attempt()
+            except ServiceUnavailableError as exc:
+                found = recover(exc)
+                if found is not None:
+                    return found
+                error: ServiceError = exc
+                asked = None
+            except RateLimitError as exc:
+                error = exc
+                asked = exc.retry_after
+            tries += 1
+            retries = self._limits().retries if most is None else most
+            hopeless = isinstance(error, RateLimitError) and is_quota(error.code, error.message)
+            if tries > retries or (asked or 0.0) > LONGEST_RETRY_AFTER or hopeless:
+                raise error
+            delay = backoff(tries) if asked is None else asked
+            logger.warning("%s; repeat %d of %d in %.2f s", error, tries, retries, delay)
+            pause(delay)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None,
+        content: bytes | None,
+        read_timeout: float | None = None,
+        *,
+        closing: Closing | None = None,
+        streams: bool = False,
+    ) -> Answer:
+        request = f"{method} {url}"
+        if params or self._query:
+            url = f"{url}?{urlencode({**self._query, **(params or {})})}"
+        limits = self._limits()
+        transport = self._get_transport(url)
+        headers = self._spelled_headers(transport, streams=streams, writes=content is not None)
+        call = transport.new_call()
+        began = time.monotonic()
+        watching = contextlib.nullcontext() if closing is None else closing.watching(call)
+        with watching:
+            answer = transport.send(
+                method,
+                url,
+                headers,
+                content,
+                (limits.connect_timeout, read_timeout or limits.read_timeout),
+                call,
+                streams=streams,
+            )
+        logger.debug("%s -> %d in %.3f s", request, answer.status, time.monotonic() - began)
+        return _read(request, answer, headers.fields)
+
+    def _spelled_headers(self, transport: Transport, *, streams: bool, writes: bool) -> Headers:
+        """Give the headers of a kind of request, spelled once as long as they stay the same."""
+        fields, spelled = self._headers(), self._spelled
+        if spelled[0] is not fields:
+            spelled = self._spelled = fields, {}
+        headers = spelled[1].get((streams, writes))
+        if headers is None:
+            own = {"Accept": ACCEPTS_EVENTS if streams else ACCEPTS_JSON}
+            kind = {"Content-Type": "application/json"} if writes else {}
+            usual = {"Accept-Encoding": "identity", **own, **kind}
+            given = {name.lower() for name in fields}
+            kept = {name: value for name, value in usual.items() if name.lower() not in given}
+            headers = transport.spell({**kept, **fields})
+            spelled[1][streams, writes] = headers
+        return headers
+
+    def _get_transport(self, url: str) -> Transport:
+        # Imported here, as ``requests`` costs most of the import time of all we need.
+        from gpt_agent_sync.services.http.transport import Transport
+
+        transport = self._transport
+        if transport is None or transport.pid != os.getpid():
+            transport = self._transport = Transport(url, self._trust_environment)
+        return transport
+
+
+def _read(request: str, answer: RawAnswer, headers: Mapping[str, str]) -> Answer:
+    if answer.stream is not None:
+        request_id = answer.headers.get("x-request-id")
+        return Answer({}, None, request, request_id, ServerEvents(answer.stream))
+    told = answer.body if answer.status < 400 else _without_key(answer.body, headers)
+    return read_answer(request, answer.status, answer.headers, told)
+
+
+def _opened(answer: Answer, opens: Opens) -> Answer:
+    """Read a stream as far as it shows what was made.
+
+    Raises:
+        ServiceUnavailableError: If it does not.
+        ServiceError: What an event says that refuses the request.
+    """
+    events = answer.events
+    assert events is not None
+    try:
+        for event in events:
+            data = None if event is None else opens(event)
+            if data is not None:
+                return attrs.evolve(answer, data=dict(data))
+    except StreamLost as exc:
+        events.close()
+        raise ServiceUnavailableError(f"{answer.request}: {exc}", in_doubt=True) from exc
+    except BaseException:
+        events.close()
+        raise
+    raise ServiceUnavailableError(
+        f"the stream of {answer.request} ended before it told what was made", in_doubt=True
+    )
+
+
+def _without_key(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Give a refusal without the key: some servers tell which one they refuse."""
+    key = headers.get("Authorization", "").removeprefix("Bearer ").encode()
+    return body.replace(key, b"***") if len(key) >= SHORTEST_SECRET else body
+
+
+def backoff(tries: int) -> float:
+    """Give the seconds before the next try: exponential with full-range jitter above half."""
+    ceiling = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** (tries - 1))
+    return ceiling * random.uniform(0.5, 1.0)

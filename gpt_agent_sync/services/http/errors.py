@@ -1,0 +1,138 @@
+"""What a service's refusal means: from status, code and words to one of our errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gpt_agent_sync.errors import (
+    AuthenticationError,
+    ProtocolError,
+    RateLimitError,
+    RequestRejectedError,
+    ServiceBusyError,
+    ServiceError,
+    ServiceUnavailableError,
+)
+from gpt_agent_sync.services.http.shapes import as_object
+
+_BUSY_WORDS = (
+    "while a run",
+    "already has an active run",
+    "currently operating on this conversation",
+)
+_NO_OUTPUTS = ("No tool output found",)
+_NO_CALLS = ("No tool call found", "no corresponding function_call")
+_MISSING_WORDS = ("not implemented", "not yet implemented")
+_TIMEOUT_STATUSES = (408, 504)
+_BUSY_CODES = frozenset({"conversation_locked"})
+_STATUS_OF = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "server_error": 500}
+_CALL_ID = re.compile(r"No tool output found for function call (\S+?)\.?(?:\s|$)")
+_RUN_ID = re.compile(r"\brun (\S+?) is active|active run (\S+?)\.?$")
+
+
+def error_from_answer(
+    request: str,
+    status: int,
+    data: Mapping[str, Any] | None,
+    text: str,
+    *,
+    retry_after: float | None = None,
+    request_id: str | None = None,
+) -> ServiceError:
+    """Give the error that an answer with an error status stands for.
+
+    Servers say ``code: null`` nearly everywhere, so the stable words of the message are
+    matched too.
+
+    Args:
+        request: Method and URL, for the message.
+        status: The HTTP status.
+        data: The JSON object in the body, if it is one.
+        text: The beginning of the body.
+        retry_after: Seconds the service asks to wait.
+        request_id: The service's id of the request.
+    """
+    code, said = read_error(data)
+    message = f"{request}: {said or text.strip() or 'no reason given'}"
+    facts: dict[str, Any] = {"status": status, "code": code, "request_id": request_id}
+    if code in _BUSY_CODES or (status in (400, 409) and _says(said, _BUSY_WORDS)):
+        return ServiceBusyError(message, run_id=_run_id(said), **facts)
+    if status in (401, 403):
+        return AuthenticationError(message, **facts)
+    if status == 429:
+        return RateLimitError(message, retry_after=retry_after, **facts)
+    if status == 501 or (status >= 500 and _says(said, _MISSING_WORDS)):
+        return RequestRejectedError(message, **facts)
+    if status == 408 or status >= 500:
+        timed_out = status in _TIMEOUT_STATUSES
+        return ServiceUnavailableError(message, in_doubt=True, timed_out=timed_out, **facts)
+    if status >= 400:
+        return RequestRejectedError(message, **facts)
+    return ProtocolError(f"{request}: unexpected redirect or status", **facts)
+
+
+def error_from_event(request: str, data: Mapping[str, Any]) -> ServiceError:
+    """Give the error that an event of a stream stands for, by its code and type.
+
+    What tells neither may have been handled all the same.
+
+    Args:
+        request: Method and path, for the message.
+        data: The object it holds.
+    """
+    code, said = read_error(data)
+    kind = as_object(data.get("error", data)).get("type")
+    if code is not None and code.isdigit():
+        status = int(code)
+    else:
+        refused = kind == "invalid_request_error" or str(code).startswith("invalid")
+        status = _STATUS_OF.get(code or "", 400 if refused else 500)
+    error = error_from_answer(request, status, data, said or "")
+    error.status = None  # none was told
+    return error
+
+
+def lacks_outputs(error: ServiceError) -> bool:
+    """Tell whether a response was refused because earlier calls have no outputs."""
+    return _says(error.message, _NO_OUTPUTS)
+
+
+def missing_call(error: ServiceError) -> str | None:
+    """Give the id of the call that has no output, where the refusal names it."""
+    found = _CALL_ID.search(error.message)
+    return found.group(1) if found else None
+
+
+def lacks_calls(error: ServiceError) -> bool:
+    """Tell whether outputs were refused because their calls are not (yet) there."""
+    return _says(error.message, _NO_CALLS)
+
+
+def read_error(data: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
+    """Read code and message out of an error body.
+
+    Understands ``{"error": {"message", "code"}}``, ``{"error": "..."}``, ``{"detail": "..."}``,
+    ``{"detail": [...]}`` and ``{"message": "...", "code": ...}``.
+    """
+    if data is None:
+        return None, None
+    error = data.get("error", data)
+    if not isinstance(error, Mapping):
+        return None, str(error)
+    code = error.get("code")
+    message = error.get("message") or error.get("detail") or data.get("detail")
+    return (
+        str(code) if code is not None else None,
+        str(message) if message is not None else None,
+    )
+
+
+def _says(message: str | None, words: tuple[str, ...]) -> bool:
+    return message is not None and any(word in message for word in words)
+
+
+def _run_id(message: str | None) -> str | None:
+    found = _RUN_ID.search(message or "")
+    return (found.group(1) or found.group(2)) if found else None

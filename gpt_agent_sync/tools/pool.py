@@ -1,0 +1,199 @@
+"""The threads that handlers run on: few, shared by all agents, gone when idle."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from gpt_agent_sync import forks
+from gpt_agent_sync.configuration import get_settings
+
+logger = logging.getLogger(__name__)
+
+LINGER = 5.0
+"""Seconds an idle thread waits for more work before it ends."""
+
+
+class Job:
+    """Hold one call given to the pool.
+
+    Args:
+        run: What to do; raises nothing.
+
+    Attributes:
+        abandoned: Whether nobody waits for it any more.
+        has_place: Whether it counts as one of the jobs at work.
+    """
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self.run = run
+        self.abandoned = False
+        self.has_place = False
+
+
+class ToolPool:
+    """Run jobs on at most ``size()`` daemon threads, oldest job first.
+
+    A job that is abandoned keeps its thread, as a thread cannot be stopped, but another takes
+    its place, so that handlers that hang do not starve the others.
+
+    Args:
+        size: Gives the most threads to use; asked when a job comes.
+    """
+
+    def __init__(self, size: Callable[[], int]) -> None:
+        self._size = size
+        self._counter = itertools.count(1)
+        self._current = threading.local()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._jobs: collections.deque[Job] = collections.deque()
+        self._threads: set[threading.Thread] = set()
+        self._working = 0
+        self._idle = 0
+        self._closing = False
+
+    def submit(self, run: Callable[[], None]) -> Job:
+        """Have ``run`` called on a thread of the pool."""
+        job = Job(run)
+        limit = self._size()
+        with self._condition:
+            self._closing = False
+            self._jobs.append(job)
+            self._condition.notify()
+            lacking = len(self._jobs) > self._idle and self._working + self._idle < limit
+            thread = self._reserve() if lacking else None
+        if thread is not None:
+            self._start(thread, job)
+        return job
+
+    def abandon(self, job: Job) -> None:
+        """Give a job up: dropped if it waits, else its thread counts no longer."""
+        thread = None
+        with self._condition:
+            job.abandoned = True
+            if job in self._jobs:
+                self._jobs.remove(job)
+            thread = self._release(job)
+        if thread is not None:
+            self._start(thread)
+
+    @contextlib.contextmanager
+    def place_released(self) -> Iterator[None]:
+        """Give the current job's place to another while it waits for something.
+
+        On a thread that is not of the pool this does nothing.
+        """
+        job: Job | None = getattr(self._current, "job", None)
+        if job is None:
+            yield
+            return
+        with self._condition:
+            thread = self._release(job)
+        if thread is not None:
+            self._start(thread)
+        try:
+            yield
+        finally:
+            with self._condition:
+                if not job.abandoned:
+                    self._take_place(job)
+
+    def close(self, timeout: float) -> None:
+        """End the threads: idle ones now, others after their job; wait at most ``timeout`` s."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+            threads = self._threads - {threading.current_thread()}
+        until = time.monotonic() + timeout
+        for thread in threads:
+            if thread.ident is None:
+                continue
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child that has none of the threads."""
+        self._begin()
+
+    def _take_place(self, job: Job) -> None:
+        job.has_place = True
+        self._working += 1
+
+    def _release(self, job: Job) -> threading.Thread | None:
+        """Free the job's place, if it has one; give a thread for it where a job waits."""
+        if not job.has_place:
+            return None
+        job.has_place = False
+        self._working -= 1
+        return self._reserve() if self._jobs else None
+
+    def _reserve(self) -> threading.Thread:
+        thread = threading.Thread(
+            target=self._work, name=f"gpt-agent-tool-{next(self._counter)}", daemon=True
+        )
+        self._threads.add(thread)
+        self._working += 1
+        return thread
+
+    def _start(self, thread: threading.Thread, job: Job | None = None) -> None:
+        try:
+            thread.start()
+        except BaseException:
+            with self._condition:
+                self._threads.discard(thread)
+                self._working -= 1
+                if job is not None and job in self._jobs:
+                    self._jobs.remove(job)
+            raise
+
+    def _work(self) -> None:
+        try:
+            job = None
+            while True:
+                job = self._next(job)
+                if job is None:
+                    return
+                self._current.job = job
+                try:
+                    job.run()
+                except BaseException:
+                    logger.exception("a tool job failed outside its handler")
+        finally:
+            with self._condition:
+                self._threads.discard(threading.current_thread())
+
+    def _next(self, done: Job | None) -> Job | None:
+        with self._condition:
+            if done is not None and done.abandoned:
+                return None
+            if done is not None:
+                done.has_place = False
+            self._working -= 1
+            self._idle += 1
+            try:
+                if not self._jobs and not self._closing:
+                    self._condition.wait_for(lambda: self._jobs or self._closing, LINGER)
+                if not self._jobs:
+                    return None
+                job = self._jobs.popleft()
+                self._take_place(job)
+                return job
+            finally:
+                self._idle -= 1
+
+
+def _limit() -> int:
+    return get_settings().tool_workers
+
+
+shared_pool = ToolPool(_limit)
+"""The pool of the process; it has no threads until the first handler is called."""
+
+forks.in_child(shared_pool.forget)

@@ -1,0 +1,790 @@
+"""Connections over loopback: who uses them, what ends them, and how their requests are spelled."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import gzip
+import os
+import queue
+import socketserver
+import threading
+import warnings
+import weakref
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BufferedIOBase
+from typing import Any
+
+import attrs
+import pytest
+from urllib3.connection import HTTPConnection
+
+from gpt_agent_sync.errors import ServiceUnavailableError
+from gpt_agent_sync.services.http import transport as http
+from gpt_agent_sync.services.http.closing import FeedClosed
+from gpt_agent_sync.services.http.transport import (
+    Exchange,
+    Headers,
+    IdleConnections,
+    RawAnswer,
+    RawStream,
+    Transport,
+)
+from tests.support.stub import Answerer, HangUp, Request, Response, StubServer, stream, table
+
+PATIENCE = 10.0
+"""Seconds to wait at most for what must come."""
+
+SILENCE = 30.0
+"""Seconds of silence allowed where a wait must be ended by something else."""
+
+AT_ONCE = 8
+
+EVENTS = {"Content-Type": "text/event-stream"}
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+EMPTY_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+MakeStub = Callable[[Answerer], StubServer]
+Speak = Callable[[BufferedIOBase, BufferedIOBase], None]
+
+
+class PlainServer:
+    """Listen on a loopback port, and say on each connection what the test has it say.
+
+    Attributes:
+        left: Released when a connection has been closed by the server.
+
+    Args:
+        speak: Reads and writes one connection.
+    """
+
+    def __init__(self, speak: Speak) -> None:
+        self.left = threading.Semaphore(0)
+        left = self.left
+
+        class Handler(socketserver.StreamRequestHandler):
+            disable_nagle_algorithm = True
+
+            def handle(self) -> None:
+                with contextlib.suppress(ConnectionError):
+                    speak(self.rfile, self.wfile)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+
+            def close_request(self, request: Any) -> None:
+                super().close_request(request)
+                left.release()
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def request_lines(reader: BufferedIOBase) -> list[bytes]:
+    """Read the next request that has no body, and give its lines; none at the end."""
+    return list(iter(lambda: reader.readline().rstrip(b"\r\n"), b""))
+
+
+class Caller:
+    """Hold a transport to a server, and make requests.
+
+    Args:
+        base_url: Where the server, or one behind a proxy, is.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self.transport = Transport(base_url, trust_environment=True)
+        self._base_url = base_url
+
+    def ask(
+        self,
+        path: str = "/x",
+        *,
+        body: bytes | None = None,
+        call: Exchange | None = None,
+        read_timeout: float = SILENCE,
+        streams: bool = True,
+    ) -> RawAnswer:
+        """Make a request, and take a stream in answer."""
+        return self.transport.send(
+            "GET" if body is None else "POST",
+            self._base_url + path,
+            self.transport.spell({"X-Test": "1"}),
+            body,
+            (PATIENCE, read_timeout),
+            self.transport.new_call() if call is None else call,
+            streams=streams,
+        )
+
+    def stream(self, **options: Any) -> RawStream:
+        """Make a request that is answered by a stream, and give that."""
+        opened = self.ask(**options).stream
+        assert opened is not None
+        return opened
+
+
+MakeCaller = Callable[[str], Caller]
+
+
+@pytest.fixture
+def caller() -> Iterator[MakeCaller]:
+    """Give a maker of callers; they are closed."""
+    made: list[Caller] = []
+
+    def make(base_url: str) -> Caller:
+        made.append(Caller(base_url))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.transport.close()
+
+
+@pytest.fixture
+def make_plain() -> Iterator[Callable[[Speak], PlainServer]]:
+    """Give a maker of plain servers; they are stopped."""
+    servers: list[PlainServer] = []
+
+    def make(speak: Speak) -> PlainServer:
+        servers.append(PlainServer(speak))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+MakePlain = Callable[[Speak], PlainServer]
+
+
+@pytest.fixture
+def aside() -> Iterator[ThreadPoolExecutor]:
+    """Give threads for what is done meanwhile."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        yield threads
+
+
+@pytest.fixture
+def silence() -> Iterator[threading.Event]:
+    """Give what servers wait for that say nothing more; it is set in the end."""
+    silence = threading.Event()
+    yield silence
+    silence.set()
+
+
+def held(silence: threading.Event, *pieces: bytes, **headers: str) -> Response:
+    """Give a stream that is silent after these pieces."""
+    answer = stream(*pieces, lambda: silence.wait(PATIENCE))
+    return attrs.evolve(answer, headers={**answer.headers, **headers})
+
+
+def whole(opened: RawStream) -> bytes:
+    """Read a stream to its end."""
+    return b"".join(iter(opened.read, b""))
+
+
+# who uses a connection
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 500])
+def test_requests_one_after_the_other_share_a_connection(
+    make_stub: MakeStub, caller: MakeCaller, status: int
+) -> None:
+    """An answer of any status leaves its connection to the next request."""
+    stub = make_stub(table({"GET /x": [Response(status=status)]}))
+    asking = caller(stub.base_url)
+    assert [asking.ask().status for _ in range(4)] == [status] * 4
+    assert stub.connections == 1
+
+
+def test_body_goes_out_whole(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """A body of any size arrives as it was given, and the next request after it."""
+    stub = make_stub(table({"POST /x": [Response()]}))
+    asking = caller(stub.base_url)
+    text = "x" * 1_000_000
+    for _ in range(2):
+        asking.ask(body=f'"{text}"'.encode())
+    assert [request.body == text for request in stub.requests] == [True, True]
+    assert stub.connections == 1
+
+
+def test_requests_at_once_use_connections_again(
+    make_stub: MakeStub, caller: MakeCaller, aside: ThreadPoolExecutor
+) -> None:
+    """Requests at once have a connection each, and later ones use those again."""
+    together = threading.Barrier(AT_ONCE)
+
+    def answer(request: Request) -> Response:
+        together.wait(PATIENCE)
+        return Response()
+
+    stub = make_stub(answer)
+    asking = caller(stub.base_url)
+    for _ in range(3):
+        assert len(list(aside.map(lambda _: asking.ask(), range(AT_ONCE)))) == AT_ONCE
+    assert stub.connections == AT_ONCE
+
+
+def test_connection_that_the_server_will_close_is_not_used_again(
+    make_stub: MakeStub, caller: MakeCaller
+) -> None:
+    """Where the server says that it closes a connection the next request opens another one."""
+    stub = make_stub(table({"GET /x": [Response(headers={"Connection": "close"})]}))
+    asking = caller(stub.base_url)
+    asking.ask()
+    asking.ask()
+    assert stub.connections == 2
+
+
+def test_idle_connection_that_the_server_closed_is_not_used_again(
+    make_plain: MakePlain, caller: MakeCaller
+) -> None:
+    """A connection that the server closed while nobody used it is replaced."""
+
+    def answer_once(reader: BufferedIOBase, writer: BufferedIOBase) -> None:
+        request_lines(reader)
+        writer.write(EMPTY_ANSWER)
+
+    server = make_plain(answer_once)
+    asking = caller(server.base_url)
+    asking.ask()
+    assert server.left.acquire(timeout=PATIENCE)
+    assert asking.ask().body == b"{}"
+
+
+def test_stream_that_was_read_gives_its_connection_back(
+    make_stub: MakeStub, caller: MakeCaller
+) -> None:
+    """A stream read to its end leaves its connection to the next request."""
+    stub = make_stub(lambda request: stream(b"data: 1\n\n", b"data: 2\n\n"))
+    asking = caller(stub.base_url)
+    assert [whole(asking.stream()) for _ in range(3)] == [b"data: 1\n\ndata: 2\n\n"] * 3
+    assert stub.connections == 1
+
+
+def test_stream_that_is_over_gives_nothing(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """A stream that was read to its end, and closed after that, has no more to give."""
+    stub = make_stub(table({"GET /x": [stream(b"data: 1\n\n"), Response()]}))
+    asking = caller(stub.base_url)
+    opened = asking.stream()
+    whole(opened)
+    opened.close()
+    assert opened.read() == b""
+    asking.ask()
+    assert stub.connections == 1
+
+
+def test_stream_with_a_length_ends_there(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """A stream that says its length ends without waiting for more, and keeps its connection."""
+    stub = make_stub(table({"GET /x": [Response(b"data: 1\n\n", headers=EVENTS)]}))
+    asking = caller(stub.base_url)
+    assert [whole(asking.stream()) for _ in range(2)] == [b"data: 1\n\n"] * 2
+    assert stub.connections == 1
+
+
+def test_stream_without_a_length_ends_with_its_connection(
+    make_plain: MakePlain, caller: MakeCaller
+) -> None:
+    """A stream that says neither length nor chunks is over when the server closes."""
+
+    def say(reader: BufferedIOBase, writer: BufferedIOBase) -> None:
+        request_lines(reader)
+        writer.write(STREAM_HEAD + b"\r\ndata: 1\n\n")
+
+    assert whole(caller(make_plain(say).base_url).stream()) == b"data: 1\n\n"
+
+
+def test_stream_closed_early_is_not_read_on(
+    make_stub: MakeStub, caller: MakeCaller, silence: threading.Event
+) -> None:
+    """The connection of a stream that was closed before its end is never used again."""
+    stub = make_stub(table({"GET /x": [held(silence, b"data: 1\n\n"), Response()]}))
+    asking = caller(stub.base_url)
+    opened = asking.stream()
+    assert opened.read() == b"data: 1\n\n"
+    opened.close()
+    assert opened.read() == b""
+    assert asking.ask().body == b"{}"
+    assert stub.connections == 2
+
+
+def endless(gone: threading.Event) -> Speak:
+    """Say one event of a stream, and note when the caller has closed the connection."""
+
+    def say(reader: BufferedIOBase, writer: BufferedIOBase) -> None:
+        request_lines(reader)
+        writer.write(STREAM_HEAD + b"\r\ndata: 1\n\n")
+        with contextlib.suppress(ConnectionError):
+            reader.read()
+        gone.set()
+
+    return say
+
+
+def test_stream_closed_early_closes_its_connection(
+    make_plain: MakePlain, caller: MakeCaller
+) -> None:
+    """A server learns at once that a stream was closed before its end."""
+    gone = threading.Event()
+    opened = caller(make_plain(endless(gone)).base_url).stream()
+    assert opened.read() == b"data: 1\n\n"
+    opened.close()
+    assert gone.wait(PATIENCE)
+
+
+def test_dropped_stream_closes_its_connection(make_plain: MakePlain, caller: MakeCaller) -> None:
+    """A stream that nobody holds any more closes its socket, and nothing is complained of."""
+    gone = threading.Event()
+    asking = caller(make_plain(endless(gone)).base_url)
+    gc.collect()
+    opened = asking.stream()
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        del opened
+        gc.collect()
+    assert gone.wait(PATIENCE)
+    assert complaints == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_child_does_not_end_the_streams_of_its_parent(
+    make_stub: MakeStub, caller: MakeCaller
+) -> None:
+    """A forked child that drops a stream leaves it to its parent."""
+    go_on = threading.Event()
+    pieces = (b"data: 1\n\n", lambda: go_on.wait(PATIENCE), b"data: 2\n\n")
+    stub = make_stub(table({"GET /x": [stream(*pieces)]}))
+    opened = caller(stub.base_url).stream()
+    assert opened.read() == b"data: 1\n\n"
+    child = os.fork()
+    if child == 0:
+        try:
+            seen = weakref.ref(opened)
+            del opened
+            gc.collect()
+            os._exit(0 if seen() is None else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    go_on.set()
+    assert whole(opened) == b"data: 2\n\n"
+
+
+def test_closing_closes_idle_connections(make_plain: MakePlain, caller: MakeCaller) -> None:
+    """A transport that is closed keeps no connection open."""
+    gone = threading.Event()
+
+    def answer_until_closed(reader: BufferedIOBase, writer: BufferedIOBase) -> None:
+        while request_lines(reader):
+            writer.write(EMPTY_ANSWER)
+        gone.set()
+
+    asking = caller(make_plain(answer_until_closed).base_url)
+    asking.ask()
+    asking.transport.close()
+    assert gone.wait(PATIENCE)
+
+
+def test_closing_leaves_streams_to_their_readers(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """A stream that is open when its transport is closed can be read to its end."""
+    stub = make_stub(table({"GET /x": [stream(b"data: 1\n\n", b"data: 2\n\n")]}))
+    asking = caller(stub.base_url)
+    opened = asking.stream()
+    asking.transport.close()
+    assert whole(opened) == b"data: 1\n\ndata: 2\n\n"
+
+
+# idle connections
+
+
+def two_idle(stub: StubServer, asking: Caller) -> None:
+    """Have two connections come back, one some time after the other."""
+    first, second = asking.stream(), asking.stream()
+    whole(first)
+    whole(second)
+    assert stub.connections == 2
+
+
+@pytest.mark.parametrize("idle_seconds, connections", [(0.0, 3), (60.0, 2)])
+def test_connections_that_were_idle_for_long_are_closed(
+    make_stub: MakeStub,
+    caller: MakeCaller,
+    monkeypatch: pytest.MonkeyPatch,
+    idle_seconds: float,
+    connections: int,
+) -> None:
+    """When a connection comes back, those are closed that nobody used for too long."""
+    monkeypatch.setattr(http, "IDLE_SECONDS", idle_seconds)
+    stub = make_stub(lambda request: stream(b"data: 1\n\n"))
+    asking = caller(stub.base_url)
+    two_idle(stub, asking)
+    first, second = asking.stream(), asking.stream()
+    assert whole(first) + whole(second) == b"data: 1\n\ndata: 1\n\n"
+    assert stub.connections == connections
+
+
+def test_connection_used_last_is_used_next() -> None:
+    """Of idle connections the one that came back last is given first."""
+    idle = IdleConnections()
+    older, newer = HTTPConnection("127.0.0.1"), HTTPConnection("127.0.0.1")
+    idle.put(older)
+    idle.put(newer)
+    assert [idle.get(), idle.get()] == [newer, older]
+
+
+def test_without_idle_connections_the_pool_makes_one() -> None:
+    """Where no connection is idle none is waited for, whatever the pool began with."""
+    idle = IdleConnections(10)
+    idle.put(None)
+    with pytest.raises(queue.Empty):
+        idle.get(block=True, timeout=SILENCE)
+
+
+# ends from other threads
+
+
+def raises_feed_closed(under_way: Callable[[], object]) -> bool:
+    """Tell whether a request is ended, and not answered."""
+    try:
+        under_way()
+    except FeedClosed:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}])
+def test_ending_wakes_a_reader(
+    make_stub: MakeStub,
+    caller: MakeCaller,
+    aside: ThreadPoolExecutor,
+    silence: threading.Event,
+    headers: dict[str, str],
+) -> None:
+    """A read that waits for a silent stream ends at once when another thread ends it."""
+    stub = make_stub(table({"GET /x": [held(silence, b"data: 1\n\n", **headers)]}))
+    call = Exchange()
+    opened = caller(stub.base_url).stream(call=call)
+    assert opened.read() == b"data: 1\n\n"
+    reading = aside.submit(raises_feed_closed, opened.read)
+    call.end()
+    assert reading.result(PATIENCE / 2)
+
+
+def test_ending_wakes_a_reader_of_a_stream_without_a_length(
+    make_plain: MakePlain, caller: MakeCaller, aside: ThreadPoolExecutor
+) -> None:
+    """A stream that ends with its connection does not look whole when it was ended."""
+    gone = threading.Event()
+    opened = caller(make_plain(endless(gone)).base_url).stream()
+    assert opened.read() == b"data: 1\n\n"
+    reading = aside.submit(raises_feed_closed, opened.read)
+    opened.end()
+    assert reading.result(PATIENCE / 2)
+    assert gone.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}])
+def test_ending_wakes_a_request_that_waits(
+    make_stub: MakeStub,
+    caller: MakeCaller,
+    aside: ThreadPoolExecutor,
+    silence: threading.Event,
+    headers: dict[str, str],
+) -> None:
+    """A request that waits for its answer ends at once when another thread ends it."""
+    asked = threading.Event()
+
+    def answer(request: Request) -> Response:
+        asked.set()
+        silence.wait(PATIENCE)
+        return Response(headers=headers)
+
+    asking, call = caller(make_stub(answer).base_url), Exchange()
+    waiting = aside.submit(raises_feed_closed, lambda: asking.ask(call=call))
+    assert asked.wait(PATIENCE)
+    call.end()
+    assert waiting.result(PATIENCE / 2)
+
+
+def test_answer_that_was_cut_off_by_its_end_is_none(
+    make_plain: MakePlain, caller: MakeCaller, aside: ThreadPoolExecutor
+) -> None:
+    """An answer without a length does not look whole when the request was ended."""
+    begun, gone = threading.Event(), threading.Event()
+
+    def begin(reader: BufferedIOBase, writer: BufferedIOBase) -> None:
+        request_lines(reader)
+        writer.write(b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"a": 1}')
+        begun.set()
+        with contextlib.suppress(ConnectionError):
+            reader.read()
+        gone.set()
+
+    asking, call = caller(make_plain(begin).base_url), Exchange()
+    waiting = aside.submit(raises_feed_closed, lambda: asking.ask(call=call))
+    assert begun.wait(PATIENCE)
+    call.end()
+    assert waiting.result(PATIENCE / 2)
+    assert gone.wait(PATIENCE)
+
+
+def test_request_that_was_ended_before_is_not_made(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """A request that nobody wants any more does not reach the server."""
+    stub = make_stub(table({"GET /x": [Response()]}))
+    call = Exchange()
+    call.end()
+    with pytest.raises(FeedClosed):
+        caller(stub.base_url).ask(call=call)
+    assert stub.requests == []
+
+
+def test_ending_what_is_over_does_no_harm(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """Who ends a request that was answered does not end the next one on its connection."""
+    stub = make_stub(table({"GET /x": [Response()]}))
+    asking, call = caller(stub.base_url), Exchange()
+    asking.ask(call=call)
+    call.end()
+    assert asking.ask().body == b"{}"
+    assert stub.connections == 1
+
+
+def test_ended_stream_is_not_used_again(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """A stream that was ended gives its connection back to nobody, though all of it had come."""
+    stub = make_stub(table({"GET /x": [stream(b"data: 1\n\n"), Response()]}))
+    asking = caller(stub.base_url)
+    opened = asking.stream()
+    opened.end()
+    assert raises_feed_closed(lambda: whole(opened))
+    assert asking.ask().body == b"{}"
+    assert stub.connections == 2
+
+
+# failures
+
+
+def failure(under_way: Callable[[], object]) -> tuple[bool, bool]:
+    """Tell of a request that fails whether it is in doubt, and whether time ran out."""
+    with pytest.raises(ServiceUnavailableError) as failed:
+        under_way()
+    return failed.value.in_doubt, failed.value.timed_out
+
+
+def test_broken_stream_is_in_doubt(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """A stream that breaks off may have told of something that was done."""
+    stub = make_stub(table({"GET /x": [stream(b"data: 1\n\n", HangUp)]}))
+    opened = caller(stub.base_url).stream()
+    assert opened.read() == b"data: 1\n\n"
+    assert failure(opened.read) == (True, False)
+
+
+def test_broken_stream_is_over(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """A stream that broke off has no more to give, and its connection is not used again."""
+    stub = make_stub(table({"GET /x": [stream(b"data: 1\n\n", HangUp), Response()]}))
+    asking = caller(stub.base_url)
+    opened = asking.stream()
+    failure(lambda: whole(opened))
+    assert opened.read() == b""
+    asking.ask()
+    assert stub.connections == 2
+
+
+def test_silent_stream_has_timed_out(
+    make_stub: MakeStub, caller: MakeCaller, silence: threading.Event
+) -> None:
+    """A stream that is silent for longer than the read timeout is told as such."""
+    stub = make_stub(table({"GET /x": [held(silence, b"data: 1\n\n")]}))
+    opened = caller(stub.base_url).stream(read_timeout=0.1)
+    assert opened.read() == b"data: 1\n\n"
+    assert failure(opened.read) == (True, True)
+
+
+def test_request_without_an_answer_has_timed_out(
+    make_stub: MakeStub, caller: MakeCaller, silence: threading.Event
+) -> None:
+    """A request that is not answered within the read timeout may be worked on still."""
+
+    def answer(request: Request) -> Response:
+        silence.wait(PATIENCE)
+        return Response()
+
+    asking = caller(make_stub(answer).base_url)
+    assert failure(lambda: asking.ask(read_timeout=0.1)) == (True, True)
+
+
+def test_request_whose_connection_breaks_is_in_doubt(
+    make_stub: MakeStub, caller: MakeCaller
+) -> None:
+    """A connection that is closed without an answer tells nothing of what was done."""
+    asking = caller(make_stub(table({"GET /x": [HangUp]})).base_url)
+    assert failure(asking.ask) == (True, False)
+
+
+def test_refused_connection_is_not_in_doubt(caller: MakeCaller) -> None:
+    """Where nobody listens nothing was done."""
+    server = PlainServer(lambda reader, writer: None)
+    server.stop()
+    assert failure(caller(server.base_url).ask) == (False, False)
+
+
+# bodies
+
+
+@pytest.mark.parametrize("coding, pack", [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_compressed_body_is_read(
+    make_stub: MakeStub, caller: MakeCaller, coding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """A body that the server compresses unasked is read."""
+    answer = Response(pack(b'{"a": 1}'), headers={"Content-Encoding": coding})
+    assert caller(make_stub(table({"GET /x": [answer]})).base_url).ask().body == b'{"a": 1}'
+
+
+def test_body_whose_compression_is_broken_is_in_doubt(
+    make_stub: MakeStub, caller: MakeCaller
+) -> None:
+    """A body that does not unpack is as good as none."""
+    answer = Response(gzip.compress(b'{"a": 1}')[:-9], headers={"Content-Encoding": "gzip"})
+    asking = caller(make_stub(table({"GET /x": [answer]})).base_url)
+    assert failure(asking.ask) == (True, False)
+
+
+@pytest.mark.parametrize("status, streams", [(200, False), (400, True)])
+def test_events_that_are_no_stream_are_a_body(
+    make_stub: MakeStub, caller: MakeCaller, status: int, streams: bool
+) -> None:
+    """A refusal, and what was not asked for as a stream, is read whole."""
+    answer = Response(b"data: 1\n\n", status=status, headers=EVENTS)
+    given = caller(make_stub(table({"GET /x": [answer]})).base_url).ask(streams=streams)
+    assert (given.body, given.stream) == (b"data: 1\n\n", None)
+
+
+# the rest of a stream
+
+
+def test_finishing_keeps_the_connection(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """A stream whose end comes in time leaves its connection to the next request."""
+    stub = make_stub(table({"GET /x": [stream(b"data: 1\n\n", b"data: 2\n\n"), Response()]}))
+    asking = caller(stub.base_url)
+    opened = asking.stream()
+    assert opened.read() == b"data: 1\n\n"
+    opened.finish(PATIENCE)
+    assert asking.ask().body == b"{}"
+    assert stub.connections == 1
+
+
+def test_finishing_drops_a_connection_that_has_more_to_say(
+    make_stub: MakeStub, caller: MakeCaller, silence: threading.Event
+) -> None:
+    """A stream whose end does not come in time is closed with its connection."""
+    stub = make_stub(table({"GET /x": [held(silence, b"data: 1\n\n"), Response()]}))
+    asking = caller(stub.base_url)
+    opened = asking.stream()
+    opened.finish(0.05)
+    assert opened.read() == b""
+    assert asking.ask().body == b"{}"
+    assert stub.connections == 2
+
+
+def test_finishing_a_broken_stream_is_quiet(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """What breaks off while its rest is passed over is no trouble."""
+    stub = make_stub(table({"GET /x": [stream(b"data: 1\n\n", HangUp), Response()]}))
+    asking = caller(stub.base_url)
+    asking.stream().finish(PATIENCE)
+    assert asking.ask().body == b"{}"
+
+
+# how requests are spelled
+
+
+def test_headers_go_out_as_given(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """A request carries the headers that were put together for it, and the host."""
+    stub = make_stub(table({"GET /x": [Response()]}))
+    caller(stub.base_url).ask()
+    host = stub.base_url.removeprefix("http://").removesuffix("/v1")
+    assert stub.requests[0].headers == {"host": host, "x-test": "1"}
+
+
+def test_header_beyond_ascii_is_refused() -> None:
+    """A header value that HTTP cannot carry is not spelled."""
+    with pytest.raises(ValueError, match="ascii"):
+        Headers({"X-Name": "Zo\u00eb"})
+
+
+@pytest.mark.parametrize(
+    "path", ["/a b", "/a\r\nX-Evil: 1", "/a\tb", "/a\x00", "/a\x7f", "/\u00e9"]
+)
+def test_target_that_no_url_has_is_refused(
+    make_stub: MakeStub, caller: MakeCaller, path: str
+) -> None:
+    """An address with a space, a control character or beyond ASCII does not reach the server."""
+    stub = make_stub(table({}))
+    with pytest.raises(ValueError, match="no URL can carry"):
+        caller(stub.base_url).ask(path)
+    assert stub.requests == []
+
+
+def noting(lines: list[bytes]) -> Speak:
+    """Keep the lines of the first request, and answer it."""
+
+    def note(reader: BufferedIOBase, writer: BufferedIOBase) -> None:
+        lines.extend(request_lines(reader))
+        writer.write(EMPTY_ANSWER)
+
+    return note
+
+
+def test_server_is_asked_for_the_path(make_plain: MakePlain, caller: MakeCaller) -> None:
+    """Without a proxy the request line has path and query only."""
+    lines: list[bytes] = []
+    caller(make_plain(noting(lines)).base_url).ask("/x?a=1&b=%20")
+    assert lines[0] == b"GET /v1/x?a=1&b=%20 HTTP/1.1"
+
+
+def test_proxy_is_asked_for_the_whole_address(
+    make_plain: MakePlain, caller: MakeCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where plain HTTP goes through a proxy the request line has the absolute URL."""
+    lines: list[bytes] = []
+    proxy = make_plain(noting(lines)).base_url.removesuffix("/v1")
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    caller("http://service.invalid:81/v1").ask("/x?a=1")
+    assert lines[0] == b"GET http://service.invalid:81/v1/x?a=1 HTTP/1.1"
+    assert b"Host: service.invalid:81" in lines
+
+
+def test_proxy_is_told_who_asks(
+    make_stub: MakeStub, caller: MakeCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """User and password of a proxy's address go to the proxy."""
+    stub = make_stub(table({"GET /x": [Response()]}))
+    address = stub.base_url.removeprefix("http://").removesuffix("/v1")
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@{address}")
+    caller("http://service.invalid/v1").ask()
+    assert stub.requests[0].headers["proxy-authorization"] == "Basic dXNlcjpzZWNyZXQ="
+
+
+def test_connections_to_a_proxy_are_kept(
+    make_stub: MakeStub, caller: MakeCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests and streams through a proxy share a connection too."""
+    stub = make_stub(lambda request: stream(b"data: 1\n\n"))
+    monkeypatch.setenv("HTTP_PROXY", stub.base_url.removesuffix("/v1"))
+    asking = caller("http://service.invalid/v1")
+    assert [whole(asking.stream()) for _ in range(3)] == [b"data: 1\n\n"] * 3
+    assert stub.connections == 1
