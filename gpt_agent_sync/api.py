@@ -25,6 +25,7 @@ from gpt_agent_sync.records import (
 )
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.services.choosing import choose_service
+from gpt_agent_sync.services.http.deadlines import deadlines
 from gpt_agent_sync.settings import Settings
 from gpt_agent_sync.tools.definitions import ToolsArgument, read_definition
 from gpt_agent_sync.tools.pool import shared_pool
@@ -232,6 +233,7 @@ def shutdown_all(timeout: float | None = None) -> None:
     for agent in agents:
         agent.shutdown(max(0.0, until - time.monotonic()))
     shared_pool.close(max(0.0, until - time.monotonic()))
+    deadlines.close(max(0.0, until - time.monotonic()))
 
 
 def _close_servers() -> None:

@@ -20,6 +20,8 @@ from gpt_agent_sync.tools.toolbox import default_toolbox
 from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import Answerer, StubServer
 
+pytest_plugins = ["tests.support.tls"]
+
 ENVIRONMENT = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 WIRES: dict[str, type[AssistantsService | ResponsesService]] = {

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt_agent_sync.configuration import get_settings
 from gpt_agent_sync.errors import AuthenticationError, ConfigurationError
@@ -24,7 +24,9 @@ from gpt_agent_sync.services.feeds.polling import First, Look, PollingFeed, Ways
 from gpt_agent_sync.services.feeds.streaming import Streaming, StreamingFeed
 from gpt_agent_sync.services.http.answers import Answer
 from gpt_agent_sync.services.http.client import HttpClient, Limits, Opens, wait_on_this_thread
-from gpt_agent_sync.version import __version__
+
+if TYPE_CHECKING:
+    import requests
 
 AuthSource = Callable[[], str]
 """Gives a bearer token, such as Azure Entra's; called before each request, on any thread."""
@@ -40,9 +42,11 @@ class RemoteService(Service):
         project: Sent as ``OpenAI-Project``.
         headers: Further headers of every request.
         api_version: Azure's ``api-version`` parameter, sent with every request.
-        auth: Gives a bearer token in place of the key; called before each request.
+        auth: Returns a bearer token in place of the key; called before each request.
         timeout: Seconds a request may be silent, or ``(connect, read)``; else the settings.
         http_retries: How often a request is repeated where that is safe; else the settings.
+        session: A ``requests.Session`` of the program's, never changed or closed by us; see
+            ``Transport`` for what its threads may do.
 
     Raises:
         ConfigurationError: If there is no usable base URL, or another argument is unusable.
@@ -64,6 +68,7 @@ class RemoteService(Service):
         auth: AuthSource | None = None,
         timeout: float | tuple[float, float] | None = None,
         http_retries: int | None = None,
+        session: requests.Session | None = None,
     ) -> None:
         address = base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL") or None
         if address is None and self._default_base_url is None:
@@ -75,9 +80,13 @@ class RemoteService(Service):
         if auth is not None and not callable(auth):
             raise ConfigurationError("auth must be a callable that gives a bearer token")
         self._address = check_base_url(self._default_base_url if address is None else address)
-        key = api_key if api_key is not None else os.environ.get("OPENAI_API_KEY") or None
+        self._session, authenticates = _read_session(session)
+        key = api_key
+        if key is None and not authenticates:
+            # A session that says by itself who asks is not overruled by the environment.
+            key = os.environ.get("OPENAI_API_KEY") or None
         self._api_key = None if auth is not None else check_api_key(key)
-        if address is None and auth is None and self._api_key is None:
+        if address is None and auth is None and self._api_key is None and not authenticates:
             raise ConfigurationError(
                 f"{type(self).__name__} needs api_key (or OPENAI_API_KEY) at {self._address}; "
                 "LocalService() needs none"
@@ -97,6 +106,7 @@ class RemoteService(Service):
             self._headers,
             self._limits,
             query={"api-version": api_version} if api_version else None,
+            session=self._session,
             trust_environment=self._trusts_environment,
         )
         self._times = RunTimes()
@@ -113,7 +123,7 @@ class RemoteService(Service):
 
     @property
     def identity(self) -> Hashable:
-        """Class, address, API version, and a digest of key, organization, project and headers."""
+        """Class, address, API version, session, and a digest of key, project and headers."""
         secrets = repr((self._api_key, sorted(self._own_headers.items())))
         return (
             type(self),
@@ -121,6 +131,8 @@ class RemoteService(Service):
             self._api_version,
             hashlib.sha256(secrets.encode()).hexdigest(),
             None if self._auth is None else _hashable(self._auth),
+            # What a session sends of its own may change: it is the same only as itself.
+            self._session,
         )
 
     def __repr__(self) -> str:
@@ -128,7 +140,7 @@ class RemoteService(Service):
         return f"{type(self).__name__}(base_url={self._address!r})"
 
     def close(self) -> None:
-        """Close the pooled connections."""
+        """Close the pooled connections; those of a session of the program's are the program's."""
         self._http.close()
 
     def _get(
@@ -197,7 +209,7 @@ class RemoteService(Service):
     @functools.cached_property
     def _fixed_headers(self) -> Mapping[str, str]:
         """Hold the headers that all requests have in common."""
-        headers = {"User-Agent": f"gpt_agent_sync/{__version__}", **self._wire_headers()}
+        headers = dict(self._wire_headers())
         if self._api_key is not None:
             headers["Authorization"] = f"Bearer {self._api_key}"
         return {**headers, **self._own_headers}
@@ -211,6 +223,18 @@ class RemoteService(Service):
         connect, read = self._timeout or (settings.connect_timeout, settings.read_timeout)
         retries = settings.http_retries if self._http_retries is None else self._http_retries
         return Limits(connect, read, retries)
+
+
+def _read_session(
+    session: requests.Session | None,
+) -> tuple[requests.Session | None, bool]:
+    """Return the program's session, and whether it carries credentials of its own."""
+    if session is None:
+        return None, False
+    # Imported here: only a program with a session of its own has loaded requests already.
+    from gpt_agent_sync.services.http.transport import carries_credentials, check_session
+
+    return check_session(session), carries_credentials(session)
 
 
 def _fetch_token(auth: AuthSource) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from gpt_agent_sync.services.http.transport import Headers, RawAnswer, Transport
+from gpt_agent_sync.services.http.transport import RawAnswer, Transport
 from tests.support.stub import Request
 
 
@@ -26,12 +26,12 @@ class Recording:
             transport: Transport,
             method: str,
             url: str,
-            headers: Headers,
+            headers: Mapping[str, str],
             body: bytes | None,
             *rest: Any,
             **options: Any,
         ) -> RawAnswer:
-            self._keep(method, url, headers.fields, body)
+            self._keep(method, url, headers, body)
             return send(transport, method, url, headers, body, *rest, **options)
 
         monkeypatch.setattr(Transport, "send", record)

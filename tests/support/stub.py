@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,12 +45,33 @@ class HangUp(Exception):
 Answerer = Callable[[Request], Response]
 
 
-class StubServer:
-    """Serve what ``answer`` gives, and keep the requests."""
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
 
-    def __init__(self, answer: Answerer) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that does not trust the certificate."""
+
+
+class StubServer:
+    """A server that answers as ``answer`` says, and keeps the requests.
+
+    Args:
+        answer: Answers each request, on the thread of its connection.
+        tls: What it speaks TLS with; ``None`` for plain HTTP.
+
+    Attributes:
+        requests: The requests so far.
+        connections: How many connections were opened so far.
+    """
+
+    scheme = "http"
+
+    def __init__(self, answer: Answerer, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.connections = 0
+        self._open = 0
+        self._changed = threading.Condition()
         self._answer = answer
         self._lock = threading.Lock()
         stub = self
@@ -62,6 +84,11 @@ class StubServer:
                 super().setup()
                 with stub._lock:
                     stub.connections += 1
+                stub._count(1)
+
+            def finish(self) -> None:
+                super().finish()
+                stub._count(-1)
 
             def do_GET(self) -> None:
                 stub._serve(self)
@@ -72,8 +99,12 @@ class StubServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            # Hands are shaken when a connection is read first, on its own thread.
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
@@ -82,13 +113,23 @@ class StubServer:
     @property
     def base_url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{self.scheme}://127.0.0.1:{self._server.server_address[1]}/v1"
 
     @property
     def lines(self) -> list[str]:
         """Method and path of each request so far."""
         with self._lock:
             return [request.line for request in self.requests]
+
+    def wait_for_open(self, most: int, timeout: float) -> bool:
+        """Wait until no more connections are open than that; return whether it came so far."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._open <= most, timeout)
+
+    def _count(self, change: int) -> None:
+        with self._changed:
+            self._open += change
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """Stop listening."""

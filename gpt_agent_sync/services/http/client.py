@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -19,11 +18,13 @@ from gpt_agent_sync.decisions.rate_limits import is_quota
 from gpt_agent_sync.errors import RateLimitError, ServiceError, ServiceUnavailableError
 from gpt_agent_sync.records import Pause
 from gpt_agent_sync.services.http.answers import Answer, read_answer
-from gpt_agent_sync.services.http.closing import Closing
+from gpt_agent_sync.services.http.closing import Closing, FeedClosed
 from gpt_agent_sync.services.http.sse import ServerEvents, ServerSentEvent, StreamLost
 
 if TYPE_CHECKING:
-    from gpt_agent_sync.services.http.transport import Headers, RawAnswer, Transport
+    import requests
+
+    from gpt_agent_sync.services.http.transport import RawAnswer, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +72,10 @@ class HttpClient:
     Safe to share between threads. After ``fork()`` the child opens connections of its own.
 
     Args:
-        headers: Gives the headers of a request; called before each one. As long as they are
-            the same object they are put together once.
-        limits: Gives the bounds in force; called before each request.
+        headers: Returns the headers of a request; called before each one.
+        limits: Returns the bounds in force; called before each request.
         query: Parameters that go with every request.
+        session: The program's session; ``None`` has one made with the first request.
         trust_environment: Whether proxies and certificates are taken from the environment.
     """
 
@@ -84,14 +85,17 @@ class HttpClient:
         limits: Callable[[], Limits],
         *,
         query: Mapping[str, str] | None = None,
+        session: requests.Session | None = None,
         trust_environment: bool = True,
     ) -> None:
         self._headers = headers
         self._limits = limits
         self._query = dict(query or {})
+        self._session = session
         self._trust_environment = trust_environment
-        self._transport: Transport | None = None
-        self._spelled: tuple[Mapping[str, str], dict[tuple[bool, bool], Headers]] = {}, {}
+        self._pid = os.getpid()
+        self._transports: dict[int, Transport] = {}
+        """By process: a child that was forked must not use its parent's connections."""
 
     def get(
         self,
@@ -178,7 +182,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Close the pooled connections; later requests open new ones."""
-        transport, self._transport = self._transport, None
+        transport = self._transports.pop(os.getpid(), None)
         if transport is not None:
             transport.close()
 
@@ -226,48 +230,60 @@ class HttpClient:
         if params or self._query:
             url = f"{url}?{urlencode({**self._query, **(params or {})})}"
         limits = self._limits()
-        transport = self._get_transport(url)
-        headers = self._spelled_headers(transport, streams=streams, writes=content is not None)
-        call = transport.new_call()
+        headers = self._all_headers(streams=streams, writes=content is not None)
+        if closing is not None and closing.closed:
+            raise FeedClosed
         began = time.monotonic()
-        watching = contextlib.nullcontext() if closing is None else closing.watching(call)
-        with watching:
-            answer = transport.send(
-                method,
-                url,
-                headers,
-                content,
-                (limits.connect_timeout, read_timeout or limits.read_timeout),
-                call,
-                streams=streams,
-            )
+        answer = self._get_transport(url).send(
+            method,
+            url,
+            headers,
+            content,
+            (limits.connect_timeout, read_timeout or limits.read_timeout),
+            streams=streams,
+        )
         logger.debug("%s -> %d in %.3f s", request, answer.status, time.monotonic() - began)
-        return _read(request, answer, headers.fields)
+        if closing is not None and closing.closed:
+            # A wait for an answer's head cannot be ended from outside; at least nobody acts on it.
+            if answer.stream is not None:
+                answer.stream.close()
+            raise FeedClosed
+        return _read(request, answer, headers)
 
-    def _spelled_headers(self, transport: Transport, *, streams: bool, writes: bool) -> Headers:
-        """Give the headers of a kind of request, spelled once as long as they stay the same."""
-        fields, spelled = self._headers(), self._spelled
-        if spelled[0] is not fields:
-            spelled = self._spelled = fields, {}
-        headers = spelled[1].get((streams, writes))
-        if headers is None:
-            own = {"Accept": ACCEPTS_EVENTS if streams else ACCEPTS_JSON}
-            kind = {"Content-Type": "application/json"} if writes else {}
-            usual = {"Accept-Encoding": "identity", **own, **kind}
-            given = {name.lower() for name in fields}
-            kept = {name: value for name, value in usual.items() if name.lower() not in given}
-            headers = transport.spell({**kept, **fields})
-            spelled[1][streams, writes] = headers
-        return headers
+    def _all_headers(self, *, streams: bool, writes: bool) -> Mapping[str, str]:
+        """Return the headers of a kind of request; the service's go before the usual ones."""
+        usual = {
+            # A compressed stream cannot be read as it comes: an event waits for the block's end.
+            "Accept-Encoding": "identity",
+            "Accept": ACCEPTS_EVENTS if streams else ACCEPTS_JSON,
+        }
+        if writes:
+            usual["Content-Type"] = "application/json"
+        fields = self._headers()
+        given = {name.lower() for name in fields}
+        kept = {name: value for name, value in usual.items() if name.lower() not in given}
+        return {**kept, **fields}
 
     def _get_transport(self, url: str) -> Transport:
         # Imported here, as ``requests`` costs most of the import time of all we need.
         from gpt_agent_sync.services.http.transport import Transport
 
-        transport = self._transport
-        if transport is None or transport.pid != os.getpid():
-            transport = self._transport = Transport(url, self._trust_environment)
+        transport = self._transports.get(os.getpid())
+        if transport is None:
+            made = Transport(url, self._session, trust_environment=self._trust_environment)
+            # Of two threads that make the first request at once one has its transport used.
+            transport = self._transports.setdefault(os.getpid(), made)
+            if os.getpid() != self._pid and transport is made:
+                self._leave_parent(made)
         return transport
+
+    def _leave_parent(self, transport: Transport) -> None:
+        """Have a forked child share no connection with its parent."""
+        if self._session is not None:
+            transport.disown()
+        for pid in [pid for pid in self._transports if pid != os.getpid()]:
+            self._transports.pop(pid).close()
+        self._pid = os.getpid()
 
 
 def _read(request: str, answer: RawAnswer, headers: Mapping[str, str]) -> Answer:

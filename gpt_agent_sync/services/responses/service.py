@@ -53,6 +53,10 @@ class ResponsesService(RemoteService):
         auth: Gives a bearer token in place of the key; called before each request, on any thread.
         timeout: Seconds a request may be silent, or ``(connect, read)``; else the settings.
         http_retries: How often a request is repeated where that is safe; else the settings.
+        session: A ``requests.Session`` of the program's: its adapters, proxies, ``verify``,
+            ``cert``, ``auth``, hooks and headers count, and it is never changed or closed by us. A
+            key given here goes before the session's headers, and its ``auth`` before both;
+            ``OPENAI_API_KEY`` is not looked at where the session carries credentials.
 
     Raises:
         ConfigurationError: If there is no key for OpenAI, or another argument is unusable.
