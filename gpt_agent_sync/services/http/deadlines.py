@@ -16,7 +16,14 @@ from collections.abc import Iterator
 from gpt_agent_sync import forks
 from gpt_agent_sync.services.http.closing import Interruptible
 
-LINGER = 5.0
+TICK = 0.25
+"""Seconds that a deadline may be met late, and that the thread sleeps while there is none.
+
+To be woken for each deadline, and then to find it kept, would cost a busy process two switches of
+threads a turn.
+"""
+
+LINGER = 2.0
 """Seconds the thread waits for another deadline before it ends."""
 
 
@@ -37,7 +44,7 @@ class Deadlines:
 
     @contextlib.contextmanager
     def at(self, seconds: float, call: Interruptible) -> Iterator[None]:
-        """End ``call`` if the block takes longer.
+        """End ``call`` if the block takes longer, or a little later.
 
         Args:
             seconds: How long it may take.
@@ -53,9 +60,7 @@ class Deadlines:
                 self._thread = thread
             self._calls[number] = call
             heapq.heappush(self._due, (due, number))
-            if due < self._wakes_at:
-                # A thread that wakes in time anyhow is left to sleep: a busy process would
-                # otherwise switch threads twice a turn.
+            if due + TICK < self._wakes_at:
                 self._condition.notify()
         try:
             yield
@@ -81,31 +86,31 @@ class Deadlines:
         self._begin()
 
     def _run(self) -> None:
+        idle_since = time.monotonic()
         while True:
             with self._condition:
                 late = self._late()
-                if not late and not self._wait():
-                    self._thread = None
-                    return
+                if not late:
+                    now = time.monotonic()
+                    idle_since = now if self._calls else idle_since
+                    if not self._calls and (self._closing or now - idle_since >= LINGER):
+                        self._thread = None
+                        return
+                    pause = max(0.0, self._due[0][0] - now) if self._due else TICK
+                    self._wakes_at = now + pause
+                    self._condition.wait(pause)
             # Outside the lock: ending reaches into a library, and may take a lock there.
             for call in late:
                 call.end()
 
     def _late(self) -> list[Interruptible]:
+        """Return what is past its deadline; what was done in time is forgotten."""
         now, late = time.monotonic(), []
         while self._due and (self._due[0][0] <= now or self._due[0][1] not in self._calls):
             call = self._calls.pop(heapq.heappop(self._due)[1], None)
             if call is not None:
                 late.append(call)
         return late
-
-    def _wait(self) -> bool:
-        """Wait for the next deadline; return whether there is reason to stay."""
-        if self._closing and not self._calls:
-            return False
-        pause = self._due[0][0] - time.monotonic() if self._due else LINGER
-        self._wakes_at = time.monotonic() + pause
-        return self._condition.wait(pause) or bool(self._due)
 
 
 deadlines = Deadlines()

@@ -10,10 +10,11 @@ from __future__ import annotations
 import collections
 import contextlib
 import queue
+import re
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -46,6 +47,12 @@ EVENT_STREAM = "text/event-stream"
 USER_AGENT = f"gpt_agent_sync/{__version__}"
 
 READ_SIZE = 65536
+
+MOST_TEMPLATES = 32
+"""Kinds of requests that are kept prepared."""
+
+_PLAIN_URL = re.compile(r"[!-~]+")
+"""An address that goes over the wire as it is."""
 
 
 @attrs.frozen
@@ -88,6 +95,7 @@ class Transport:
         trust_environment: bool = True,
     ) -> None:
         self._is_ours = session is None
+        self._templates: dict[Hashable, requests.PreparedRequest] = {}
         self._session = _new_session(trust_environment) if session is None else session
         # Said by the request, or REQUESTS_CA_BUNDLE would go before what the program trusts.
         trusted = None if self._session.verify is True else self._session.verify
@@ -163,16 +171,33 @@ class Transport:
     def _prepared(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> requests.PreparedRequest:
+        # Preparing is a third of a request's cost. Nothing of our own session changes between
+        # requests, so that those with the same headers are copies but for address and body.
+        if not self._is_ours or not _PLAIN_URL.fullmatch(url):
+            return self._prepared_anew(method, url, headers, body)
+        kind = (method, frozenset(headers.items()))
+        template = self._templates.get(kind)
+        if template is None:
+            if len(self._templates) >= MOST_TEMPLATES:  # a token in them that changes, say
+                self._templates = {}
+            template = self._templates[kind] = self._prepared_anew(method, url, headers, None)
+        request = template.copy()
+        request.url, request.body = url, body
+        request.prepare_content_length(body)
+        return request
+
+    def _prepared_anew(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> requests.PreparedRequest:
         session = self._session
         given = {name.lower() for name in headers}
         if session.headers.get("User-Agent") == default_user_agent():
             headers = {"User-Agent": USER_AGENT, **headers}
         # Without any auth requests looks for a password in .netrc, and puts that in place of ours.
         keeps_key = session.auth is None and (self._is_ours or "authorization" in given)
+        auth = _AS_IT_IS if keeps_key else None
         return session.prepare_request(
-            requests.Request(
-                method, url, headers=headers, data=body, auth=_AS_IT_IS if keeps_key else None
-            )
+            requests.Request(method, url, headers=headers, data=body, auth=auth)
         )
 
 
@@ -209,7 +234,7 @@ def _new_session(trust_environment: bool) -> requests.Session:
     session.headers["User-Agent"] = USER_AGENT
     # A cookie of one request would go with those of other threads.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = _Adapter(max_retries=0)
+    adapter = _Adapter()
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
@@ -264,7 +289,30 @@ class IdleConnections:
 
 
 class _Adapter(HTTPAdapter):
-    """The adapter of our own sessions: its pools grow and shrink with the live requests."""
+    """The adapter of our own sessions: its pools grow and shrink with the live requests.
+
+    The pool of a host is looked up once, as proxies and certificates of our sessions do not change.
+    """
+
+    def __init__(self) -> None:
+        self._pools: dict[str, Any] = {}
+        super().__init__(max_retries=0)
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, *arguments: Any, **keywords: Any
+    ) -> Any:
+        url = str(request.url)
+        origin = url[: url.find("/", len("https://"))]
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = super().get_connection_with_tls_context(request, *arguments, **keywords)
+            self._pools[origin] = pool
+        return pool
+
+    def close(self) -> None:
+        # Before the pools are closed: a closed one takes no connection any more.
+        self._pools.clear()
+        super().close()
 
     def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
         super().init_poolmanager(*arguments, **keywords)

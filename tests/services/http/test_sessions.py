@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -362,6 +363,25 @@ def test_session_needs_no_key_for_openai(session: requests.Session) -> None:
     session.headers["Authorization"] = "Bearer of-the-session"
     service = gpt.ResponsesService(session=session)
     assert service.base_url == "https://api.openai.com/v1"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_child_leaves_the_connections_of_a_session_to_its_parent(
+    stub: StubServer, session: requests.Session
+) -> None:
+    """A forked child that uses the program's session opens connections of its own."""
+    service = gpt.AssistantsService(stub.base_url, session=session)
+    service.create_thread()
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if service.create_thread() == "thread_1" else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    service.create_thread()
+    assert stub.connections == 2
 
 
 # connections of ours
