@@ -26,7 +26,7 @@ from gpt_agent_sync.records import Message
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.settings import SETTING_VARIABLES
 from gpt_agent_sync.testing import Hold, Reply, ScriptedService
-from tests.conftest import ENVIRONMENT
+from tests.plugins.processes import ENVIRONMENT
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PATIENCE = 20.0

@@ -10,7 +10,7 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply
-from tests.conftest import WIRES, MakeService
+from tests.plugins.services import WIRES, MakeService
 from tests.support.event_streams import RUN_START, Told, finished, run, wrote
 from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import Answerer, Response, StubServer, listing, stream, table

@@ -9,7 +9,7 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply, ScriptStep
-from tests.conftest import MakeService
+from tests.plugins.services import MakeService
 from tests.support.talk import PATIENCE, Talk
 
 

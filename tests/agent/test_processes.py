@@ -13,7 +13,7 @@ import pytest
 import gpt_agent_sync as gpt
 from gpt_agent_sync.testing import CallTools, EventRecorder, Hold, Reply
 from gpt_agent_sync.testing.script import Script
-from tests.conftest import WIRES
+from tests.plugins.services import WIRES
 from tests.support.polling import wait_for
 from tests.support.scripted_model import ScriptedServer
 from tests.support.talk import PATIENCE

@@ -11,7 +11,7 @@ import requests
 import gpt_agent_sync as gpt
 from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply
 from gpt_agent_sync.testing.script import Script
-from tests.conftest import WIRES
+from tests.plugins.services import WIRES
 from tests.support.polling import wait_for
 from tests.support.scripted_model import ScriptedServer
 from tests.support.talk import PATIENCE

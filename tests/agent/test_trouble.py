@@ -10,7 +10,7 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.testing import CallTools, EventRecorder, Hold, Reply
-from tests.conftest import WIRES
+from tests.plugins.services import WIRES
 from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import (
     Answerer,

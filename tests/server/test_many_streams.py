@@ -18,7 +18,7 @@ from gpt_agent_sync.records import (
 )
 from gpt_agent_sync.services.base import Feed, Service
 from gpt_agent_sync.testing import Hold, Reply
-from tests.conftest import WIRES
+from tests.plugins.services import WIRES
 from tests.support.polling import wait_for
 from tests.support.scripted_model import ScriptedServer
 

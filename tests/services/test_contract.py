@@ -25,7 +25,7 @@ from gpt_agent_sync.records import (
 from gpt_agent_sync.services.base import Feed, Service
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from gpt_agent_sync.testing.script import Script
-from tests.conftest import MakeService
+from tests.plugins.services import MakeService
 
 HELLO = UserMessage(content="hello")
 

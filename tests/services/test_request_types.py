@@ -16,7 +16,7 @@ from gpt_agent_sync.services.assistants.service import AssistantsService
 from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Reply
 from gpt_agent_sync.testing.script import Script
-from tests.conftest import WIRES
+from tests.plugins.services import WIRES
 from tests.support.openai_types import call_of, complaints, complaints_of
 from tests.support.recording import Recording
 from tests.support.scripted_model import ScriptedServer

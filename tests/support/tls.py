@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 import attrs
-import pytest
 import trustme
 
 from tests.support.stub import Answerer, StubServer
@@ -29,15 +27,6 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.issuer.issue_cert(*names).configure_cert(context)
         return context
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Return an authority that nobody trusts by himself."""
-    path: Path = tmp_path_factory.mktemp("authority") / "ca.pem"
-    issuer = trustme.CA()
-    issuer.cert_pem.write_to_path(str(path))
-    return Authority(str(path), issuer)
 
 
 class TlsStub(StubServer):

@@ -1,0 +1,1 @@
+"""Fixtures, in plugins by what they provide; ``tests/conftest.py`` names them."""
