@@ -35,7 +35,7 @@ Seen = dict[str, list[tuple[int, Measured]]]
 
 @contextmanager
 def stub() -> Iterator[str]:
-    """Run the stub, and give where it listens."""
+    """Run the stub, and return where it listens."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.stub"],
         stdin=subprocess.PIPE,
@@ -51,7 +51,7 @@ def stub() -> Iterator[str]:
 
 
 def per_cent(values: Iterable[float], share: float) -> float:
-    """Give the value below which so many per cent of the others lie."""
+    """Return the value below which so many per cent of the others lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
 
@@ -73,7 +73,7 @@ def table(head: Row, rows: Iterable[Row]) -> str:
 
 
 def together(measured: list[Measured]) -> Measured:
-    """Give what several rounds of one job measured: all overheads, and medians of the rest."""
+    """Return what several rounds of one job measured: all overheads, and medians of the rest."""
     return Measured(
         overheads=[seconds for each in measured for seconds in each.overheads],
         cpu=statistics.median(each.cpu for each in measured),
@@ -128,7 +128,7 @@ def turns_table(base_url: str, *, quick: bool) -> str:
 
 
 def turn_row(job: Job, seen: Measured) -> Row:
-    """Give the row of a job."""
+    """Return the row of a job."""
     return [
         f"{job.seconds:g}",
         str(job.agents),
@@ -178,7 +178,7 @@ def ratios_table(base_url: str, *, quick: bool) -> str:
 
 
 def with_address(job: Job, base_url: str) -> Job:
-    """Give a job with the stub's address."""
+    """Return a job with the stub's address."""
     import attrs
 
     return attrs.evolve(job, base_url=base_url)
@@ -214,7 +214,7 @@ def crowds_table(base_url: str, *, quick: bool) -> tuple[str, Seen]:
 
 
 def doubling(seen: list[tuple[int, Measured]]) -> str:
-    """Tell from how many agents on the overhead is twice that of one."""
+    """Return from how many agents on the overhead is twice that of one."""
     alone = per_cent(seen[0][1].overheads, 50)
     more = [count for count, each in seen if per_cent(each.overheads, 50) > 2 * alone]
     return f"{more[0]}" if more else f"more than {seen[-1][0]}"

@@ -30,7 +30,7 @@ MESSAGE = "How many roads must a man walk down?"
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """Hold what a client process is to do.
+    """What a client process is to do.
 
     Attributes:
         sdk: ``"ours"``, ``"openai"``, or ``"requests"``: a bare loop without any SDK.
@@ -53,7 +53,7 @@ class Job:
 
 @attrs.frozen(kw_only=True)
 class Measured:
-    """Hold what a client process measured.
+    """What a client process measured.
 
     Attributes:
         overheads: Seconds of each turn beyond its run.
@@ -82,7 +82,7 @@ def measure(job: Job) -> Measured:
 
 
 def ours(job: Job) -> Turn:
-    """Give the turns of this package."""
+    """Return the turns of this package."""
     import gpt_agent_sync as gpt
 
     gpt.configure(idle_timeout=None, streaming=job.way != "poll")
@@ -111,7 +111,7 @@ def ours(job: Job) -> Turn:
 
 
 def theirs(job: Job) -> Turn:
-    """Give the turns of the official client."""
+    """Return the turns of the official client."""
     warnings.simplefilter("ignore", DeprecationWarning)  # Assistants are, at OpenAI
     import openai
 
@@ -147,7 +147,7 @@ def theirs(job: Job) -> Turn:
 
 
 def bare(job: Job) -> Turn:
-    """Give the turns of a loop over ``requests``, which does nothing else."""
+    """Return the turns of a loop over ``requests``, which does nothing else."""
     import requests
 
     sessions = [requests.Session() for _ in range(job.agents)]
@@ -170,7 +170,7 @@ SDKS: dict[str, Callable[[Job], Turn]] = {"ours": ours, "openai": theirs, "reque
 
 
 def resident() -> float:
-    """Give the kilobytes of memory that this process has."""
+    """Return the kilobytes of memory that this process has."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1024
 

@@ -25,12 +25,12 @@ POSTERS = 8
 
 
 def measure_idle(base_url: str, agents: int, seconds: float) -> Any:
-    """Give kilobytes and processor share of idle agents."""
+    """Return kilobytes and processor share of idle agents."""
     return _run("idle", base_url, agents, seconds)
 
 
 def measure_sustained(base_url: str, rate: float, seconds: float) -> Any:
-    """Give the overheads of turns that begin at a rate, a second, for so long."""
+    """Return the overheads of turns that begin at a rate, a second, for so long."""
     return _run("sustained", base_url, rate, seconds)
 
 

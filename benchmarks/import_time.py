@@ -23,7 +23,7 @@ def seconds(statement: str) -> float:
 
 
 def measure(rounds: int) -> dict[str, float]:
-    """Give the median seconds of each statement."""
+    """Return the median seconds of each statement."""
     statements = ["pass", BASE, "import gpt_agent_sync"]
     if find_spec("openai"):
         statements.append("import openai")

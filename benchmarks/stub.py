@@ -31,7 +31,7 @@ _ids = itertools.count(1)
 
 
 def new_id(prefix: str) -> str:
-    """Give an id."""
+    """Return an id."""
     return f"{prefix}_{next(_ids):08d}"
 
 
@@ -51,7 +51,7 @@ class Run:
         self.message_id = new_id("msg")
 
     def progress(self, now: float) -> str:
-        """Give its status."""
+        """Return its status."""
         return "completed" if now >= self.began + self.seconds else "in_progress"
 
 
@@ -63,7 +63,7 @@ class AssistantsRun(Run):
         self.id = new_id("run")
 
     def object(self, status: str) -> Json:
-        """Give the run object."""
+        """Return the run object."""
         done = status == "completed"
         usage = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
         return {
@@ -97,7 +97,7 @@ class AssistantsRun(Run):
         }
 
     def message(self, status: str) -> Json:
-        """Give the message it writes."""
+        """Return the message it writes."""
         done = status == "completed"
         text = {"type": "text", "text": {"value": TEXT, "annotations": []}}
         return {
@@ -118,7 +118,7 @@ class AssistantsRun(Run):
         }
 
     def step(self, status: str) -> Json:
-        """Give the step in which it does."""
+        """Return the step in which it does."""
         details = {"message_creation": {"message_id": self.message_id}}
         return {
             "id": "step_" + self.id,
@@ -140,7 +140,7 @@ class AssistantsRun(Run):
         }
 
     def begun(self) -> bytes:
-        """Give the events that a stream begins with."""
+        """Return the events that a stream begins with."""
         statuses = ["created", "queued", "in_progress"]
         return b"".join(
             [
@@ -159,13 +159,13 @@ class AssistantsRun(Run):
         )
 
     def piece(self) -> bytes:
-        """Give the event of a piece of text."""
+        """Return the event of a piece of text."""
         part = {"index": 0, "type": "text", "text": {"value": PIECE, "annotations": []}}
         delta = {"id": self.message_id, "object": "thread.message.delta"}
         return event("thread.message.delta", {**delta, "delta": {"content": [part]}})
 
     def ended(self) -> bytes:
-        """Give the events that a stream ends with."""
+        """Return the events that a stream ends with."""
         return b"".join(
             [
                 event("thread.message.completed", self.message("completed")),
@@ -185,7 +185,7 @@ class ResponsesRun(Run):
         self._numbers = itertools.count()
 
     def item(self, status: str) -> Json:
-        """Give the message it writes."""
+        """Return the message it writes."""
         text = {"type": "output_text", "text": TEXT, "annotations": [], "logprobs": []}
         return {
             "id": self.message_id,
@@ -196,7 +196,7 @@ class ResponsesRun(Run):
         }
 
     def object(self, status: str) -> Json:
-        """Give the response object."""
+        """Return the response object."""
         done = status == "completed"
         return {
             "id": self.id,
@@ -234,7 +234,7 @@ class ResponsesRun(Run):
         }
 
     def begun(self) -> bytes:
-        """Give the events that a stream begins with."""
+        """Return the events that a stream begins with."""
         part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
         return b"".join(
             [
@@ -250,13 +250,13 @@ class ResponsesRun(Run):
         )
 
     def piece(self) -> bytes:
-        """Give the event of a piece of text."""
+        """Return the event of a piece of text."""
         return self._event(
             "response.output_text.delta", {**self._place(), "delta": PIECE, "logprobs": []}
         )
 
     def ended(self) -> bytes:
-        """Give the events that a stream ends with."""
+        """Return the events that a stream ends with."""
         item = self.item("completed")
         return b"".join(
             [
@@ -294,7 +294,7 @@ class Stub:
         self._runs: dict[str, AssistantsRun | ResponsesRun] = {}
 
     def answer(self, method: str, path: str, query: Json, body: Json) -> Json | Run:
-        """Give the answer's body, or a run to stream."""
+        """Return the answer's body, or a run to stream."""
         for wanted, pattern, make in ROUTES:
             match = pattern.fullmatch(path)
             if match and wanted == method:
@@ -302,7 +302,7 @@ class Stub:
         return {"error": {"message": f"no route for {method} {path}"}}
 
     def stats(self, query: Json, body: Json) -> Json:
-        """Tell what was served."""
+        """Return what was served."""
         return {"requests": self.requests, "connections": self.connections, "open": self.open}
 
     def thread(self, query: Json, body: Json) -> Json:

@@ -13,7 +13,7 @@ _UNSAFE = re.compile(r"[^\x21-\x7e]")
 
 
 def check_base_url(base_url: object, name: str = "base_url") -> str:
-    """Give the base URL without a trailing slash.
+    """Return the base URL without a trailing slash.
 
     Raises:
         ConfigurationError: If it is not an ``http`` or ``https`` URL with a host, or has a user or
@@ -37,7 +37,7 @@ def check_base_url(base_url: object, name: str = "base_url") -> str:
 
 
 def check_api_key(api_key: object) -> str | None:
-    """Give the key if it can go into a header; the error does not show it.
+    """Return the key if it can go into a header; the error does not show it.
 
     Raises:
         ConfigurationError: If it is not a text, blank, or has characters no header takes.
@@ -53,7 +53,7 @@ def check_api_key(api_key: object) -> str | None:
 
 
 def check_headers(headers: Mapping[str, str | None]) -> dict[str, str]:
-    """Give the headers that are set, if HTTP can carry them.
+    """Return the headers that are set, if HTTP can carry them.
 
     Raises:
         ConfigurationError: If a name or value is no text, or has characters no header takes; the
@@ -73,7 +73,7 @@ def check_headers(headers: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def check_timeout(timeout: object) -> tuple[float, float] | None:
-    """Give seconds to connect and of silence; ``None`` for those of the settings.
+    """Return seconds to connect and of silence; ``None`` for those of the settings.
 
     Raises:
         ConfigurationError: If it is neither a number of seconds nor a pair of them.
@@ -93,7 +93,7 @@ def _is_positive(value: object) -> bool:
 
 
 def check_retries(retries: object) -> int | None:
-    """Give how often a request is repeated; ``None`` for what the settings say.
+    """Return how often a request is repeated; ``None`` for what the settings say.
 
     Raises:
         ConfigurationError: If it is no such number.

@@ -22,7 +22,7 @@ MEMORY = ":memory:"
 
 
 class LocalService(AssistantsService):
-    """Run assistants on a server embedded in this process.
+    """Assistants on a server embedded in this process.
 
     The server listens on 127.0.0.1, on a port that the system chooses, and is spoken to over
     HTTP like any other. It is started by the first request and stopped by ``close()`` or at
@@ -111,7 +111,7 @@ class LocalService(AssistantsService):
             server.stop()
 
     def _forget(self) -> None:
-        """Have no server, in a forked child: the threads live in the parent only."""
+        """Let go of the server, in a forked child: its threads live in the parent only."""
         self._lock = threading.Lock()
         self._server = None
 

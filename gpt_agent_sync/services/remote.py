@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     import requests
 
 AuthSource = Callable[[], str]
-"""Gives a bearer token, such as Azure Entra's; called before each request, on any thread."""
+"""Returns a bearer token, such as Azure Entra's; called before each request, on any thread."""
 
 
 class RemoteService(Service):
-    """Be the base of the services that speak to a server.
+    """The base of the services that speak to a server.
 
     Args:
         base_url: Where the wire begins, such as ``"http://host/v1"``; else ``OPENAI_BASE_URL``.
@@ -114,7 +114,7 @@ class RemoteService(Service):
         self._set_up()
 
     def _set_up(self) -> None:
-        """Make what a wire needs beside, when all arguments have been checked."""
+        """Set up what a wire needs, when all arguments have been checked."""
 
     @property
     def base_url(self) -> str:
@@ -186,13 +186,13 @@ class RemoteService(Service):
         *,
         leg: str | None,
     ) -> Feed:
-        """Give a feed.
+        """Return a feed.
 
         Args:
             request: What it is for.
             first: Makes the first request, and gives what it showed.
             look: Looks at the run.
-            finish: Gives the messages of a run that is over.
+            finish: Returns the messages of a run that is over.
             leg: Which part of a run it follows from its beginning, for what that takes; ``None``
                 when the first request is no more than a look.
         """
@@ -208,14 +208,14 @@ class RemoteService(Service):
 
     @functools.cached_property
     def _fixed_headers(self) -> Mapping[str, str]:
-        """Hold the headers that all requests have in common."""
+        """The headers that all requests have in common."""
         headers = dict(self._wire_headers())
         if self._api_key is not None:
             headers["Authorization"] = f"Bearer {self._api_key}"
         return {**headers, **self._own_headers}
 
     def _wire_headers(self) -> Mapping[str, str]:
-        """Give the headers that the wire itself demands."""
+        """Return the headers that the wire itself demands."""
         return {}
 
     def _limits(self) -> Limits:

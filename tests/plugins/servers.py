@@ -14,7 +14,7 @@ from tests.support.stub import Answerer, StubServer
 
 @pytest.fixture
 def make_server() -> Iterator[Callable[..., ScriptedServer]]:
-    """Give a maker of embedded servers whose model follows a script; they are stopped."""
+    """Return a maker of embedded servers whose model follows a script; they are stopped."""
     servers: list[ScriptedServer] = []
 
     def make(script: Script = (), **options: object) -> ScriptedServer:
@@ -29,7 +29,7 @@ def make_server() -> Iterator[Callable[..., ScriptedServer]]:
 
 @pytest.fixture
 def local() -> Iterator[gpt.LocalService]:
-    """Give the default service over a server in memory."""
+    """Return the default service over a server in memory."""
     service = gpt.LocalService(":memory:")
     yield service
     service.close()
@@ -37,7 +37,7 @@ def local() -> Iterator[gpt.LocalService]:
 
 @pytest.fixture
 def make_stub() -> Iterator[Callable[[Answerer], StubServer]]:
-    """Give a maker of stub servers; they are stopped."""
+    """Return a maker of stub servers; they are stopped."""
     stubs: list[StubServer] = []
 
     def make(answer: Answerer) -> StubServer:

@@ -34,7 +34,7 @@ def recorder() -> EventRecorder:
 def make_service(
     request: pytest.FixtureRequest, make_server: Callable[..., ScriptedServer]
 ) -> Iterator[MakeService]:
-    """Give a maker of services that follow a script: one without HTTP, and two over each wire.
+    """Return a maker of services that follow a script: one without HTTP, and two over each wire.
 
     One of the two streams, and one is looked at.
     """

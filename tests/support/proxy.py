@@ -20,7 +20,7 @@ Hook = Callable[[Request, Forward], Response]
 
 
 def forwarding(base_url: str, hook: Hook) -> Answerer:
-    """Give what answers a request as a hook does, which may forward it to a server."""
+    """Return what answers a request as a hook does, which may forward it to a server."""
 
     def answer(request: Request) -> Response:
         return hook(request, lambda: _forward(base_url, request))
@@ -50,7 +50,7 @@ def _pieces(answer: requests.Response) -> Iterator[bytes]:
 
 
 class Gate:
-    """Hold up one request of a kind, and answer it then; forward all others.
+    """A hook that holds up one request of a kind, and forwards all others.
 
     Attributes:
         met: Set when the request has come.

@@ -15,7 +15,7 @@ import attrs
 
 @attrs.frozen
 class Request:
-    """Hold a request as it came in."""
+    """A request as it came in."""
 
     method: str
     path: str
@@ -31,7 +31,7 @@ class Request:
 
 @attrs.frozen
 class Response:
-    """Hold an answer; a body that is an iterator of bytes is sent as it comes."""
+    """An answer; a body that is an iterator of bytes is sent as it comes."""
 
     body: Any = attrs.field(factory=dict)
     status: int = 200
@@ -39,7 +39,7 @@ class Response:
 
 
 class HangUp(Exception):
-    """Have the connection closed without an answer."""
+    """The connection is closed without an answer."""
 
 
 Answerer = Callable[[Request], Response]
@@ -181,7 +181,7 @@ class StubServer:
 
 
 def stream(*pieces: bytes | type[Exception] | Callable[[], object]) -> Response:
-    """Give an answer that streams: bytes, then waits (what is called), or a broken connection."""
+    """Return an answer that streams: bytes, then waits (what is called), or a broken connection."""
 
     def body() -> Iterator[bytes]:
         for piece in pieces:
@@ -215,12 +215,12 @@ def table(answers: Mapping[str, Iterable[Response | type[Exception]]]) -> Answer
 
 
 def listing(*items: Mapping[str, Any], has_more: bool = False) -> Response:
-    """Give a list answer."""
+    """Return a list answer."""
     last = items[-1]["id"] if items else None
     return Response({"object": "list", "data": list(items), "has_more": has_more, "last_id": last})
 
 
 def error(status: int, message: str, code: str | None = None) -> Response:
-    """Give a refusal."""
+    """Return a refusal."""
     body = {"error": {"message": message, "type": "x", "param": None, "code": code}}
     return Response(body, status=status)

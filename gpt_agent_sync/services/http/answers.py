@@ -16,7 +16,7 @@ from gpt_agent_sync.services.http.sse import ServerEvents
 
 @attrs.frozen
 class Answer:
-    """Hold a successful answer.
+    """A successful answer.
 
     Attributes:
         data: The JSON object.
@@ -34,7 +34,7 @@ class Answer:
     events: ServerEvents | None = None
 
     def require(self, field: str) -> str:
-        """Give a text field that the wire promises.
+        """Return a text field that the wire promises.
 
         Raises:
             ProtocolError: If it is missing, blank or no text.

@@ -42,13 +42,13 @@ ACCEPTS_EVENTS = "text/event-stream, application/json"
 T = TypeVar("T")
 
 Opens = Callable[[ServerSentEvent], Mapping[str, Any] | None]
-"""Gives the object that a stream's first event of interest holds, and ``None`` for the events
+"""Returns the object that a stream's first event of interest holds, and ``None`` for the events
 before it; raises what an event stands for that refuses the request."""
 
 
 @attrs.frozen
 class Limits:
-    """Hold the bounds of a request.
+    """The bounds of a request.
 
     Attributes:
         connect_timeout: Seconds to open a connection.
@@ -67,7 +67,7 @@ def wait_on_this_thread(seconds: float) -> None:
 
 
 class HttpClient:
-    """Make requests below one base URL.
+    """Requests below one base URL, repeated where that is safe.
 
     Safe to share between threads. After ``fork()`` the child opens connections of its own.
 
@@ -157,6 +157,7 @@ class HttpClient:
         Raises:
             ServiceError: If the service refuses, or still fails after the retries.
         """
+        # NaN is no JSON: a strict server refuses the whole body, and does not say why.
         content = json.dumps(body, allow_nan=False).encode()
 
         def recover(error: ServiceUnavailableError) -> T | None:
@@ -198,6 +199,8 @@ class HttpClient:
             try:
                 return attempt()
             except ServiceUnavailableError as exc:
+                # What may have been handled is looked for before it is sent again: a message or
+                # a run that stands twice cannot be taken back.
                 found = recover(exc)
                 if found is not None:
                     return found
@@ -211,6 +214,7 @@ class HttpClient:
             hopeless = isinstance(error, RateLimitError) and is_quota(error.code, error.message)
             if tries > retries or (asked or 0.0) > LONGEST_RETRY_AFTER or hopeless:
                 raise error
+            # Jitter: clients that a service has thrown out together would come back together.
             delay = backoff(tries) if asked is None else asked
             logger.warning("%s; repeat %d of %d in %.2f s", error, tries, retries, delay)
             pause(delay)
@@ -248,7 +252,7 @@ class HttpClient:
             if answer.stream is not None:
                 answer.stream.close()
             raise FeedClosed
-        return _read(request, answer, headers)
+        return _read(request, answer)
 
     def _all_headers(self, *, streams: bool, writes: bool) -> Mapping[str, str]:
         """Return the headers of a kind of request; the service's go before the usual ones."""
@@ -278,7 +282,7 @@ class HttpClient:
         return transport
 
     def _leave_parent(self, transport: Transport) -> None:
-        """Have a forked child share no connection with its parent."""
+        """Close what a forked child has inherited of its parent's connections."""
         if self._session is not None:
             transport.disown()
         for pid in [pid for pid in self._transports if pid != os.getpid()]:
@@ -286,16 +290,16 @@ class HttpClient:
         self._pid = os.getpid()
 
 
-def _read(request: str, answer: RawAnswer, headers: Mapping[str, str]) -> Answer:
+def _read(request: str, answer: RawAnswer) -> Answer:
     if answer.stream is not None:
         request_id = answer.headers.get("x-request-id")
         return Answer({}, None, request, request_id, ServerEvents(answer.stream))
-    told = answer.body if answer.status < 400 else _without_key(answer.body, headers)
+    told = answer.body if answer.status < 400 else _without_key(answer.body, answer.request_headers)
     return read_answer(request, answer.status, answer.headers, told)
 
 
 def _opened(answer: Answer, opens: Opens) -> Answer:
-    """Read a stream as far as it shows what was made.
+    """Read a stream up to the event that shows what was made.
 
     Raises:
         ServiceUnavailableError: If it does not.
@@ -320,12 +324,12 @@ def _opened(answer: Answer, opens: Opens) -> Answer:
 
 
 def _without_key(body: bytes, headers: Mapping[str, str]) -> bytes:
-    """Give a refusal without the key: some servers tell which one they refuse."""
+    """Return a refusal without the key: some servers tell which one they refuse."""
     key = headers.get("Authorization", "").removeprefix("Bearer ").encode()
     return body.replace(key, b"***") if len(key) >= SHORTEST_SECRET else body
 
 
 def backoff(tries: int) -> float:
-    """Give the seconds before the next try: exponential with full-range jitter above half."""
+    """Return the seconds before the next try: exponential with full-range jitter above half."""
     ceiling = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** (tries - 1))
     return ceiling * random.uniform(0.5, 1.0)

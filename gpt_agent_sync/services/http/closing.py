@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 
 class FeedClosed(Exception):
-    """Tell a request whose answer nobody wants any more to give up."""
+    """Nobody wants the answer of a request any more."""
 
 
 class Interruptible(ABC):
@@ -21,7 +21,7 @@ class Interruptible(ABC):
 
 
 class Closing:
-    """Wait, as a ``Pause`` does, and end the wait or the call under way when it is closed.
+    """A ``Pause`` that can be closed, which ends the wait or the call under way.
 
     One thread waits and calls; any thread closes.
     """
@@ -42,6 +42,8 @@ class Closing:
         with self._lock:
             self._closed = True
             ended, call = self._ended, self._call
+        # Outside the lock: ending a call reaches into a library, and the reader it wakes may come
+        # here at once.
         if ended is not None:
             ended.set()
         if call is not None:
@@ -64,7 +66,7 @@ class Closing:
 
     @contextlib.contextmanager
     def watching(self, call: Interruptible) -> Generator[None]:
-        """Have a call end with it, for as long as the block takes.
+        """End a call, too, when it is closed while the block runs.
 
         Raises:
             FeedClosed: If it is closed.

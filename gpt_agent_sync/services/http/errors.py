@@ -41,7 +41,7 @@ def error_from_answer(
     retry_after: float | None = None,
     request_id: str | None = None,
 ) -> ServiceError:
-    """Give the error that an answer with an error status stands for.
+    """Return the error that an answer with an error status stands for.
 
     Servers say ``code: null`` nearly everywhere, so the stable words of the message are
     matched too.
@@ -74,7 +74,7 @@ def error_from_answer(
 
 
 def error_from_event(request: str, data: Mapping[str, Any]) -> ServiceError:
-    """Give the error that an event of a stream stands for, by its code and type.
+    """Return the error that an event of a stream stands for, by its code and type.
 
     What tells neither may have been handled all the same.
 
@@ -95,18 +95,18 @@ def error_from_event(request: str, data: Mapping[str, Any]) -> ServiceError:
 
 
 def lacks_outputs(error: ServiceError) -> bool:
-    """Tell whether a response was refused because earlier calls have no outputs."""
+    """Return whether a response was refused because earlier calls have no outputs."""
     return _says(error.message, _NO_OUTPUTS)
 
 
 def missing_call(error: ServiceError) -> str | None:
-    """Give the id of the call that has no output, where the refusal names it."""
+    """Return the id of the call that has no output, where the refusal names it."""
     found = _CALL_ID.search(error.message)
     return found.group(1) if found else None
 
 
 def lacks_calls(error: ServiceError) -> bool:
-    """Tell whether outputs were refused because their calls are not (yet) there."""
+    """Return whether outputs were refused because their calls are not (yet) there."""
     return _says(error.message, _NO_CALLS)
 
 

@@ -26,7 +26,7 @@ def read_pages(
     *,
     first: int = PAGE,
 ) -> Iterator[list[Mapping[str, Any]]]:
-    """Give the pages of a list.
+    """Return the pages of a list.
 
     A server that refuses to page on is believed to have no more; a refused first page is the
     caller's affair.

@@ -14,36 +14,36 @@ _OBJECT = (dict, Mapping)  # the first is what JSON gives, and quickly told
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
-    """Give an object, empty when it is none."""
+    """Return an object, empty when it is none."""
     return value if isinstance(value, _OBJECT) else {}
 
 
 def as_objects(value: Any) -> list[Mapping[str, Any]]:
-    """Give the objects of a list, empty when it is none."""
+    """Return the objects of a list, empty when it is none."""
     return [item for item in value if isinstance(item, _OBJECT)] if isinstance(value, list) else []
 
 
 def as_json_text(value: Any) -> str:
-    """Give JSON text as it is; a server that sends an object means the same."""
+    """Return JSON text as it is; a server that sends an object means the same."""
     return value if isinstance(value, str) else json.dumps(value if value is not None else {})
 
 
 def as_count(value: Any) -> int:
-    """Give a whole number, 0 when it is none."""
+    """Return a whole number, 0 when it is none."""
     if isinstance(value, float):
         return int(value) if math.isfinite(value) else 0
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def as_word(value: Any) -> str | None:
-    """Give a text, ``None`` when there is nothing in it."""
+    """Return a text, ``None`` when there is nothing in it."""
     return str(value) if value else None
 
 
 def read_list(
     data: Mapping[str, Any], request: str, read: Callable[[Mapping[str, Any]], Any]
 ) -> list[Any]:
-    """Read the objects of a list answer, leaving out what ``read`` gives ``None`` for.
+    """Read the objects of a list answer, leaving out what ``read`` returns ``None`` for.
 
     Raises:
         ProtocolError: If there is no list in it.

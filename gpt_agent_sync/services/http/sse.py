@@ -31,7 +31,7 @@ _PLAIN = re.compile(rb"(?:event: ?([^\r\n]*)\n)?data: ?([^\r\n]*)\n\n")
 
 @attrs.frozen
 class ServerSentEvent:
-    """Hold one event.
+    """One server-sent event.
 
     Attributes:
         name: What its ``event`` field says; ``""`` when there is none.
@@ -47,12 +47,12 @@ class StreamLost(Exception):
 
 
 def is_object(event: ServerSentEvent) -> bool:
-    """Tell whether an event means to hold a JSON object: not what keeps a connection awake."""
+    """Return whether an event means to hold a JSON object: not what keeps a connection awake."""
     return event.data.lstrip().startswith("{")
 
 
 def read_object(event: ServerSentEvent) -> Mapping[str, Any]:
-    """Give the JSON object that an event holds.
+    """Return the JSON object that an event holds.
 
     Raises:
         StreamLost: If it holds none.
@@ -64,7 +64,7 @@ def read_object(event: ServerSentEvent) -> Mapping[str, Any]:
 
 
 class EventParser:
-    """Put events together out of bytes that are cut anywhere.
+    """A parser of events out of bytes that are cut anywhere.
 
     Lines may end in LF, CR or CRLF. Comments, ``id`` and ``retry`` are passed over. An event
     that is not ended by a blank line is none.
@@ -78,7 +78,7 @@ class EventParser:
         self._data: list[bytes] = []
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """Take in what has come, and give the events that are whole now."""
+        """Take in what has come, and return the events that are whole now."""
         if self._skip_line_feed and data:
             self._skip_line_feed = False
             data = data.removeprefix(b"\n")
@@ -133,7 +133,7 @@ def _event(name: bytes, data: bytes) -> ServerSentEvent:
 
 
 class ServerEvents(Interruptible):
-    """Iterate over the events of an answer as they come; one thread reads, any thread ends it.
+    """An iterator over the events of an answer; one thread reads, any thread ends it.
 
     Iterating raises ``ServiceUnavailableError`` if the answer breaks off or is silent for too
     long, and ``FeedClosed`` if it was ended.
@@ -149,11 +149,11 @@ class ServerEvents(Interruptible):
         self._events: deque[ServerSentEvent] = deque()
 
     def __iter__(self) -> ServerEvents:
-        """Give itself."""
+        """Return itself."""
         return self
 
     def __next__(self) -> ServerSentEvent | None:
-        """Give the next event, waiting for it; ``None`` when only comments came for long."""
+        """Return the next event, waiting for it; ``None`` when only comments came for long."""
         while not self._events:
             data = self._stream.read()
             if not data:

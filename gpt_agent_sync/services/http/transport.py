@@ -63,12 +63,14 @@ class RawAnswer:
         status: The HTTP status, 200 or above.
         headers: The headers; their names without regard to case.
         body: The whole body; empty when there is a stream.
+        request_headers: The headers that were sent, those of the session included.
         stream: The body as it comes, where it was asked for and is one of events.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    request_headers: Mapping[str, str]
     stream: RawStream | None = None
 
 
@@ -146,9 +148,11 @@ class Transport:
                 in_doubt=True,
             )
         if streams and response.status_code < 400 and _is_event_stream(response.headers):
-            return RawAnswer(response.status_code, response.headers, b"", RawStream(response, what))
+            body, stream = b"", RawStream(response, what)
+            return RawAnswer(response.status_code, response.headers, body, request.headers, stream)
         try:
-            return RawAnswer(response.status_code, response.headers, response.content)
+            body = response.content
+            return RawAnswer(response.status_code, response.headers, body, request.headers)
         except (requests.RequestException, HTTPError) as exc:
             raise _failure(exc, what, in_doubt=True) from exc
         finally:
@@ -325,7 +329,7 @@ class _Adapter(HTTPAdapter):
 
 
 def _keep_idle_connections(manager: Any) -> None:
-    """Have the pools that a manager makes, one of SOCKS too, keep idle connections our way."""
+    """Make a manager's pools, those of SOCKS too, keep their idle connections our way."""
     manager.pool_classes_by_scheme = {
         scheme: pool
         if pool.QueueCls is IdleConnections

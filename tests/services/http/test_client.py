@@ -27,7 +27,7 @@ MakeStub = Callable[[Answerer], StubServer]
 
 
 class Pauses:
-    """Keep the pauses that were asked for, and take none."""
+    """A pause that takes no time, and keeps what was asked for."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -39,12 +39,12 @@ class Pauses:
 
 @pytest.fixture
 def pauses() -> Pauses:
-    """Give a keeper of pauses."""
+    """Return a keeper of pauses."""
     return Pauses()
 
 
 def client(retries: int = 2, read_timeout: float = 5.0, trust: bool = True) -> HttpClient:
-    """Give a client."""
+    """Return a client."""
     return HttpClient(
         lambda: {"X-Test": "1"},
         lambda: Limits(1.0, read_timeout, retries),
@@ -145,7 +145,7 @@ def test_write_in_doubt_that_is_found_is_done(make_stub: MakeStub, pauses: Pause
 
 
 def unused_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -15,18 +15,18 @@ ENDINGS = (b"\n", b"\r", b"\r\n")
 
 
 def parsed(*packets: bytes) -> list[ServerSentEvent]:
-    """Give the events of packets that come one after the other."""
+    """Return the events of packets that come one after the other."""
     parser = EventParser()
     return [event for packet in packets for event in parser.feed(packet)]
 
 
 def byte_by_byte(text: bytes) -> list[bytes]:
-    """Give each byte as a packet."""
+    """Return each byte as a packet."""
     return [text[place : place + 1] for place in range(len(text))]
 
 
 def plain(*data: str) -> list[ServerSentEvent]:
-    """Give events without names."""
+    """Return events without names."""
     return [ServerSentEvent("", text) for text in data]
 
 
@@ -220,7 +220,7 @@ def test_parsers_know_nothing_of_each_other() -> None:
 
 @attrs.frozen
 class Spelled:
-    """Hold a stream and the events that it tells."""
+    """A stream and the events that it tells."""
 
     text: bytes
     events: list[ServerSentEvent]

@@ -53,7 +53,7 @@ Speak = Callable[[BufferedIOBase, BufferedIOBase], None]
 
 
 class PlainServer:
-    """Listen on a loopback port, and say on each connection what the test has it say.
+    """A server on a loopback port that says on each connection what the test has it say.
 
     Attributes:
         left: Released when a connection has been closed by the server.
@@ -99,12 +99,12 @@ class PlainServer:
 
 
 def request_lines(reader: BufferedIOBase) -> list[bytes]:
-    """Read the next request that has no body, and give its lines; none at the end."""
+    """Read the next request that has no body, and return its lines; none at the end."""
     return list(iter(lambda: reader.readline().rstrip(b"\r\n"), b""))
 
 
 class Caller:
-    """Hold a transport to a server, and make requests.
+    """A transport to a server, and what makes requests over it.
 
     Args:
         base_url: Where the server, or one behind a proxy, is.
@@ -134,7 +134,7 @@ class Caller:
         )
 
     def stream(self, **options: Any) -> RawStream:
-        """Make a request that is answered by a stream, and give that."""
+        """Make a request that is answered by a stream, and return that."""
         opened = self.ask(**options).stream
         assert opened is not None
         return opened
@@ -145,7 +145,7 @@ MakeCaller = Callable[..., Caller]
 
 @pytest.fixture
 def caller() -> Iterator[MakeCaller]:
-    """Give a maker of callers; they are closed."""
+    """Return a maker of callers; they are closed."""
     made: list[Caller] = []
 
     def make(base_url: str, session: requests.Session | None = None) -> Caller:
@@ -159,7 +159,7 @@ def caller() -> Iterator[MakeCaller]:
 
 @pytest.fixture
 def make_plain() -> Iterator[Callable[[Speak], PlainServer]]:
-    """Give a maker of plain servers; they are stopped."""
+    """Return a maker of plain servers; they are stopped."""
     servers: list[PlainServer] = []
 
     def make(speak: Speak) -> PlainServer:
@@ -176,21 +176,21 @@ MakePlain = Callable[[Speak], PlainServer]
 
 @pytest.fixture
 def aside() -> Iterator[ThreadPoolExecutor]:
-    """Give threads for what is done meanwhile."""
+    """Return threads for what is done meanwhile."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         yield threads
 
 
 @pytest.fixture
 def silence() -> Iterator[threading.Event]:
-    """Give what servers wait for that say nothing more; it is set in the end."""
+    """Return what servers wait for that say nothing more; it is set in the end."""
     silence = threading.Event()
     yield silence
     silence.set()
 
 
 def held(silence: threading.Event, *pieces: bytes, **headers: str) -> Response:
-    """Give a stream that is silent after these pieces."""
+    """Return a stream that is silent after these pieces."""
     answer = stream(*pieces, lambda: silence.wait(PATIENCE))
     return attrs.evolve(answer, headers={**answer.headers, **headers})
 
@@ -462,7 +462,7 @@ def test_without_idle_connections_the_pool_makes_one() -> None:
 
 
 def raises_feed_closed(under_way: Callable[[], object]) -> bool:
-    """Tell whether a request is ended, and not answered."""
+    """Return whether a request is ended, and not answered."""
     try:
         under_way()
     except FeedClosed:
@@ -619,7 +619,7 @@ def test_events_are_known_by_their_media_type(
 
 
 def failure(under_way: Callable[[], object]) -> tuple[bool, bool]:
-    """Tell of a request that fails whether it is in doubt, and whether time ran out."""
+    """Return of a request that fails whether it is in doubt, and whether time ran out."""
     with pytest.raises(ServiceUnavailableError) as failed:
         under_way()
     return failed.value.in_doubt, failed.value.timed_out
