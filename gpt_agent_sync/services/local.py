@@ -80,6 +80,8 @@ class LocalService(AssistantsService):
         """Where the server listens, ending in ``/v1``; starts it."""
         server = self._server
         if server is None:
+            # Started outside the lock, which must not be held for I/O; of two that are started at
+            # once one is stopped again.
             started = self._start()
             with self._lock:
                 server = self._server = self._server or started
@@ -135,6 +137,7 @@ class LocalService(AssistantsService):
             ) from exc
 
 
+# Weakly: a service that nobody holds any more is not kept for the sake of forks and exits.
 _services: weakref.WeakValueDictionary[int, LocalService] = weakref.WeakValueDictionary()
 
 

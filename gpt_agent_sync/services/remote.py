@@ -124,6 +124,7 @@ class RemoteService(Service):
     @property
     def identity(self) -> Hashable:
         """Class, address, API version, session, and a digest of key, project and headers."""
+        # A digest: the identity is a key of dictionaries, and may come to be shown.
         secrets = repr((self._api_key, sorted(self._own_headers.items())))
         return (
             type(self),
@@ -232,7 +233,7 @@ def _read_session(
     if session is None:
         return None, False
     # Imported here: only a program with a session of its own has loaded requests already.
-    from gpt_agent_sync.services.http.transport import carries_credentials, check_session
+    from gpt_agent_sync.services.http.sessions import carries_credentials, check_session
 
     return check_session(session), carries_credentials(session)
 

@@ -1,8 +1,9 @@
-"""HTTP as the services need it; only ``transport`` knows ``requests``.
+"""HTTP as the services need it; ``transport`` and ``sessions`` alone know ``requests``.
 
 - ``transport``: one request over a ``requests.Session``, whole or streamed.
+- ``sessions``: the session of a program, or one of our own.
 - ``client``: requests repeated where that is safe.
 - ``answers`` and ``errors``: what an answer says; ``shapes``: JSON that servers fill in oddly.
 - ``sse``: server-sent events; ``paging``: lists, page by page.
-- ``closing``: waits and requests that another thread can end.
+- ``closing``: waits and requests that another thread can end; ``deadlines``: which ends them late.
 """

@@ -60,10 +60,12 @@ def read_answer(request: str, status: int, headers: Mapping[str, str], body: byt
     Raises:
         ServiceError: If the answer is a refusal, or not a JSON object.
     """
+    # OpenAI's name for it, and that of Azure's gateway.
     request_id = headers.get("x-request-id") or headers.get("apim-request-id")
     try:
         data = json.loads(body)
     except ValueError:
+        # A proxy's page of HTML, say; the status still tells what became of the request.
         data = None
     if not 200 <= status < 300:
         raise error_from_answer(

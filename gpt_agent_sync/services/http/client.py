@@ -212,6 +212,7 @@ class HttpClient:
             tries += 1
             retries = self._limits().retries if most is None else most
             hopeless = isinstance(error, RateLimitError) and is_quota(error.code, error.message)
+            # A pause of minutes is the program's to decide on; a used-up quota no pause mends.
             if tries > retries or (asked or 0.0) > LONGEST_RETRY_AFTER or hopeless:
                 raise error
             # Jitter: clients that a service has thrown out together would come back together.

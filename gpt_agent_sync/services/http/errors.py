@@ -57,12 +57,14 @@ def error_from_answer(
     code, said = read_error(data)
     message = f"{request}: {said or text.strip() or 'no reason given'}"
     facts: dict[str, Any] = {"status": status, "code": code, "request_id": request_id}
+    # Busy before all else: a thread with a live run is refused with 400, as bad input is.
     if code in _BUSY_CODES or (status in (400, 409) and _says(said, _BUSY_WORDS)):
         return ServiceBusyError(message, run_id=_run_id(said), **facts)
     if status in (401, 403):
         return AuthenticationError(message, **facts)
     if status == 429:
         return RateLimitError(message, retry_after=retry_after, **facts)
+    # A server that lacks a route or an option says so with a 5xx, which no repeat would mend.
     if status == 501 or (status >= 500 and _says(said, _MISSING_WORDS)):
         return RequestRejectedError(message, **facts)
     if status == 408 or status >= 500:
@@ -90,7 +92,8 @@ def error_from_event(request: str, data: Mapping[str, Any]) -> ServiceError:
         refused = kind == "invalid_request_error" or str(code).startswith("invalid")
         status = _STATUS_OF.get(code or "", 400 if refused else 500)
     error = error_from_answer(request, status, data, said or "")
-    error.status = None  # none was told
+    # A stream has one status, 200: ours was only a way to find the class.
+    error.status = None
     return error
 
 

@@ -54,6 +54,8 @@ def read_pages(
             return
         page = read_list(answer.data, answer.request, lambda item: item)
         yield page
+        # Not all servers say the last id; and one that gives the same page for ever would be read
+        # for ever.
         last = as_word(answer.data.get("last_id")) or (page[-1].get("id") if page else None)
         if not answer.data.get("has_more") or not page or last in (None, after):
             return

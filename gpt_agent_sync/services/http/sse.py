@@ -83,6 +83,8 @@ class EventParser:
             self._skip_line_feed = False
             data = data.removeprefix(b"\n")
         self._pieces.append(data)
+        # Pieces without a line's end are only kept: joined each time, a long event that comes in
+        # small pieces would be copied over and over.
         if b"\n" not in data and b"\r" not in data:
             return []
         text = b"".join(self._pieces)
@@ -90,6 +92,8 @@ class EventParser:
             self._begins = False
             text = text.removeprefix(BOM)
         events, begin = [], 0
+        # One regular expression for what nearly all servers send: line by line costs several times
+        # as much, and a turn is mostly this.
         if not self._name and not self._data:
             while plain := _PLAIN.match(text, begin):
                 events.append(_event(plain[1] or b"", plain[2]))
@@ -160,6 +164,8 @@ class ServerEvents(Interruptible):
                 raise StopIteration
             self._events.extend(self._parser.feed(data))
             now = time.monotonic()
+            # Comments keep a socket's timeout from ever running out, also where the service has
+            # forgotten the run: the reader is to look for itself now and then.
             if not self._events and now - self._heard_at > SIGNS_OF_LIFE:
                 self._heard_at = now
                 return None

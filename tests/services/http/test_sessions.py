@@ -26,10 +26,10 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 import gpt_agent_sync as gpt
-from gpt_agent_sync.services.http.transport import IDLE_CONNECTIONS
+from gpt_agent_sync.services.http.sessions import IDLE_CONNECTIONS
 from gpt_agent_sync.testing import CallTools, Reply
 from tests.support.scripted_model import ScriptedServer
-from tests.support.stub import Answerer, Request, Response, StubServer, table
+from tests.support.stub import Answerer, Request, Response, StubServer, error, table
 from tests.support.tls import Authority, TlsStub
 
 MakeStub = Callable[[Answerer], StubServer]
@@ -318,6 +318,16 @@ def test_redirects_are_refused(make_stub: MakeStub, session: requests.Session) -
     with pytest.raises(gpt.ProtocolError, match="redirect"):
         created(stub, session)
     assert stub.lines == ["POST /threads"]
+
+
+def test_key_of_a_session_is_not_told_again(make_stub: MakeStub, session: requests.Session) -> None:
+    """A refusal that echoes the key is told without it, though the session brought the key."""
+    session.headers["Authorization"] = "Bearer sk-very-secret"
+    refusal = error(401, "Incorrect API key provided: sk-very-secret")
+    stub = make_stub(table({"POST /threads": [refusal]}))
+    with pytest.raises(gpt.AuthenticationError) as refused:
+        created(stub, session)
+    assert "sk-very-secret" not in str(refused.value)
 
 
 # what stays the program's

@@ -24,11 +24,10 @@ import requests
 from urllib3.connection import HTTPConnection
 
 from gpt_agent_sync.errors import ServiceUnavailableError
-from gpt_agent_sync.services.http import transport as http
+from gpt_agent_sync.services.http import sessions
 from gpt_agent_sync.services.http.closing import FeedClosed
+from gpt_agent_sync.services.http.sessions import USER_AGENT, IdleConnections
 from gpt_agent_sync.services.http.transport import (
-    USER_AGENT,
-    IdleConnections,
     RawAnswer,
     RawStream,
     Transport,
@@ -432,7 +431,7 @@ def test_connections_that_were_idle_for_long_are_closed(
     connections: int,
 ) -> None:
     """When a connection comes back, those are closed that nobody used for too long."""
-    monkeypatch.setattr(http, "IDLE_SECONDS", idle_seconds)
+    monkeypatch.setattr(sessions, "IDLE_SECONDS", idle_seconds)
     stub = make_stub(lambda request: stream(b"data: 1\n\n"))
     asking = caller(stub.base_url)
     two_idle(stub, asking)

@@ -1,0 +1,165 @@
+"""Sessions: those of programs, checked, and our own, whose pools fit any number of agents."""
+
+from __future__ import annotations
+
+import collections
+import queue
+import threading
+import time
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.connection import HTTPConnection
+
+from gpt_agent_sync.errors import ConfigurationError
+from gpt_agent_sync.version import __version__
+
+IDLE_SECONDS = 30.0
+"""Seconds after which a connection that nobody used is closed, when another one comes back."""
+
+IDLE_CONNECTIONS = 10
+"""Connections that are kept at rest; while more requests are live than that, as many as those."""
+
+USER_AGENT = f"gpt_agent_sync/{__version__}"
+
+
+def check_session(session: object) -> requests.Session:
+    """Return a program's session.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    if not isinstance(session, requests.Session):
+        raise ConfigurationError(f"session must be a requests.Session, not {session!r}")
+    return session
+
+
+def carries_credentials(session: requests.Session) -> bool:
+    """Return whether a session says by itself who asks."""
+    return session.auth is not None or "Authorization" in session.headers
+
+
+def new_session(trust_environment: bool) -> requests.Session:
+    """Return a session for one service, which is not changed any more.
+
+    Args:
+        trust_environment: Whether proxies and certificates are taken from the environment.
+    """
+    session = requests.Session()
+    session.trust_env = trust_environment
+    session.headers.clear()
+    session.headers["User-Agent"] = USER_AGENT
+    # A cookie of one request would go with those of other threads.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = _Adapter()
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+class _AsItIs(AuthBase):
+    """An auth that leaves a request's headers as they are."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+AS_IT_IS = _AsItIs()
+"""Keeps requests from looking for another one, in .netrc say."""
+
+
+class IdleConnections:
+    """A pool's idle connections; the one used last is used next.
+
+    It takes the place of urllib3's queue, whose fixed size either closes connections that the
+    next of a thousand agents could use, with a warning each, or keeps a burst's for ever. At most
+    as many stay idle as are in use, or ``IDLE_CONNECTIONS``, and none for long.
+
+    Args:
+        maxsize: The size that urllib3 passes, which means nothing here.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self._lock = threading.Lock()
+        self._idle: collections.deque[tuple[float, HTTPConnection]] = collections.deque()
+        self._in_use = 0
+
+    def qsize(self) -> int:
+        """Return how many are idle; VCR.py looks at that."""
+        return len(self._idle)
+
+    def get(self, block: bool = False, timeout: float | None = None) -> HTTPConnection:
+        """Return the connection used last.
+
+        Raises:
+            queue.Empty: If there is none; the pool then makes one.
+        """
+        with self._lock:
+            self._in_use += 1
+            if not self._idle:
+                raise queue.Empty
+            return self._idle.pop()[1]
+
+    def put(self, connection: HTTPConnection | None, block: bool = False) -> None:
+        """Take a connection back; ``None`` is for one that was closed."""
+        now = time.monotonic()
+        closed = []
+        with self._lock:
+            # The pool begins by putting a None for each place it thinks it has.
+            self._in_use = max(0, self._in_use - 1)
+            if connection is not None:
+                self._idle.append((now, connection))
+            most = max(IDLE_CONNECTIONS, self._in_use)
+            while self._idle and (len(self._idle) > most or now - self._idle[0][0] > IDLE_SECONDS):
+                closed.append(self._idle.popleft()[1])
+        for each in closed:
+            each.close()
+
+
+class _Adapter(HTTPAdapter):
+    """The adapter of our own sessions: its pools grow and shrink with the live requests.
+
+    The pool of a host is looked up once, as proxies and certificates of our sessions do not change.
+    """
+
+    def __init__(self) -> None:
+        self._pools: dict[str, Any] = {}
+        super().__init__(max_retries=0)
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, *arguments: Any, **keywords: Any
+    ) -> Any:
+        url = str(request.url)
+        origin = url[: url.find("/", len("https://"))]
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = super().get_connection_with_tls_context(request, *arguments, **keywords)
+            self._pools[origin] = pool
+        return pool
+
+    def close(self) -> None:
+        # Before the pools are closed: a closed one takes no connection any more.
+        self._pools.clear()
+        super().close()
+
+    def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
+        super().init_poolmanager(*arguments, **keywords)
+        _keep_idle_connections(self.poolmanager)
+
+    def proxy_manager_for(self, *arguments: Any, **keywords: Any) -> Any:
+        manager = super().proxy_manager_for(*arguments, **keywords)
+        _keep_idle_connections(manager)
+        return manager
+
+
+def _keep_idle_connections(manager: Any) -> None:
+    """Make a manager's pools, those of SOCKS too, keep their idle connections our way."""
+    manager.pool_classes_by_scheme = {
+        scheme: pool
+        if pool.QueueCls is IdleConnections
+        else type(pool.__name__, (pool,), {"QueueCls": IdleConnections})
+        for scheme, pool in manager.pool_classes_by_scheme.items()
+    }
