@@ -71,22 +71,15 @@ class RemoteService(Service):
         session: requests.Session | None = None,
     ) -> None:
         address = base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL") or None
-        if address is None and self._default_base_url is None:
-            raise ConfigurationError(
-                f"{type(self).__name__} needs base_url (or OPENAI_BASE_URL), such as "
-                "'http://host/v1'; OpenAI itself switched this wire off on 2026-08-26: "
-                "ResponsesService() speaks its successor, and LocalService() needs no address"
-            )
+        self._address = self._check_address(address)
         if auth is not None and not callable(auth):
-            raise ConfigurationError("auth must be a callable that gives a bearer token")
-        self._address = check_base_url(self._default_base_url if address is None else address)
+            raise ConfigurationError("auth must be a callable that returns a bearer token")
         self._session, authenticates = _read_session(session)
-        key = api_key
-        if key is None and not authenticates:
-            # A session that says by itself who asks is not overruled by the environment.
-            key = os.environ.get("OPENAI_API_KEY") or None
+        # What says by itself who asks is not overruled by a key of the environment.
+        named = api_key is not None or auth is not None or authenticates
+        key = api_key if named else os.environ.get("OPENAI_API_KEY") or None
         self._api_key = None if auth is not None else check_api_key(key)
-        if address is None and auth is None and self._api_key is None and not authenticates:
+        if address is None and not named and key is None:
             raise ConfigurationError(
                 f"{type(self).__name__} needs api_key (or OPENAI_API_KEY) at {self._address}; "
                 "LocalService() needs none"
@@ -112,6 +105,15 @@ class RemoteService(Service):
         self._times = RunTimes()
         self._streaming = Streaming(self)
         self._set_up()
+
+    def _check_address(self, address: str | None) -> str:
+        if address is None and self._default_base_url is None:
+            raise ConfigurationError(
+                f"{type(self).__name__} needs base_url (or OPENAI_BASE_URL), such as "
+                "'http://host/v1'; OpenAI itself switched this wire off on 2026-08-26: "
+                "ResponsesService() speaks its successor, and LocalService() needs no address"
+            )
+        return check_base_url(self._default_base_url if address is None else address)
 
     def _set_up(self) -> None:
         """Set up what a wire needs, when all arguments have been checked."""
