@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 class GptAgentError(Exception):
-    """Be the root of all errors of this package."""
+    """The root of all errors of this package.
+
+    Attributes:
+        in_doubt: Whether the service may have done what was asked all the same: asking again may
+            then do it twice.
+    """
+
+    in_doubt: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle text and fields, as the arguments of ``__init__`` are not kept."""
@@ -219,6 +226,7 @@ class ServiceError(GptAgentError):
         code: The service's error code, such as ``"rate_limit_exceeded"``.
         message: The service's words, or what went wrong on the way.
         request_id: The service's id of the request, for a support case.
+        in_doubt: Whether the service may have done it all the same.
     """
 
     def __init__(
@@ -228,7 +236,9 @@ class ServiceError(GptAgentError):
         status: int | None = None,
         code: str | None = None,
         request_id: str | None = None,
+        in_doubt: bool = False,
     ) -> None:
+        self.in_doubt = in_doubt
         self.status = status
         self.code = code
         self.message = message
@@ -277,16 +287,21 @@ class ServiceUnavailableError(ServiceError):
     """Tell that the service failed (5xx) or could not be reached, after the retries.
 
     Attributes:
-        in_doubt: Whether the request may have been handled all the same.
-        timed_out: Whether it may even be worked on still: nothing was heard for too long.
+        timed_out: Whether the request may even be worked on still: nothing was heard for too long.
+        retry_after: Seconds the service asked to wait, where it did.
     """
 
     def __init__(
-        self, message: str, *, in_doubt: bool = False, timed_out: bool = False, **facts: Any
+        self,
+        message: str,
+        *,
+        timed_out: bool = False,
+        retry_after: float | None = None,
+        **facts: Any,
     ) -> None:
         super().__init__(message, **facts)
-        self.in_doubt = in_doubt
         self.timed_out = timed_out
+        self.retry_after = retry_after
 
 
 class ProtocolError(ServiceError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gpt_agent_sync.services.http import client
+from gpt_agent_sync.services.http import repeats
 from gpt_agent_sync.services.responses import ResponsesService, reading, runs
 from gpt_agent_sync.services.responses import creation as making
 from tests.support.responses_stub import QUIET, Serve
@@ -30,7 +30,7 @@ def serve_responses(make_stub: Callable[[Answerer], StubServer]) -> Serve:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no test wait long for what comes at once."""
-    monkeypatch.setattr(client, "FIRST_BACKOFF", 0.02)
+    monkeypatch.setattr(repeats, "FIRST_BACKOFF", 0.02)
     monkeypatch.setattr(making, "SHORTEST_LOCK_PAUSE", 0.01)
     monkeypatch.setattr(making, "LONGEST_LOCK_PAUSE", 0.02)
     monkeypatch.setattr(runs, "LAGGING_PAUSE", 0.01)

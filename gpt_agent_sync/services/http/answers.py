@@ -82,6 +82,8 @@ def read_answer(request: str, status: int, headers: Mapping[str, str], body: byt
             f"the answer to {request} is not a JSON object but {kind}: {_beginning(body)!r}",
             status=status,
             request_id=request_id,
+            # A proxy's page, or half an answer: what was asked for may well have been done.
+            in_doubt=True,
         )
     poll_after = _number(headers.get("openai-poll-after-ms"))
     return Answer(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,11 +13,14 @@ from urllib.parse import urlencode
 
 import attrs
 
-from gpt_agent_sync.decisions.rate_limits import is_quota
-from gpt_agent_sync.errors import RateLimitError, ServiceError, ServiceUnavailableError
+from gpt_agent_sync.errors import (
+    ServiceError,
+    ServiceUnavailableError,
+)
 from gpt_agent_sync.records import Pause
 from gpt_agent_sync.services.http.answers import Answer, read_answer
 from gpt_agent_sync.services.http.closing import Closing, FeedClosed
+from gpt_agent_sync.services.http.repeats import repeat
 from gpt_agent_sync.services.http.sse import ServerEvents, ServerSentEvent, StreamLost
 
 if TYPE_CHECKING:
@@ -28,13 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FIRST_BACKOFF = 0.5
-LONGEST_BACKOFF = 8.0
 SHORTEST_SECRET = 8
 """Characters: a shorter key is a word of everyday, which a refusal may hold by chance."""
-
-LONGEST_RETRY_AFTER = 60.0
-"""Seconds: a service that asks for a longer pause gets its error told instead."""
 
 ACCEPTS_JSON = "application/json"
 ACCEPTS_EVENTS = "text/event-stream, application/json"
@@ -106,7 +103,7 @@ class HttpClient:
         streams: bool = False,
         retries: int | None = None,
     ) -> Answer:
-        """Read; repeated on 408, 429, 5xx and broken connections.
+        """Read; repeated on 408, 409, 425, 429, 5xx, unreadable answers and broken connections.
 
         Args:
             url: Where from.
@@ -120,11 +117,12 @@ class HttpClient:
             FeedClosed: If the pause was closed meanwhile.
         """
         closing = pause if isinstance(pause, Closing) else None
-        return self._repeat(
+        return repeat(
             lambda: self._send("GET", url, params, None, closing=closing, streams=streams),
             lambda error: None,
             pause,
-            retries,
+            lambda: self._limits().retries if retries is None else retries,
+            reads=True,
         )
 
     def post(
@@ -160,13 +158,14 @@ class HttpClient:
         # NaN is no JSON: a strict server refuses the whole body, and does not say why.
         content = json.dumps(body, allow_nan=False).encode()
 
-        def recover(error: ServiceUnavailableError) -> T | None:
+        def recover(error: ServiceError) -> T | None:
             if not error.in_doubt:
                 return None
             if find is None:
                 raise error
             found = find()
-            if found is None and error.timed_out and not repeat_after_timeout:
+            timed_out = isinstance(error, ServiceUnavailableError) and error.timed_out
+            if found is None and timed_out and not repeat_after_timeout:
                 raise error
             return found
 
@@ -179,46 +178,18 @@ class HttpClient:
             with pause.watching(sent.events):
                 return _opened(sent, opens)
 
-        return self._repeat(attempt, recover, pause, retries)
+        return repeat(
+            attempt,
+            recover,
+            pause,
+            lambda: self._limits().retries if retries is None else retries,
+        )
 
     def close(self) -> None:
         """Close the pooled connections; later requests open new ones."""
         transport = self._transports.pop(os.getpid(), None)
         if transport is not None:
             transport.close()
-
-    def _repeat(
-        self,
-        attempt: Callable[[], Answer],
-        recover: Callable[[ServiceUnavailableError], T | None],
-        pause: Pause,
-        most: int | None = None,
-    ) -> Answer | T:
-        tries = 0
-        while True:
-            try:
-                return attempt()
-            except ServiceUnavailableError as exc:
-                # What may have been handled is looked for before it is sent again: a message or
-                # a run that stands twice cannot be taken back.
-                found = recover(exc)
-                if found is not None:
-                    return found
-                error: ServiceError = exc
-                asked = None
-            except RateLimitError as exc:
-                error = exc
-                asked = exc.retry_after
-            tries += 1
-            retries = self._limits().retries if most is None else most
-            hopeless = isinstance(error, RateLimitError) and is_quota(error.code, error.message)
-            # A pause of minutes is the program's to decide on; a used-up quota no pause mends.
-            if tries > retries or (asked or 0.0) > LONGEST_RETRY_AFTER or hopeless:
-                raise error
-            # Jitter: clients that a service has thrown out together would come back together.
-            delay = backoff(tries) if asked is None else asked
-            logger.warning("%s; repeat %d of %d in %.2f s", error, tries, retries, delay)
-            pause(delay)
 
     def _send(
         self,
@@ -328,9 +299,3 @@ def _without_key(body: bytes, headers: Mapping[str, str]) -> bytes:
     """Return a refusal without the key: some servers tell which one they refuse."""
     key = headers.get("Authorization", "").removeprefix("Bearer ").encode()
     return body.replace(key, b"***") if len(key) >= SHORTEST_SECRET else body
-
-
-def backoff(tries: int) -> float:
-    """Return the seconds before the next try: exponential with full-range jitter above half."""
-    ceiling = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** (tries - 1))
-    return ceiling * random.uniform(0.5, 1.0)

@@ -69,7 +69,9 @@ def error_from_answer(
         return RequestRejectedError(message, **facts)
     if status == 408 or status >= 500:
         timed_out = status in _TIMEOUT_STATUSES
-        return ServiceUnavailableError(message, in_doubt=True, timed_out=timed_out, **facts)
+        return ServiceUnavailableError(
+            message, in_doubt=True, timed_out=timed_out, retry_after=retry_after, **facts
+        )
     if status >= 400:
         return RequestRejectedError(message, **facts)
     return ProtocolError(f"{request}: unexpected redirect or status", **facts)

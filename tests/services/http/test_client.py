@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
+import attrs
 import pytest
 
 from gpt_agent_sync.errors import (
@@ -19,8 +20,9 @@ from gpt_agent_sync.errors import (
     ServiceUnavailableError,
 )
 from gpt_agent_sync.services.http.answers import Answer, read_retry_after
-from gpt_agent_sync.services.http.client import LONGEST_BACKOFF, HttpClient, Limits, backoff
+from gpt_agent_sync.services.http.client import HttpClient, Limits
 from gpt_agent_sync.services.http.errors import error_from_answer, read_error
+from gpt_agent_sync.services.http.repeats import LONGEST_BACKOFF, backoff
 from tests.support.stub import Answerer, HangUp, Request, Response, StubServer, error, table
 
 MakeStub = Callable[[Answerer], StubServer]
@@ -60,6 +62,60 @@ def test_read_is_repeated(make_stub: MakeStub, pauses: Pauses, status: int) -> N
     )
     assert client().get(f"{stub.base_url}/x", pause=pauses).data == {"a": 1}
     assert len(stub.requests) == 3
+
+
+@pytest.mark.parametrize("status", [409, 425])
+def test_read_that_came_at_a_bad_moment_is_repeated(
+    make_stub: MakeStub, pauses: Pauses, status: int
+) -> None:
+    """A read that meets a conflict, or comes too early, is repeated; a write is not."""
+    stub = make_stub(
+        table(
+            {"GET /x": [error(status, "no"), Response({"a": 1})], "POST /x": [error(status, "no")]}
+        )
+    )
+    assert client().get(f"{stub.base_url}/x", pause=pauses).data == {"a": 1}
+    with pytest.raises(RequestRejectedError):
+        client().post(f"{stub.base_url}/x", {}, pause=pauses)
+    assert stub.lines == ["GET /x", "GET /x", "POST /x"]
+
+
+HTML = {"Content-Type": "text/html"}
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"a": ', b"", b"[]"])
+def test_unreadable_answer_is_read_again(make_stub: MakeStub, pauses: Pauses, body: bytes) -> None:
+    """An answer that is no JSON object, a proxy's page say, is asked for again."""
+    stub = make_stub(table({"GET /x": [Response(body, headers=HTML), Response({"a": 1})]}))
+    assert client().get(f"{stub.base_url}/x", pause=pauses).data == {"a": 1}
+
+
+def test_unreadable_answer_to_a_write_is_in_doubt(make_stub: MakeStub, pauses: Pauses) -> None:
+    """A write whose answer cannot be read may have been done, and is not sent again blindly."""
+    stub = make_stub(table({"POST /x": [Response(b"<html>", headers=HTML)]}))
+    with pytest.raises(ProtocolError) as failed:
+        client().post(f"{stub.base_url}/x", {}, pause=pauses)
+    assert (failed.value.in_doubt, len(stub.requests)) == (True, 1)
+
+
+def test_unreadable_answer_to_a_write_is_looked_for(make_stub: MakeStub, pauses: Pauses) -> None:
+    """A write whose answer cannot be read is done when what it made is found."""
+    stub = make_stub(table({"POST /x": [Response(b"<html>", headers=HTML)]}))
+    found = client().post(f"{stub.base_url}/x", {}, find=lambda: "made", pause=pauses)
+    assert (found, len(stub.requests)) == ("made", 1)
+
+
+@pytest.mark.parametrize(
+    "headers, seconds", [({"Retry-After": "3"}, 3.0), ({"retry-after-ms": "250"}, 0.25)]
+)
+def test_retry_after_is_kept_on_503(
+    make_stub: MakeStub, pauses: Pauses, headers: dict[str, str], seconds: float
+) -> None:
+    """A service that is away, and says for how long, is asked again after that."""
+    away = attrs.evolve(error(503, "maintenance"), headers=headers)
+    stub = make_stub(table({"GET /x": [away, Response({"a": 1})]}))
+    client().get(f"{stub.base_url}/x", pause=pauses)
+    assert pauses.seconds == [seconds]
 
 
 def test_read_survives_a_broken_connection(make_stub: MakeStub, pauses: Pauses) -> None:
@@ -180,7 +236,7 @@ def test_answer_that_is_no_object_is_a_protocol_error(make_stub: MakeStub, body:
     """An answer that is not a JSON object names the request."""
     stub = make_stub(table({"GET /x": [Response(body, headers={"Content-Type": "text/html"})]}))
     with pytest.raises(ProtocolError, match=r"GET .*/x .*not a JSON object"):
-        client().get(f"{stub.base_url}/x")
+        client(retries=0).get(f"{stub.base_url}/x")
 
 
 def test_redirect_is_not_followed(make_stub: MakeStub) -> None:
