@@ -17,7 +17,7 @@ from gpt_agent_sync.server.assistants.run_work import RunWork, finish_cancelling
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import WireError
 from gpt_agent_sync.server.hosting import EmbeddedServer
-from gpt_agent_sync.server.models.base import Finish, Model, ModelRequest, Piece, TextPiece
+from gpt_agent_sync.server.models.base import Finish, Model, ModelChunk, ModelRequest, TextDelta
 from gpt_agent_sync.server.storage import Storage
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from tests.support.polling import wait_for
@@ -336,9 +336,9 @@ class BrokenModel(Model):
         """Answer to one name."""
         return name == "broken"
 
-    def reply(self, request: ModelRequest) -> Iterator[Piece]:
+    def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
         """Begin, and break."""
-        yield TextPiece("so far")
+        yield TextDelta("so far")
         raise ZeroDivisionError("secret")
 
 
@@ -684,7 +684,7 @@ class PlainModel(Model):
         """Answer to all names but one."""
         return name != "other"
 
-    def reply(self, request: ModelRequest) -> Iterator[Piece]:
+    def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
         """Say nothing."""
         yield Finish()
 
@@ -700,13 +700,13 @@ def engine() -> Iterator[Engine]:
 @pytest.mark.parametrize("name, resolved", [("default", "stand-in"), ("any", "any")])
 def test_model_names(engine: Engine, name: str, resolved: str) -> None:
     """The name ``default`` stands for another; all others stand for themselves."""
-    assert engine.model_named(name) == resolved
+    assert engine.resolve_model(name) == resolved
 
 
 def test_unserved_model_name(engine: Engine) -> None:
     """A name that no model answers to is refused."""
     with pytest.raises(WireError, match="The requested model 'other' does not exist"):
-        engine.model_named("other")
+        engine.resolve_model("other")
 
 
 @pytest.mark.parametrize("status", ["in_progress", "completed", None])
@@ -726,7 +726,7 @@ def test_only_queued_runs_are_taken_up(engine: Engine, status: str) -> None:
     """A run that is at work or over is left as it is."""
     with engine.storage.write() as connection:
         engine.storage.runs.insert(connection, {"id": "run_1", "status": status})
-    engine.take_up(RunWork(engine, "run_1"))
+    engine.start(RunWork(engine, "run_1"))
     quiet()
     with engine.storage.read() as connection:
         assert engine.storage.runs.get(connection, "run_1") == {"id": "run_1", "status": status}

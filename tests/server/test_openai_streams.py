@@ -17,9 +17,9 @@ from openai.types.responses import FunctionToolParam, Response, ResponseStreamEv
 
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
-from gpt_agent_sync.server.models.base import CallPiece, Finish, TextPiece
+from gpt_agent_sync.server.models.base import Finish, TextDelta, ToolCall
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
-from tests.support.piece_model import PieceModel
+from tests.support.chunk_model import ChunkModel
 from tests.support.polling import wait_for
 from tests.support.scripted_model import ScriptedServer
 
@@ -102,11 +102,11 @@ def stage(make_server: Callable[..., ScriptedServer]) -> Iterator[SetUp]:
 @pytest.fixture
 def talker() -> Iterator[openai.OpenAI]:
     """Give a client of a server whose model says something and then calls a tool."""
-    model = PieceModel(
-        TextPiece("Let me "),
-        TextPiece("see."),
-        CallPiece("add", '{"a": 1}'),
-        CallPiece("add", '{"a": 2}'),
+    model = ChunkModel(
+        TextDelta("Let me "),
+        TextDelta("see."),
+        ToolCall("add", '{"a": 1}'),
+        ToolCall("add", '{"a": 2}'),
         Finish(prompt_tokens=1, completion_tokens=2),
     )
     server = EmbeddedServer(make_engine(":memory:", models=[model]))
@@ -645,31 +645,31 @@ class Recorder(AssistantEventHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[tuple[str, Any]] = []
+        self.received: list[tuple[str, Any]] = []
 
     def on_message_created(self, message: Message) -> None:
         """Keep it."""
-        self.heard.append(("message", message.status))
+        self.received.append(("message", message.status))
 
     def on_text_delta(self, delta: Any, snapshot: Any) -> None:
         """Keep it."""
-        self.heard.append((delta.value, snapshot.value))
+        self.received.append((delta.value, snapshot.value))
 
     def on_text_done(self, text: Any) -> None:
         """Keep it."""
-        self.heard.append(("text", text.value))
+        self.received.append(("text", text.value))
 
     def on_message_done(self, message: Message) -> None:
         """Keep it."""
-        self.heard.append(("message", message.status))
+        self.received.append(("message", message.status))
 
     def on_tool_call_created(self, tool_call: Any) -> None:
         """Keep it."""
-        self.heard.append(("call", tool_call.function.arguments))
+        self.received.append(("call", tool_call.function.arguments))
 
     def on_end(self) -> None:
         """Keep it."""
-        self.heard.append(("end", None))
+        self.received.append(("end", None))
 
 
 def test_handler_hears_of_a_message(stage: SetUp) -> None:
@@ -681,7 +681,7 @@ def test_handler_hears_of_a_message(stage: SetUp) -> None:
         thread_id=thread_id, assistant_id=assistant_id, event_handler=recorder
     ) as handler:
         handler.until_done()
-    assert recorder.heard == [
+    assert recorder.received == [
         ("message", "in_progress"),
         ("Hel", "Hel"),
         ("lo", "Hello"),
@@ -700,7 +700,7 @@ def test_handler_hears_of_calls(stage: SetUp) -> None:
         thread_id=thread_id, assistant_id=assistant_id, event_handler=recorder
     ) as handler:
         handler.until_done()
-    assert recorder.heard == [("call", '{"a": 1}'), ("call", '{"a": 2}'), ("end", None)]
+    assert recorder.received == [("call", '{"a": 1}'), ("call", '{"a": 2}'), ("end", None)]
 
 
 def test_handler_gives_the_texts(stage: SetUp) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gpt_agent_sync.server.storage import Object, Storage, new_id
+from gpt_agent_sync.server.collection import Object, new_id
+from gpt_agent_sync.server.storage import Storage
 
 NAMES = ("a", "b", "c", "d", "e")
 

@@ -18,12 +18,12 @@ from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.assistants.run_work import RunWork, finish_cancelling
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
-from gpt_agent_sync.server.models.base import Model, TextPiece
+from gpt_agent_sync.server.models.base import Model, TextDelta
 from gpt_agent_sync.server.responses.response_work import ResponseWork
 from gpt_agent_sync.server.storage import Storage
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
-from tests.support.event_lines import Heard, Hearing
-from tests.support.piece_model import PieceModel
+from tests.support.chunk_model import ChunkModel
+from tests.support.event_lines import EventReader, ReceivedEvent
 from tests.support.polling import wait_for
 from tests.support.responses_client import ResponsesClient
 from tests.support.scripted_model import ScriptedModel
@@ -61,31 +61,31 @@ class Stage:
         self._server = EmbeddedServer(self.engine)
         self.base_url = self._server.base_url
         self.wire = ResponsesClient(self._server.base_url)
-        self._hearings: list[Hearing] = []
+        self._hearings: list[EventReader] = []
 
-    def hear(self, path: str, **body: Any) -> Hearing:
+    def stream(self, path: str, **body: Any) -> EventReader:
         """Ask for a stream, and give its events."""
         given = {"stream": True, **body}
         return self._keep(self.wire.send("POST", path, json=given, stream=True))
 
-    def hear_again(self, response_id: str, **query: Any) -> Hearing:
+    def resume(self, response_id: str, **query: Any) -> EventReader:
         """Ask for the stream of a response that is there, and give its events."""
         params = {"stream": "true", **query}
         path = f"/responses/{response_id}"
         return self._keep(self.wire.send("GET", path, params=params, stream=True))
 
-    def hear_run(self, thread_id: str | None = None, **fields: Any) -> Hearing:
+    def stream_run(self, thread_id: str | None = None, **fields: Any) -> EventReader:
         """Begin a run of a new assistant, and give its events."""
         thread_id = thread_id or self.wire.thread("hi")
-        return self.hear(f"/threads/{thread_id}/runs", assistant_id=self.assistant(), **fields)
+        return self.stream(f"/threads/{thread_id}/runs", assistant_id=self.assistant(), **fields)
 
-    def hear_response(self, **fields: Any) -> Hearing:
+    def stream_response_events(self, **fields: Any) -> EventReader:
         """Have a response made, and give its events."""
-        return self.hear("/responses", **{"model": "any", "input": "hi", **fields})
+        return self.stream("/responses", **{"model": "any", "input": "hi", **fields})
 
-    def hear_either(self, wire: str) -> Hearing:
+    def stream_either(self, wire: str) -> EventReader:
         """Begin a run or a response, and give its events."""
-        return self.hear_run() if wire == "runs" else self.hear_response()
+        return self.stream_run() if wire == "runs" else self.stream_response_events()
 
     def assistant(self) -> str:
         """Make an assistant and give its id."""
@@ -97,14 +97,14 @@ class Stage:
 
     def hang_up(self) -> None:
         """Close all connections of the client."""
-        for hearing in self._hearings:
-            hearing.close()
+        for reader in self._hearings:
+            reader.close()
         self.wire.close()
 
-    def _keep(self, answer: requests.Response) -> Hearing:
-        hearing = Hearing(answer)
-        self._hearings.append(hearing)
-        return hearing
+    def _keep(self, answer: requests.Response) -> EventReader:
+        reader = EventReader(answer)
+        self._hearings.append(reader)
+        return reader
 
 
 class Scripted(Stage):
@@ -118,16 +118,16 @@ class Scripted(Stage):
         """Let the model answer that is held."""
         self.model.released.set()
 
-    def at_work(self, hearing: Hearing) -> Json:
+    def at_work(self, reader: EventReader) -> Json:
         """Read on until the model is at work, and give the run or response."""
-        first = next(hearing)
+        first = next(reader)
         wait_for(lambda: self.model.requests, bool)
         return shown(first)
 
-    def hear_waiting(self) -> tuple[Json, list[Heard]]:
+    def stream_until_waiting(self) -> tuple[Json, list[ReceivedEvent]]:
         """Begin a run that asks for calls, and give it and what was told."""
-        heard = self.hear_run().rest()
-        return heard[-2].data, heard
+        received = self.stream_run().rest()
+        return received[-2].data, received
 
 
 SetUp = Callable[..., Scripted]
@@ -173,9 +173,9 @@ def run_path(run: Json) -> str:
     return f"/threads/{run['thread_id']}/runs/{run['id']}"
 
 
-def shown(heard: Heard) -> Json:
+def shown(received: ReceivedEvent) -> Json:
     """Give the run or the response that an event carries."""
-    found: Json = heard.data.get("response", heard.data)
+    found: Json = received.data.get("response", received.data)
     return found
 
 
@@ -185,21 +185,21 @@ def shown(heard: Heard) -> Json:
 @pytest.mark.parametrize("wire", WIRES)
 def test_content_type(stage: SetUp, wire: str) -> None:
     """A stream says that it is one."""
-    answer = stage(Reply("hello")).hear_either(wire).answer
+    answer = stage(Reply("hello")).stream_either(wire).answer
     assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
 
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_stream_is_not_to_be_kept(stage: SetUp, wire: str) -> None:
     """Nobody on the way is to keep a stream, and it has a request id like any answer."""
-    headers = stage(Reply("hello")).hear_either(wire).answer.headers
+    headers = stage(Reply("hello")).stream_either(wire).answer.headers
     assert headers["Cache-Control"] == "no-cache"
     assert headers["x-request-id"].startswith("req_")
 
 
-def blocks(hearing: Hearing) -> list[list[str]]:
+def blocks(reader: EventReader) -> list[list[str]]:
     """Give the lines of each event of a stream."""
-    text = hearing.answer.text
+    text = reader.answer.text
     assert text.endswith("\n\n")
     return [block.split("\n") for block in text.removesuffix("\n\n").split("\n\n")]
 
@@ -207,7 +207,7 @@ def blocks(hearing: Hearing) -> list[list[str]]:
 @pytest.mark.parametrize("wire", WIRES)
 def test_lines(stage: SetUp, wire: str) -> None:
     """Every event is one line with its name and one with its data."""
-    found = blocks(stage(Reply("a\nb\n\nc\u2028d", "ä")).hear_either(wire))
+    found = blocks(stage(Reply("a\nb\n\nc\u2028d", "ä")).stream_either(wire))
     fields = [[line.partition(": ")[0] for line in lines] for lines in found]
     assert fields == [["event", "data"]] * len(found)
     assert len(found) > 8
@@ -215,33 +215,33 @@ def test_lines(stage: SetUp, wire: str) -> None:
 
 def test_runs_end_with_done(stage: SetUp) -> None:
     """The last event of a run's stream is no JSON."""
-    assert blocks(stage(Reply("hello")).hear_run())[-1] == ["event: done", "data: [DONE]"]
+    assert blocks(stage(Reply("hello")).stream_run())[-1] == ["event: done", "data: [DONE]"]
 
 
 @pytest.mark.parametrize("step", [Reply("ok"), CALL, Fail(), Incomplete()])
 def test_every_run_ends_with_done(stage: SetUp, step: Any) -> None:
     """Whatever comes of a run, its stream ends as streams do on this wire, once."""
-    names = stage(step).hear_run().names()
+    names = stage(step).stream_run().names()
     assert (names[-1], names.count("done")) == ("done", 1)
 
 
 def test_responses_have_no_done(stage: SetUp) -> None:
     """The last event of a response's stream is the response."""
-    heard = stage(Reply("hello")).hear_response().rest()
-    assert heard[-1].name == "response.completed"
-    assert "done" not in {event.name for event in heard}
+    received = stage(Reply("hello")).stream_response_events().rest()
+    assert received[-1].name == "response.completed"
+    assert "done" not in {event.name for event in received}
 
 
 def test_response_events_are_named_twice(stage: SetUp) -> None:
     """On the Responses wire the data says the event's name as well."""
-    heard = stage(Reply("hello")).hear_response().rest()
-    assert [event.data["type"] for event in heard] == [event.name for event in heard]
+    received = stage(Reply("hello")).stream_response_events().rest()
+    assert [event.data["type"] for event in received] == [event.name for event in received]
 
 
 def test_created_run_is_queued(stage: SetUp) -> None:
     """A run is told as created and as queued before anybody works on it."""
-    heard = stage(Reply("hello")).hear_run().rest()[:3]
-    assert [(event.name, event.data["status"]) for event in heard] == [
+    received = stage(Reply("hello")).stream_run().rest()[:3]
+    assert [(event.name, event.data["status"]) for event in received] == [
         ("thread.run.created", "queued"),
         ("thread.run.queued", "queued"),
         ("thread.run.in_progress", "in_progress"),
@@ -250,8 +250,8 @@ def test_created_run_is_queued(stage: SetUp) -> None:
 
 def test_created_response_is_queued(stage: SetUp) -> None:
     """A response is told as created and as queued before anybody works on it."""
-    heard = stage(Reply("hello")).hear_response().rest()[:3]
-    assert [(event.name, shown(event)["status"]) for event in heard] == [
+    received = stage(Reply("hello")).stream_response_events().rest()[:3]
+    assert [(event.name, shown(event)["status"]) for event in received] == [
         ("response.created", "queued"),
         ("response.queued", "queued"),
         ("response.in_progress", "in_progress"),
@@ -261,8 +261,8 @@ def test_created_response_is_queued(stage: SetUp) -> None:
 @pytest.mark.parametrize("wire", WIRES)
 def test_nothing_kept_beside_is_told(stage: SetUp, wire: str) -> None:
     """No event shows what the server keeps for itself."""
-    heard = stage(CALL).hear_either(wire).rest()
-    objects = [shown(event) for event in heard if isinstance(event.data, dict)]
+    received = stage(CALL).stream_either(wire).rest()
+    objects = [shown(event) for event in received if isinstance(event.data, dict)]
     assert [key for data in objects for key in data if key.startswith("_")] == []
 
 
@@ -309,7 +309,7 @@ def test_streams_need_the_key() -> None:
 def test_connection_goes_on_after_a_stream(stage: SetUp, wire: str) -> None:
     """A stream that was read to its end leaves its connection to the next request."""
     show = stage(Reply("hello"))
-    show.hear_either(wire).rest()
+    show.stream_either(wire).rest()
     assert show.wire.respond()["status"] == "completed"
 
 
@@ -319,7 +319,7 @@ def test_silence_is_broken_by_comments(
 ) -> None:
     """A reader who waits for a slow model gets comments."""
     monkeypatch.setattr(streams, "HEARTBEAT", 0.01)
-    lines = stage(Hold()).hear_either(wire).answer.iter_lines(chunk_size=None)
+    lines = stage(Hold()).stream_either(wire).answer.iter_lines(chunk_size=None)
     assert next(line for line in lines if line.startswith(b":")) == b": still there"
 
 
@@ -327,10 +327,10 @@ def test_comments_are_no_events(monkeypatch: pytest.MonkeyPatch, stage: SetUp) -
     """Comments leave the events and their numbers as they are."""
     monkeypatch.setattr(streams, "HEARTBEAT", 0.001)
     show = stage(Hold(Reply("hello")))
-    hearing = show.hear_response()
-    show.at_work(hearing)
+    reader = show.stream_response_events()
+    show.at_work(reader)
     show.release()
-    numbers = [event.data["sequence_number"] for event in hearing]
+    numbers = [event.data["sequence_number"] for event in reader]
     assert numbers == list(range(1, len(numbers) + 1))
 
 
@@ -342,26 +342,26 @@ def test_comments_are_no_events(monkeypatch: pytest.MonkeyPatch, stage: SetUp) -
 )
 def test_pieces_come_before_the_end(wire: str, name: str) -> None:
     """Each piece of a slow model's text is read before the model says the next one."""
-    model = PieceModel(TextPiece("one"), TextPiece("two"), held=True)
+    model = ChunkModel(TextDelta("one"), TextDelta("two"), held=True)
     show = Stage(model)
-    hearing = show.hear_either(wire)
-    heard = []
+    reader = show.stream_either(wire)
+    received = []
     for _ in range(2):
         model.go_on()
-        heard.append(json.dumps(hearing.until(name).data))
+        received.append(json.dumps(reader.until(name).data))
     model.go_on()
-    rest = hearing.names()
+    rest = reader.names()
     show.hang_up()
     show.stop()
-    assert ["one" in heard[0], "two" in heard[1], len(rest)] == [True, True, 4]
+    assert ["one" in received[0], "two" in received[1], len(rest)] == [True, True, 4]
 
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_beginning_is_told_before_the_model_speaks(stage: SetUp, wire: str) -> None:
     """A reader sees the work go on though its model says nothing yet."""
-    hearing = stage(Hold()).hear_either(wire)
+    reader = stage(Hold()).stream_either(wire)
     name = "thread.run.in_progress" if wire == "runs" else "response.in_progress"
-    assert shown(hearing.until(name))["status"] == "in_progress"
+    assert shown(reader.until(name))["status"] == "in_progress"
 
 
 # What is there while a stream goes on, and afterwards.
@@ -370,7 +370,7 @@ def test_beginning_is_told_before_the_model_speaks(stage: SetUp, wire: str) -> N
 def test_run_is_read_while_it_is_streamed(stage: SetUp) -> None:
     """A streamed run is found at work meanwhile, and holds its thread."""
     show = stage(Hold())
-    run = show.at_work(show.hear_run())
+    run = show.at_work(show.stream_run())
     status, error = show.wire.refusal(
         "POST", f"/threads/{run['thread_id']}/messages", json={"role": "user", "content": "x"}
     )
@@ -383,7 +383,7 @@ def test_streamed_run_frees_its_thread(stage: SetUp) -> None:
     show = stage(Reply("one"), Reply("two"))
     thread_id = show.wire.thread("hi")
     for _ in range(2):
-        show.hear_run(thread_id).rest()
+        show.stream_run(thread_id).rest()
     assert show.wire.texts(thread_id) == ["hi", "one", "two"]
 
 
@@ -391,7 +391,7 @@ def test_response_is_read_while_it_is_streamed(stage: SetUp) -> None:
     """A streamed response is found at work meanwhile, and locks its conversation."""
     show = stage(Hold())
     conversation_id = show.wire.conversation()
-    response = show.at_work(show.hear_response(conversation=conversation_id))
+    response = show.at_work(show.stream_response_events(conversation=conversation_id))
     _, error = show.wire.refused(conversation=conversation_id)
     assert error["code"] == "conversation_locked"
     assert show.wire.response(response["id"])["status"] == "in_progress"
@@ -402,16 +402,16 @@ def test_streamed_response_frees_its_conversation(stage: SetUp) -> None:
     show = stage(Reply("one"), Reply("two"))
     conversation_id = show.wire.conversation()
     for _ in range(2):
-        show.hear_response(conversation=conversation_id).rest()
+        show.stream_response_events(conversation=conversation_id).rest()
     assert show.wire.spoken(conversation_id) == ["hi", "one", "hi", "two"]
 
 
 def test_stream_of_outputs(stage: SetUp) -> None:
     """Each leg of a run has a stream of its own."""
     show = stage(CALL, Reply("2"))
-    run, first = show.hear_waiting()
+    run, first = show.stream_until_waiting()
     outputs = [{"tool_call_id": call["id"], "output": "2"} for call in calls_of(run)]
-    second = show.hear(f"{run_path(run)}/submit_tool_outputs", tool_outputs=outputs).rest()
+    second = show.stream(f"{run_path(run)}/submit_tool_outputs", tool_outputs=outputs).rest()
     assert (first[-2].name, second[-2].name) == (
         "thread.run.requires_action",
         "thread.run.completed",
@@ -422,10 +422,10 @@ def test_stream_of_outputs(stage: SetUp) -> None:
 def test_unstored_response_leaves_nothing(stage: SetUp) -> None:
     """A streamed response that is not to be stored is told, and then gone."""
     show = stage(Reply("hello"))
-    heard = show.hear_response(store=False).rest()
-    assert shown(heard[-1])["output"][0]["content"][0]["text"] == "hello"
+    received = show.stream_response_events(store=False).rest()
+    assert shown(received[-1])["output"][0]["content"][0]["text"] == "hello"
     with show.engine.storage.read() as connection:
-        assert show.engine.storage.responses.get(connection, shown(heard[-1])["id"]) is None
+        assert show.engine.storage.responses.get(connection, shown(received[-1])["id"]) is None
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -433,7 +433,7 @@ def test_unstored_response_without_time_leaves_nothing(stage: SetUp, streamed: b
     """A response that is not begun in time is answered as failed, and kept only if it is to be."""
     show = stage(run_seconds=0)
     if streamed:
-        response = shown(show.hear_response(store=False).rest()[-1])
+        response = shown(show.stream_response_events(store=False).rest()[-1])
     else:
         response = show.wire.respond(store=False)
     assert response["status"] == "failed"
@@ -444,7 +444,7 @@ def test_unstored_response_without_time_leaves_nothing(stage: SetUp, streamed: b
 def test_failed_unstored_response_leaves_nothing(stage: SetUp) -> None:
     """A streamed response that fails and is not to be stored is gone as well."""
     show = stage(Fail())
-    response = shown(show.hear_response(store=False).rest()[-1])
+    response = shown(show.stream_response_events(store=False).rest()[-1])
     with show.engine.storage.read() as connection:
         assert show.engine.storage.responses.get(connection, response["id"]) is None
 
@@ -456,24 +456,24 @@ def test_failed_unstored_response_leaves_nothing(stage: SetUp) -> None:
 def test_stream_begins_after_a_number(stage: SetUp, after: int, first: int) -> None:
     """A response is read again from the event after a number on; there are none below 0."""
     show = stage(Reply("hello"))
-    heard = show.hear_response(background=True).rest()
-    again = show.hear_again(shown(heard[-1])["id"], starting_after=after).rest()
-    assert again == heard[first:]
+    received = show.stream_response_events(background=True).rest()
+    again = show.resume(shown(received[-1])["id"], starting_after=after).rest()
+    assert again == received[first:]
 
 
 def test_stream_begins_after_its_end(stage: SetUp) -> None:
     """Who has read everything gets an empty stream."""
     show = stage(Reply("hello"))
-    heard = show.hear_response(background=True).rest()
-    assert show.hear_again(shown(heard[-1])["id"], starting_after=len(heard)).rest() == []
+    received = show.stream_response_events(background=True).rest()
+    assert show.resume(shown(received[-1])["id"], starting_after=len(received)).rest() == []
 
 
 @pytest.mark.parametrize("value", ["true", "1", "True"])
 def test_spellings_of_a_stream(stage: SetUp, value: str) -> None:
     """A stream is asked for in a query by any word for yes."""
     show = stage(Reply("hello"))
-    heard = show.hear_response(background=True).rest()
-    assert show.hear_again(shown(heard[-1])["id"], stream=value).rest() == heard
+    received = show.stream_response_events(background=True).rest()
+    assert show.resume(shown(received[-1])["id"], stream=value).rest() == received
 
 
 @pytest.mark.parametrize(
@@ -499,19 +499,19 @@ def test_other_queries_are_passed_over(stage: SetUp) -> None:
 def test_many_readers_of_a_response(stage: SetUp) -> None:
     """All who read a response while it is made get all of it."""
     show = stage(Hold(Reply("hello")))
-    first = show.hear_response(background=True)
+    first = show.stream_response_events(background=True)
     created = next(first)
-    others = [show.hear_again(shown(created)["id"]) for _ in range(5)]
+    others = [show.resume(shown(created)["id"]) for _ in range(5)]
     show.release()
-    heard = [created, *first.rest()]
-    assert [other.rest() for other in others] == [heard] * 5
+    received = [created, *first.rest()]
+    assert [other.rest() for other in others] == [received] * 5
 
 
 def test_stream_of_a_deleted_response(stage: SetUp) -> None:
     """A response that was deleted is not read again."""
     show = stage(Reply("hello"))
-    heard = show.hear_response(background=True).rest()
-    response_id = shown(heard[-1])["id"]
+    received = show.stream_response_events(background=True).rest()
+    response_id = shown(received[-1])["id"]
     show.wire.delete(f"/responses/{response_id}")
     params = {"stream": "true"}
     assert show.wire.refusal("GET", f"/responses/{response_id}", params=params)[0] == 404
@@ -523,28 +523,28 @@ def test_stream_of_a_deleted_response(stage: SetUp) -> None:
 def test_cancelled_run_ends_its_stream(stage: SetUp) -> None:
     """A run that is cancelled at work tells so at once, and has no more to tell."""
     show = stage(Hold())
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
+    reader = show.stream_run()
+    run = show.at_work(reader)
     show.wire.post(f"{run_path(run)}/cancel")
-    assert hearing.names()[-3:] == ["thread.run.cancelling", "thread.run.cancelled", "done"]
+    assert reader.names()[-3:] == ["thread.run.cancelling", "thread.run.cancelled", "done"]
 
 
 def test_cancelled_run_is_told_as_it_is(stage: SetUp) -> None:
     """What is told of a cancelled run is what is found."""
     show = stage(Hold())
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
+    reader = show.stream_run()
+    run = show.at_work(reader)
     show.wire.post(f"{run_path(run)}/cancel")
-    assert hearing.until("thread.run.cancelled").data == show.wire.get(run_path(run))
+    assert reader.until("thread.run.cancelled").data == show.wire.get(run_path(run))
 
 
 def test_cancelled_response_ends_its_stream(stage: SetUp) -> None:
     """A response that is cancelled at work tells so at once, as a failure."""
     show = stage(Hold())
-    hearing = show.hear_response(background=True)
-    response = show.at_work(hearing)
+    reader = show.stream_response_events(background=True)
+    response = show.at_work(reader)
     cancelled = show.wire.cancel(response["id"])
-    last = hearing.rest()[-1]
+    last = reader.rest()[-1]
     assert (last.name, shown(last)) == ("response.failed", cancelled)
     assert cancelled["status"] == "cancelled"
 
@@ -552,13 +552,13 @@ def test_cancelled_response_ends_its_stream(stage: SetUp) -> None:
 def test_late_reply_of_a_cancelled_response_is_not_told(stage: SetUp) -> None:
     """What a model says after the cancellation is not in the stream, read again or not."""
     show = stage(Hold(Reply("too late")))
-    hearing = show.hear_response(background=True)
-    response = show.at_work(hearing)
+    reader = show.stream_response_events(background=True)
+    response = show.at_work(reader)
     show.wire.cancel(response["id"])
-    hearing.rest()
+    reader.rest()
     show.release()
     quiet()
-    assert show.hear_again(response["id"]).names()[2:] == [
+    assert show.resume(response["id"]).names()[2:] == [
         "response.in_progress",
         "response.failed",
     ]
@@ -567,18 +567,18 @@ def test_late_reply_of_a_cancelled_response_is_not_told(stage: SetUp) -> None:
 def test_cancelled_while_it_waits(stage: SetUp) -> None:
     """A run that is cancelled while it waits for outputs is cancelled, its stream long over."""
     show = stage(CALL)
-    run, _ = show.hear_waiting()
+    run, _ = show.stream_until_waiting()
     assert show.wire.post(f"{run_path(run)}/cancel")["status"] == "cancelled"
 
 
 def test_foreground_stream_is_not_cancelled(stage: SetUp) -> None:
     """A response that is streamed in the foreground cannot be cancelled, and is told to its end."""
     show = stage(Hold(Reply("hello")))
-    hearing = show.hear_response()
-    response = show.at_work(hearing)
+    reader = show.stream_response_events()
+    response = show.at_work(reader)
     status, _ = show.wire.refusal("POST", f"/responses/{response['id']}/cancel")
     show.release()
-    assert (status, hearing.names()[-1]) == (400, "response.completed")
+    assert (status, reader.names()[-1]) == (400, "response.completed")
 
 
 # Time.
@@ -587,11 +587,11 @@ def test_foreground_stream_is_not_cancelled(stage: SetUp) -> None:
 def test_expired_run(stage: SetUp) -> None:
     """A run out of time is told as expired when its model is done, as it is found."""
     show = stage(Hold())
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
+    reader = show.stream_run()
+    run = show.at_work(reader)
     show.clock.now += 600
     show.release()
-    expired, done = hearing.rest()[-2:]
+    expired, done = reader.rest()[-2:]
     assert (expired.name, done.name) == ("thread.run.expired", "done")
     assert expired.data == show.wire.get(run_path(run))
 
@@ -599,23 +599,23 @@ def test_expired_run(stage: SetUp) -> None:
 def test_run_that_was_seen_to_expire(stage: SetUp) -> None:
     """A run that somebody has found expired is told as expired all the same."""
     show = stage(Hold())
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
+    reader = show.stream_run()
+    run = show.at_work(reader)
     show.clock.now += 600
     assert show.wire.get(run_path(run))["status"] == "expired"
     show.release()
-    assert hearing.names()[-2:] == ["thread.run.expired", "done"]
+    assert reader.names()[-2:] == ["thread.run.expired", "done"]
 
 
 def test_run_without_time(stage: SetUp) -> None:
     """A run whose time is up before it is taken up is told as expired, and ends."""
-    names = stage(run_seconds=0).hear_run().names()
+    names = stage(run_seconds=0).stream_run().names()
     assert names == ["thread.run.created", "thread.run.queued", "thread.run.expired", "done"]
 
 
 def test_response_without_time(stage: SetUp) -> None:
     """A response whose time is up before it is taken up is told as failed, and ends."""
-    names = stage(run_seconds=0).hear_response().names()
+    names = stage(run_seconds=0).stream_response_events().names()
     assert names == ["response.created", "response.queued", "response.failed"]
 
 
@@ -625,11 +625,11 @@ def test_response_without_time(stage: SetUp) -> None:
 def test_thread_deleted_meanwhile(caplog: pytest.LogCaptureFixture, stage: SetUp) -> None:
     """The stream of a run whose thread is deleted ends with its model, without an outcome."""
     show = stage(Hold(Reply("hello")))
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
+    reader = show.stream_run()
+    run = show.at_work(reader)
     show.wire.delete(f"/threads/{run['thread_id']}")
     show.release()
-    names = hearing.names()
+    names = reader.names()
     quiet()
     assert "thread.run.completed" not in names
     assert names[-1] == "thread.message.delta"
@@ -639,11 +639,11 @@ def test_thread_deleted_meanwhile(caplog: pytest.LogCaptureFixture, stage: SetUp
 def test_response_deleted_meanwhile(caplog: pytest.LogCaptureFixture, stage: SetUp) -> None:
     """The stream of a response that is deleted ends with its model, without an outcome."""
     show = stage(Hold(Reply("hello")))
-    hearing = show.hear_response()
-    response = show.at_work(hearing)
+    reader = show.stream_response_events()
+    response = show.at_work(reader)
     show.wire.delete(f"/responses/{response['id']}")
     show.release()
-    names = hearing.names()
+    names = reader.names()
     quiet()
     assert "response.completed" not in names
     assert names[-1] == "response.output_text.delta"
@@ -654,11 +654,11 @@ def test_conversation_deleted_meanwhile(stage: SetUp) -> None:
     """The stream of a response whose conversation is deleted is told to its end."""
     show = stage(Hold(Reply("hello")))
     conversation_id = show.wire.conversation()
-    hearing = show.hear_response(conversation=conversation_id)
-    show.at_work(hearing)
+    reader = show.stream_response_events(conversation=conversation_id)
+    show.at_work(reader)
     show.wire.delete(f"/conversations/{conversation_id}")
     show.release()
-    assert hearing.names()[-1] == "response.completed"
+    assert reader.names()[-1] == "response.completed"
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -668,13 +668,13 @@ def test_database_that_breaks_meanwhile(
     """A stream whose work cannot be kept ends, without an outcome."""
     location = tmp_path / "a.db"
     show = stage(Hold(Reply("hello")), location=str(location))
-    hearing = show.hear_either(wire)
-    show.at_work(hearing)
+    reader = show.stream_either(wire)
+    show.at_work(reader)
     connection = sqlite3.connect(location)
     connection.execute(f"DROP TABLE {wire}")
     connection.close()
     show.release()
-    names = hearing.names()
+    names = reader.names()
     assert names[-1] in ("thread.message.delta", "response.output_text.delta")
     assert "could not be kept" in caplog.text
 
@@ -686,9 +686,9 @@ def test_database_that_breaks_meanwhile(
 def test_reader_that_goes(caplog: pytest.LogCaptureFixture, stage: SetUp, wire: str) -> None:
     """A reader that hangs up does not stop the work, and nothing is complained of."""
     show = stage(Hold(Reply(*["hello "] * 500)))
-    hearing = show.hear_either(wire)
-    found = show.at_work(hearing)
-    hearing.close()
+    reader = show.stream_either(wire)
+    found = show.at_work(reader)
+    reader.close()
     show.release()
     path = run_path(found) if wire == "runs" else f"/responses/{found['id']}"
     quiet()
@@ -701,10 +701,10 @@ def test_reader_that_goes_in_silence(monkeypatch: pytest.MonkeyPatch, stage: Set
     monkeypatch.setattr(streams, "HEARTBEAT", 0.01)
     before = set(threading.enumerate())
     show = stage(Hold())
-    hearing = show.hear_response()
-    response = show.at_work(hearing)
+    reader = show.stream_response_events()
+    response = show.at_work(reader)
     answering = answerers(before)
-    hearing.close()
+    reader.close()
     wait_for(lambda: answerers(before), lambda left: len(left) < len(answering))
     assert show.wire.response(response["id"])["status"] == "in_progress"
 
@@ -724,9 +724,9 @@ def test_server_that_stops(
 ) -> None:
     """A server stops though streams are open and models hold, and the readers are let go."""
     show = Scripted(*[Hold()] * 3)
-    hearings = [show.hear_either(wire) for _ in range(3)]
+    readers = [show.stream_either(wire) for _ in range(3)]
     wait_for(lambda: show.model.requests, lambda asked: len(asked) == 3)
-    reading = [aside.submit(hearing.names) for hearing in hearings]
+    reading = [aside.submit(reader.names) for reader in readers]
     aside.submit(show.stop).result(PATIENCE)
     ends = [read.result(PATIENCE)[-1] for read in reading]
     show.release()
@@ -741,11 +741,11 @@ def test_many_streams_at_once(stage: SetUp) -> None:
     """Two hundred streams that are open at once are all told to their ends."""
     show = stage(*[Hold(Reply("hello"))] * 200)
     assistant_id = show.assistant()
-    hearings = [show.hear_response() for _ in range(100)]
-    hearings += [show.hear("/threads/runs", assistant_id=assistant_id) for _ in range(100)]
+    readers = [show.stream_response_events() for _ in range(100)]
+    readers += [show.stream("/threads/runs", assistant_id=assistant_id) for _ in range(100)]
     wait_for(lambda: show.model.requests, lambda asked: len(asked) == 200)
     show.release()
-    ends = [hearing.names()[-2:] for hearing in hearings]
+    ends = [reader.names()[-2:] for reader in readers]
     assert ends == [
         *[["response.output_item.done", "response.completed"]] * 100,
         *[["thread.run.completed", "done"]] * 100,
@@ -829,11 +829,11 @@ def test_run_cancelled_by_another_server(
     """A stream tells of a cancellation by another server when its model is done."""
     location = tmp_path / "a.db"
     show = stage(Hold(Reply()), location=str(location))
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
+    reader = show.stream_run()
+    run = show.at_work(reader)
     force(location, run["id"], status=status)
     show.release()
-    assert hearing.names()[-len(told) :] == told
+    assert reader.names()[-len(told) :] == told
     assert show.wire.get(run_path(run))["status"] == "cancelled"
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from gpt_agent_sync.server import streams
 from gpt_agent_sync.server.assistants import run_events as runs
-from gpt_agent_sync.server.models.base import CallPiece, TextPiece
+from gpt_agent_sync.server.models.base import TextDelta, ToolCall
 from gpt_agent_sync.server.responses import response_events as responses
-from gpt_agent_sync.server.streams import Stream, Streams, Told, as_answer
+from gpt_agent_sync.server.streams import Stream, StreamEvent, Streams, stream_response
 from tests.support.wire_client import Json
 
 PATIENCE = 10.0
 
-ONE, TWO, THREE = (Told("said", {"what": word}) for word in ("one", "two", "three"))
+ONE, TWO, THREE = (StreamEvent("said", {"what": word}) for word in ("one", "two", "three"))
 
 
 @pytest.fixture
@@ -28,15 +28,15 @@ def aside() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def spelled(*events: Told) -> list[bytes]:
+def encoded(*events: StreamEvent) -> list[bytes]:
     """Give events as they go over the wire."""
-    return [event.spelled() for event in events]
+    return [event.encode() for event in events]
 
 
-def told_stream(*events: Told) -> Stream:
+def ended_stream(*events: StreamEvent) -> Stream:
     """Give a stream that was told these events, and no more to come."""
     stream = Stream()
-    stream.tell(*events, last=True)
+    stream.publish(*events, last=True)
     return stream
 
 
@@ -45,18 +45,18 @@ def told_stream(*events: Told) -> Stream:
 
 def test_event_is_spelled_with_its_name() -> None:
     """An event has a line for its name, a line for its data, and an empty one."""
-    assert Told("said", {"what": 1}).spelled() == b'event: said\ndata: {"what": 1}\n\n'
+    assert StreamEvent("said", {"what": 1}).encode() == b'event: said\ndata: {"what": 1}\n\n'
 
 
 def test_text_is_spelled_as_it_is() -> None:
     """Data that is a text is not made JSON."""
-    assert Told("done", "[DONE]").spelled() == b"event: done\ndata: [DONE]\n\n"
+    assert StreamEvent("done", "[DONE]").encode() == b"event: done\ndata: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\n\nb", "a\u2028b", "data: x", "ä😀", "\x85"])
 def test_texts_stay_on_one_line(text: str) -> None:
     """Whatever a text holds, its event is three lines, and the text comes back."""
-    lines = Told("said", {"what": text}).spelled().decode().splitlines()
+    lines = StreamEvent("said", {"what": text}).encode().decode().splitlines()
     assert json.loads(lines[1].removeprefix("data: ")) == {"what": text}
     assert len(lines) == 3
 
@@ -66,39 +66,39 @@ def test_texts_stay_on_one_line(text: str) -> None:
 
 def test_reader_gets_what_was_told() -> None:
     """Who comes late gets everything, in order."""
-    assert list(told_stream(ONE, TWO).read()) == spelled(ONE, TWO)
+    assert list(ended_stream(ONE, TWO).read()) == encoded(ONE, TWO)
 
 
 def test_reader_gets_what_is_told_by_and_by() -> None:
     """Events may be told together or one after the other."""
     stream = Stream()
-    stream.tell(ONE, TWO)
-    stream.tell(THREE, last=True)
-    assert list(stream.read()) == spelled(ONE, TWO, THREE)
+    stream.publish(ONE, TWO)
+    stream.publish(THREE, last=True)
+    assert list(stream.read()) == encoded(ONE, TWO, THREE)
 
 
 def test_reader_need_not_wait_for_the_end() -> None:
     """What was told is read before more comes."""
     stream = Stream()
-    stream.tell(ONE)
-    assert next(stream.read()) == ONE.spelled()
+    stream.publish(ONE)
+    assert next(stream.read()) == ONE.encode()
 
 
 def test_reader_waits_for_more(aside: ThreadPoolExecutor) -> None:
     """A reader who has everything gets the next event when it is told."""
     stream = Stream()
-    stream.tell(ONE)
+    stream.publish(ONE)
     reader = stream.read()
     next(reader)
     waiting = aside.submit(next, reader)
-    stream.tell(TWO)
-    assert waiting.result(PATIENCE) == TWO.spelled()
+    stream.publish(TWO)
+    assert waiting.result(PATIENCE) == TWO.encode()
 
 
 def test_reader_waits_for_the_end(aside: ThreadPoolExecutor) -> None:
     """A reader who has everything is let go at the end."""
     stream = Stream()
-    stream.tell(ONE)
+    stream.publish(ONE)
     reader = stream.read()
     next(reader)
     waiting = aside.submit(list, reader)
@@ -111,56 +111,56 @@ def test_every_reader_gets_everything(aside: ThreadPoolExecutor) -> None:
     stream = Stream()
     readers = [aside.submit(list, stream.read()) for _ in range(4)]
     for event in (ONE, TWO, THREE):
-        stream.tell(event)
+        stream.publish(event)
     stream.end()
-    assert [reader.result(PATIENCE) for reader in readers] == [spelled(ONE, TWO, THREE)] * 4
+    assert [reader.result(PATIENCE) for reader in readers] == [encoded(ONE, TWO, THREE)] * 4
 
 
 def test_reader_that_goes_takes_nobody_along() -> None:
     """A reader that is closed leaves the others as they are."""
-    stream = told_stream(ONE, TWO)
+    stream = ended_stream(ONE, TWO)
     gone, other = stream.read(), stream.read()
     next(gone)
     gone.close()  # type: ignore[attr-defined]  # it is a generator
-    assert list(other) == spelled(ONE, TWO)
+    assert list(other) == encoded(ONE, TWO)
 
 
 @pytest.mark.parametrize(
     "begin, found",
     [(0, [ONE, TWO, THREE]), (1, [TWO, THREE]), (2, [THREE]), (3, []), (9, [])],
 )
-def test_reader_may_begin_in_the_middle(begin: int, found: list[Told]) -> None:
+def test_reader_may_begin_in_the_middle(begin: int, found: list[StreamEvent]) -> None:
     """A reader gets the events from a place on; past the end there are none."""
-    assert list(told_stream(ONE, TWO, THREE).read(begin)) == spelled(*found)
+    assert list(ended_stream(ONE, TWO, THREE).read(begin)) == encoded(*found)
 
 
 def test_reader_may_begin_with_what_is_not_told_yet(aside: ThreadPoolExecutor) -> None:
     """A place that is not reached yet is waited for, and what comes before it passed over."""
     stream = Stream()
-    stream.tell(ONE)
+    stream.publish(ONE)
     waiting = aside.submit(list, stream.read(2))
-    stream.tell(TWO)
-    stream.tell(THREE, last=True)
-    assert waiting.result(PATIENCE) == [THREE.spelled()]
+    stream.publish(TWO)
+    stream.publish(THREE, last=True)
+    assert waiting.result(PATIENCE) == [THREE.encode()]
 
 
 def test_nothing_is_told_after_the_last() -> None:
     """What comes after the last event is dropped."""
-    stream = told_stream(ONE)
-    stream.tell(TWO, last=True)
-    assert list(stream.read()) == [ONE.spelled()]
+    stream = ended_stream(ONE)
+    stream.publish(TWO, last=True)
+    assert list(stream.read()) == [ONE.encode()]
 
 
 def test_stream_may_end_without_an_event() -> None:
     """A stream that was told nothing ends all the same."""
-    assert list(told_stream().read()) == []
+    assert list(ended_stream().read()) == []
 
 
 def test_stream_may_end_twice() -> None:
     """Ending again changes nothing."""
-    stream = told_stream(ONE)
+    stream = ended_stream(ONE)
     stream.end()
-    assert list(stream.read()) == [ONE.spelled()]
+    assert list(stream.read()) == [ONE.encode()]
 
 
 def test_silence_is_broken_by_a_comment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,8 +176,8 @@ def test_comments_are_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream()
     reader = stream.read()
     next(reader)
-    stream.tell(ONE, TWO, last=True)
-    assert list(reader) == spelled(ONE, TWO)
+    stream.publish(ONE, TWO, last=True)
+    assert list(reader) == encoded(ONE, TWO)
 
 
 # Numbers.
@@ -192,16 +192,16 @@ def numbers(stream: Stream) -> list[int]:
 def test_numbers_count_from_zero() -> None:
     """Each event carries its number, however many are told together."""
     stream = Stream(numbered=True)
-    stream.tell(ONE)
-    stream.tell(TWO, THREE)
-    stream.tell(ONE, last=True)
+    stream.publish(ONE)
+    stream.publish(TWO, THREE)
+    stream.publish(ONE, last=True)
     assert numbers(stream) == [0, 1, 2, 3]
 
 
 def test_numbers_are_added() -> None:
     """An event keeps its data beside the number."""
     stream = Stream(numbered=True)
-    stream.tell(ONE, last=True)
+    stream.publish(ONE, last=True)
     (event,) = stream.read()
     assert event == b'event: said\ndata: {"what": "one", "sequence_number": 0}\n\n'
 
@@ -209,21 +209,21 @@ def test_numbers_are_added() -> None:
 def test_numbers_leave_what_was_told_alone() -> None:
     """The number is not written into the data that was given."""
     data = {"what": "one"}
-    Stream(numbered=True).tell(Told("said", data))
+    Stream(numbered=True).publish(StreamEvent("said", data))
     assert data == {"what": "one"}
 
 
 def test_texts_are_not_numbered() -> None:
     """Data that is a text has no place for a number."""
     stream = Stream(numbered=True)
-    stream.tell(Told("done", "[DONE]"), last=True)
+    stream.publish(StreamEvent("done", "[DONE]"), last=True)
     assert list(stream.read()) == [b"event: done\ndata: [DONE]\n\n"]
 
 
 def test_many_tellers_get_numbers_of_their_own(aside: ThreadPoolExecutor) -> None:
     """Events told by many threads at once are numbered without a gap."""
     stream = Stream(numbered=True)
-    list(aside.map(lambda _: stream.tell(ONE, TWO), range(50)))
+    list(aside.map(lambda _: stream.publish(ONE, TWO), range(50)))
     stream.end()
     assert numbers(stream) == list(range(100))
 
@@ -256,13 +256,13 @@ def test_new_stream_takes_the_place_of_the_old() -> None:
 def test_streams_may_be_numbered(numbered: bool) -> None:
     """A stream is numbered if that is asked for."""
     stream = Streams().open("run_1", numbered=numbered)
-    stream.tell(ONE, last=True)
+    stream.publish(ONE, last=True)
     assert (b"sequence_number" in b"".join(stream.read())) == numbered
 
 
 def test_oldest_streams_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more streams are kept than there is room for."""
-    monkeypatch.setattr(streams, "MOST_KEPT", 2)
+    monkeypatch.setattr(streams, "MAX_STREAMS", 2)
     kept = Streams()
     for number in range(4):
         kept.open(str(number))
@@ -271,7 +271,7 @@ def test_oldest_streams_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_stream_that_is_opened_again_is_young(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work that is told of again is not the oldest any more."""
-    monkeypatch.setattr(streams, "MOST_KEPT", 2)
+    monkeypatch.setattr(streams, "MAX_STREAMS", 2)
     kept = Streams()
     for work_id in ("a", "b", "a", "c"):
         kept.open(work_id)
@@ -280,12 +280,12 @@ def test_stream_that_is_opened_again_is_young(monkeypatch: pytest.MonkeyPatch) -
 
 def test_dropped_stream_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who read a stream that is dropped still get all of it."""
-    monkeypatch.setattr(streams, "MOST_KEPT", 1)
+    monkeypatch.setattr(streams, "MAX_STREAMS", 1)
     kept = Streams()
     stream = kept.open("a")
     kept.open("b")
-    stream.tell(ONE, last=True)
-    assert list(stream.read()) == [ONE.spelled()]
+    stream.publish(ONE, last=True)
+    assert list(stream.read()) == [ONE.encode()]
 
 
 def test_close_lets_all_readers_go(aside: ThreadPoolExecutor) -> None:
@@ -294,10 +294,10 @@ def test_close_lets_all_readers_go(aside: ThreadPoolExecutor) -> None:
     readers = []
     for work_id in "abc":
         stream = kept.open(work_id)
-        stream.tell(ONE)
+        stream.publish(ONE)
         readers.append(aside.submit(list, stream.read()))
     kept.close()
-    assert [reader.result(PATIENCE) for reader in readers] == [[ONE.spelled()]] * 3
+    assert [reader.result(PATIENCE) for reader in readers] == [[ONE.encode()]] * 3
 
 
 def test_stream_after_close_has_ended() -> None:
@@ -309,13 +309,13 @@ def test_stream_after_close_has_ended() -> None:
 
 def test_answer_is_an_event_stream() -> None:
     """A stream is answered as one that nobody is to keep."""
-    answer = as_answer(told_stream(ONE))
+    answer = stream_response(ended_stream(ONE))
     assert (answer.mimetype, answer.headers["Cache-Control"]) == ("text/event-stream", "no-cache")
 
 
 def test_answer_may_begin_in_the_middle() -> None:
     """An answer begins where it is asked to."""
-    assert as_answer(told_stream(ONE, TWO), 1).get_data() == TWO.spelled()
+    assert stream_response(ended_stream(ONE, TWO), 1).get_data() == TWO.encode()
 
 
 # What is told of a run.
@@ -328,8 +328,8 @@ RUN: Json = {
     "_rounds": [],
 }
 
-HEL, LO = TextPiece("Hel"), TextPiece("lo")
-ADD, SUB = CallPiece("add", '{"a": 1}'), CallPiece("sub", "{}")
+HEL, LO = TextDelta("Hel"), TextDelta("lo")
+ADD, SUB = ToolCall("add", '{"a": 1}'), ToolCall("sub", "{}")
 
 WRITING = [
     "thread.run.step.created",
@@ -352,11 +352,11 @@ class Said:
         cut_short: Why it was cut short, if it was.
     """
 
-    def __init__(self, *pieces: TextPiece | CallPiece, cut_short: str | None = None) -> None:
-        telling = runs.Telling(RUN, 100.9)
-        events = [event for piece in pieces for event in telling.hear(piece)]
-        self.messages, last = telling.finish(cut_short, 105.9)
-        self.calls = telling.calls
+    def __init__(self, *pieces: TextDelta | ToolCall, cut_short: str | None = None) -> None:
+        output = runs.RunOutput(RUN, 100.9)
+        events = [event for piece in pieces for event in output.add(piece)]
+        self.messages, last = output.finish(cut_short, 105.9)
+        self.calls = output.calls
         self.events = [*events, *last]
         self.names = [event.name for event in self.events]
 
@@ -370,13 +370,13 @@ class Said:
     [
         ([HEL, LO], None, [*WRITING, TEXT, TEXT, *WRITTEN]),
         ([], None, [*WRITING, *WRITTEN]),
-        ([TextPiece("")], None, [*WRITING, *WRITTEN]),
-        ([HEL, TextPiece(""), LO], None, [*WRITING, TEXT, TEXT, *WRITTEN]),
+        ([TextDelta("")], None, [*WRITING, *WRITTEN]),
+        ([HEL, TextDelta(""), LO], None, [*WRITING, TEXT, TEXT, *WRITTEN]),
         ([HEL], "content_filter", [*WRITING, TEXT, *CUT]),
         ([], "max_completion_tokens", [*WRITING, *CUT]),
         ([ADD], None, [*CALLING, CALL]),
         ([ADD, SUB], None, [*CALLING, CALL, CALL]),
-        ([TextPiece(""), ADD], None, [*CALLING, CALL]),
+        ([TextDelta(""), ADD], None, [*CALLING, CALL]),
         ([ADD], "max_completion_tokens", [*CALLING, CALL]),
         ([HEL, ADD, SUB], None, [*WRITING, TEXT, *WRITTEN, *CALLING, CALL, CALL]),
         ([HEL, ADD], "content_filter", [*WRITING, TEXT, *WRITTEN, *CALLING, CALL]),
@@ -389,7 +389,7 @@ class Said:
     ],
 )
 def test_events_of_a_run(
-    pieces: list[TextPiece | CallPiece], cut_short: str | None, names: list[str]
+    pieces: list[TextDelta | ToolCall], cut_short: str | None, names: list[str]
 ) -> None:
     """What a run's model says is told in OpenAI's order."""
     assert Said(*pieces, cut_short=cut_short).names == names
@@ -472,8 +472,8 @@ def test_no_answer_is_an_empty_message() -> None:
     assert message["content"][0]["text"]["value"] == ""
 
 
-@pytest.mark.parametrize("pieces", [[ADD], [ADD, SUB], [TextPiece(""), ADD]])
-def test_calls_are_no_message(pieces: list[TextPiece | CallPiece]) -> None:
+@pytest.mark.parametrize("pieces", [[ADD], [ADD, SUB], [TextDelta(""), ADD]])
+def test_calls_are_no_message(pieces: list[TextDelta | ToolCall]) -> None:
     """A model that only calls tools wrote no message."""
     assert Said(*pieces).messages == []
 
@@ -514,7 +514,7 @@ def test_step_of_a_message() -> None:
 
 
 @pytest.mark.parametrize("pieces", [[HEL], [HEL, ADD], [ADD, HEL]])
-def test_step_of_a_message_is_completed(pieces: list[TextPiece | CallPiece]) -> None:
+def test_step_of_a_message_is_completed(pieces: list[TextDelta | ToolCall]) -> None:
     """The step that ends is the one in which the message was written."""
     said = Said(*pieces)
     (begun,) = [step for step in said.data("thread.run.step.created") if is_writing(step)]
@@ -539,7 +539,7 @@ def test_step_of_calls() -> None:
 
 
 @pytest.mark.parametrize("pieces", [[ADD, SUB], [HEL, ADD, SUB], [ADD, HEL, SUB]])
-def test_call_deltas_are_the_calls(pieces: list[TextPiece | CallPiece]) -> None:
+def test_call_deltas_are_the_calls(pieces: list[TextDelta | ToolCall]) -> None:
     """The calls are told by their places, in one step, as the run will wait for them."""
     said = Said(*pieces)
     (step,) = [step for step in said.data("thread.run.step.created") if not is_writing(step)]
@@ -571,13 +571,13 @@ def test_calls_of_a_run() -> None:
 )
 def test_run_is_told_by_its_status(status: str | None, name: str) -> None:
     """A run's event has the name of its status, unless another is given."""
-    assert runs.run_told(RUN, status).name == name
+    assert runs.run_event(RUN, status).name == name
 
 
 def test_run_is_told_as_clients_see_it() -> None:
     """What is kept beside a run is not told."""
     shown = {name: value for name, value in RUN.items() if name != "_rounds"}
-    assert runs.run_told(RUN).data == shown
+    assert runs.run_event(RUN).data == shown
 
 
 # What is told of a response.
@@ -602,10 +602,10 @@ class Given:
         cut_short: Why it was cut short, if it was.
     """
 
-    def __init__(self, *pieces: TextPiece | CallPiece, cut_short: str | None = None) -> None:
-        telling = responses.Telling()
-        events = [event for piece in pieces for event in telling.hear(piece)]
-        self.output, last = telling.finish(cut_short)
+    def __init__(self, *pieces: TextDelta | ToolCall, cut_short: str | None = None) -> None:
+        output = responses.ResponseOutput()
+        events = [event for piece in pieces for event in output.add(piece)]
+        self.output, last = output.finish(cut_short)
         self.events = [*events, *last]
         self.names = [event.name for event in self.events]
 
@@ -624,20 +624,20 @@ class Given:
     [
         ([HEL, LO], None, [*BEGUN, DELTA, DELTA, *ENDED]),
         ([], None, [*BEGUN, *ENDED]),
-        ([TextPiece("")], None, [*BEGUN, *ENDED]),
-        ([HEL, TextPiece(""), LO], None, [*BEGUN, DELTA, DELTA, *ENDED]),
+        ([TextDelta("")], None, [*BEGUN, *ENDED]),
+        ([HEL, TextDelta(""), LO], None, [*BEGUN, DELTA, DELTA, *ENDED]),
         ([HEL], "content_filter", [*BEGUN, DELTA, *ENDED]),
         ([], "max_completion_tokens", [*BEGUN, *ENDED]),
         ([ADD], None, ASKED),
         ([ADD, SUB], None, [*ASKED, *ASKED]),
-        ([TextPiece(""), ADD], None, ASKED),
+        ([TextDelta(""), ADD], None, ASKED),
         ([HEL, ADD, SUB], None, [*BEGUN, DELTA, *ENDED, *ASKED, *ASKED]),
         ([ADD, HEL], None, [*ASKED, *BEGUN, DELTA, *ENDED]),
         ([HEL, ADD, LO], None, [*BEGUN, DELTA, *ENDED, *ASKED, *BEGUN, DELTA, *ENDED]),
     ],
 )
 def test_events_of_a_response(
-    pieces: list[TextPiece | CallPiece], cut_short: str | None, names: list[str]
+    pieces: list[TextDelta | ToolCall], cut_short: str | None, names: list[str]
 ) -> None:
     """What a response's model says is told in OpenAI's order."""
     assert Given(*pieces, cut_short=cut_short).names == names
@@ -658,7 +658,7 @@ def test_events_of_a_response_say_their_names() -> None:
         ([HEL, ADD, LO], [0] * 6 + [1] * 4 + [2] * 6),
     ],
 )
-def test_events_say_their_places(pieces: list[TextPiece | CallPiece], places: list[int]) -> None:
+def test_events_say_their_places(pieces: list[TextDelta | ToolCall], places: list[int]) -> None:
     """Every event carries the place of its item in the output."""
     given = Given(*pieces)
     found = [event.data["output_index"] for event in given.events if isinstance(event.data, dict)]
@@ -763,10 +763,10 @@ def test_no_answer_is_an_empty_text() -> None:
 )
 def test_response_is_told_by_its_status(status: str, name: str | None, told: str) -> None:
     """A response's event has the name of its status, unless another is given."""
-    assert responses.response_told({"status": status}, name).name == told
+    assert responses.response_event({"status": status}, name).name == told
 
 
 def test_response_is_told_as_clients_see_it() -> None:
     """What is kept beside a response is not told, and its own status is."""
-    event = responses.response_told({"status": "cancelled", "_input": []})
+    event = responses.response_event({"status": "cancelled", "_input": []})
     assert event.data == {"type": "response.failed", "response": {"status": "cancelled"}}

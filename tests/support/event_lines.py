@@ -11,7 +11,7 @@ import requests
 
 
 @attrs.frozen
-class Heard:
+class ReceivedEvent:
     """Hold an event as it came.
 
     Attributes:
@@ -23,7 +23,7 @@ class Heard:
     data: Any
 
 
-class Hearing(Iterator[Heard]):
+class EventReader(Iterator[ReceivedEvent]):
     """Give the events of an answer as they come, and pass comments over.
 
     Args:
@@ -35,21 +35,21 @@ class Hearing(Iterator[Heard]):
         self.answer = answer
         self._lines = answer.iter_lines(chunk_size=None)
 
-    def __next__(self) -> Heard:
+    def __next__(self) -> ReceivedEvent:
         name = ""
         for line in self._lines:
             field, _, value = line.decode().partition(": ")
             if field == "event":
                 name = value
             elif field == "data":
-                return Heard(name, value if value == "[DONE]" else json.loads(value))
+                return ReceivedEvent(name, value if value == "[DONE]" else json.loads(value))
         raise StopIteration
 
-    def until(self, name: str) -> Heard:
+    def until(self, name: str) -> ReceivedEvent:
         """Read on to an event of a name, and give it."""
         return next(event for event in self if event.name == name)
 
-    def rest(self) -> list[Heard]:
+    def rest(self) -> list[ReceivedEvent]:
         """Give all events that are left."""
         return list(self)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import (
-    CallPiece,
     Finish,
     Model,
+    ModelChunk,
     ModelError,
     ModelRequest,
-    Piece,
-    TextPiece,
+    TextDelta,
+    ToolCall,
 )
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply, ScriptStep
 from gpt_agent_sync.testing.script import Script
@@ -34,7 +34,7 @@ class ScriptedModel(Model):
         """Answer to every name but one that tests use for a model that is not there."""
         return name != "no-such-model"
 
-    def reply(self, request: ModelRequest) -> Iterator[Piece]:
+    def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
         """Do the next step."""
         with self._lock:
             self.requests.append(request)
@@ -63,20 +63,20 @@ def _round(request: ModelRequest) -> tuple[str, Mapping[str, str]]:
     return text, outputs
 
 
-def _pieces(step: ScriptStep) -> Iterator[Piece]:
+def _pieces(step: ScriptStep) -> Iterator[ModelChunk]:
     if isinstance(step, Fail):
         raise ModelError(step.code, step.message)
     if isinstance(step, CallTools):
         for name, arguments in step.calls:
             text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-            yield CallPiece(name, text)
+            yield ToolCall(name, text)
         yield Finish()
     elif isinstance(step, Incomplete):
-        yield TextPiece(step.text)
+        yield TextDelta(step.text)
         yield Finish(reason=step.reason)
     elif isinstance(step, Reply):
         for text in step.texts:
-            yield TextPiece(text)
+            yield TextDelta(text)
         usage = step.usage
         yield Finish(prompt_tokens=usage.input_tokens, completion_tokens=usage.output_tokens)
 

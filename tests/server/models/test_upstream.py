@@ -14,12 +14,12 @@ import pytest
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import (
-    CallPiece,
     Finish,
+    ModelChunk,
     ModelError,
     ModelRequest,
-    Piece,
-    TextPiece,
+    TextDelta,
+    ToolCall,
 )
 from gpt_agent_sync.server.models.upstream import UpstreamModel
 from tests.support.wire_client import Json, WireClient, calls_of
@@ -111,7 +111,7 @@ def make_request(**fields: Any) -> ModelRequest:
     return ModelRequest(**{"model": "llama", "messages": messages, **fields})
 
 
-def reply(upstream: Upstream, **fields: Any) -> list[Piece]:
+def reply(upstream: Upstream, **fields: Any) -> list[ModelChunk]:
     """Give the whole reply of an upstream."""
     return list(UpstreamModel(upstream.base_url).reply(make_request(**fields)))
 
@@ -132,7 +132,7 @@ def test_serves_every_name(name: str) -> None:
 def test_text(serve: Serve) -> None:
     """A text reply is given with its cost."""
     assert reply(serve(completion("hello"))) == [
-        TextPiece("hello"),
+        TextDelta("hello"),
         Finish(prompt_tokens=4, completion_tokens=3),
     ]
 
@@ -145,13 +145,13 @@ def test_text(serve: Serve) -> None:
 def test_tool_call(serve: Serve, arguments: object, text: str) -> None:
     """A tool call's arguments are JSON text, though some servers send objects."""
     pieces = reply(serve(completion(None, ("add", arguments))))
-    assert pieces[:-1] == [CallPiece("add", text)]
+    assert pieces[:-1] == [ToolCall("add", text)]
 
 
 def test_text_and_tool_calls(serve: Serve) -> None:
     """A reply may hold a text and several calls."""
     pieces = reply(serve(completion("wait", ("add", "{}"), ("sub", "{}"))))
-    assert pieces[:-1] == [TextPiece("wait"), CallPiece("add", "{}"), CallPiece("sub", "{}")]
+    assert pieces[:-1] == [TextDelta("wait"), ToolCall("add", "{}"), ToolCall("sub", "{}")]
 
 
 @pytest.mark.parametrize(
@@ -366,14 +366,14 @@ class StreamingUpstream:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[ModelChunk]:
         """Ask for a reply."""
         url = f"http://127.0.0.1:{self._server.server_port}/v1"
         return UpstreamModel(url).reply(make_request())
 
-    def failure(self) -> tuple[list[Piece], str, str]:
+    def failure(self) -> tuple[list[ModelChunk], str, str]:
         """Give the pieces before a failure, and its code and message."""
-        pieces: list[Piece] = []
+        pieces: list[ModelChunk] = []
         with pytest.raises(ModelError) as caught:
             pieces.extend(self.pieces())
         return pieces, caught.value.code, caught.value.message
@@ -407,8 +407,8 @@ def test_streamed_text(stream: Stream) -> None:
     """Each chunk of text is a piece, and the last chunk tells the cost."""
     upstream = stream(lines(chunk({"role": "assistant"}), said("Hel"), said("lo"), STOP, USAGE))
     assert list(upstream.pieces()) == [
-        TextPiece("Hel"),
-        TextPiece("lo"),
+        TextDelta("Hel"),
+        TextDelta("lo"),
         Finish(prompt_tokens=4, completion_tokens=3),
     ]
 
@@ -419,7 +419,7 @@ def test_text_is_passed_on_as_it_comes(stream: Stream) -> None:
     pieces = upstream.pieces()
     first = next(pieces)
     upstream.go_on.set()
-    assert [first, *pieces] == [TextPiece("Hel"), TextPiece("lo"), Finish()]
+    assert [first, *pieces] == [TextDelta("Hel"), TextDelta("lo"), Finish()]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 1000])
@@ -430,8 +430,8 @@ def test_parts_are_cut_anywhere(stream: Stream, size: int, newline: bytes) -> No
     whole = whole.replace(b"\n", newline)
     parts = [whole[begin : begin + size] for begin in range(0, len(whole), size)]
     assert list(stream(*parts).pieces()) == [
-        TextPiece("äö😀"),
-        CallPiece("add", '{"a":1}'),
+        TextDelta("äö😀"),
+        ToolCall("add", '{"a":1}'),
         Finish(prompt_tokens=4, completion_tokens=3),
     ]
 
@@ -451,7 +451,7 @@ def test_parts_are_cut_anywhere(stream: Stream, size: int, newline: bytes) -> No
 @pytest.mark.parametrize("end", [b"", b"\n\n" + DONE], ids=["no end", "end"])
 def test_other_spellings_of_streams(stream: Stream, text: bytes, end: bytes) -> None:
     """Streams that are spelled otherwise, or have no end, are understood as well."""
-    assert list(stream(text + end).pieces()) == [TextPiece("hi"), Finish()]
+    assert list(stream(text + end).pieces()) == [TextDelta("hi"), Finish()]
 
 
 @pytest.mark.parametrize(
@@ -531,14 +531,14 @@ def test_cost_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
 def test_streamed_calls(stream: Stream, chunks: list[Json], calls: list[tuple[str, str]]) -> None:
     """Tool calls are put together from their chunks, in the order in which they begin."""
     pieces = list(stream(lines(*chunks, STOP)).pieces())
-    assert pieces == [*(CallPiece(name, arguments) for name, arguments in calls), Finish()]
+    assert pieces == [*(ToolCall(name, arguments) for name, arguments in calls), Finish()]
 
 
 def test_calls_of_one_chunk(stream: Stream) -> None:
     """Calls that come in one chunk without indexes are told apart by their places."""
     calls = [{"function": {"name": name, "arguments": "{}"}} for name in ("add", "sub")]
     pieces = list(stream(lines(chunk({"tool_calls": calls}), STOP)).pieces())
-    assert pieces[:-1] == [CallPiece("add", "{}"), CallPiece("sub", "{}")]
+    assert pieces[:-1] == [ToolCall("add", "{}"), ToolCall("sub", "{}")]
 
 
 def test_null_indexes(stream: Stream) -> None:
@@ -547,13 +547,13 @@ def test_null_indexes(stream: Stream) -> None:
         {"index": None, "function": {"name": name, "arguments": "{}"}} for name in ("add", "sub")
     ]
     pieces = list(stream(lines(chunk({"tool_calls": calls}), STOP)).pieces())
-    assert pieces[:-1] == [CallPiece("add", "{}"), CallPiece("sub", "{}")]
+    assert pieces[:-1] == [ToolCall("add", "{}"), ToolCall("sub", "{}")]
 
 
 def test_streamed_text_and_calls(stream: Stream) -> None:
     """Text comes at once, and calls when they are whole."""
     upstream = stream(lines(called(0, "a", "add", "{"), said("wait"), called(0, None, None, "}")))
-    assert list(upstream.pieces()) == [TextPiece("wait"), CallPiece("add", "{}"), Finish()]
+    assert list(upstream.pieces()) == [TextDelta("wait"), ToolCall("add", "{}"), Finish()]
 
 
 @pytest.mark.parametrize(
@@ -564,7 +564,7 @@ def test_error_in_a_stream(stream: Stream, error: object, words: str) -> None:
     """An error after some text fails the reply with the upstream's own words."""
     upstream = stream(lines(said("Hel"), {"error": error}, said("lo")))
     assert upstream.failure() == (
-        [TextPiece("Hel")],
+        [TextDelta("Hel")],
         "server_error",
         f"the upstream model refused: {words}",
     )
@@ -573,7 +573,7 @@ def test_error_in_a_stream(stream: Stream, error: object, words: str) -> None:
 def test_stream_that_breaks_off(stream: Stream) -> None:
     """A connection that breaks after some text fails the reply."""
     pieces, code, message = stream(lines(said("Hel")).removesuffix(DONE), breaks=True).failure()
-    assert (pieces, code) == ([TextPiece("Hel")], "server_error")
+    assert (pieces, code) == ([TextDelta("Hel")], "server_error")
     assert message.startswith("the upstream model failed: ")
 
 
@@ -595,7 +595,7 @@ def test_json_in_place_of_a_stream(stream: Stream) -> None:
     """An upstream that does not stream answers as well."""
     whole = json.dumps(completion("hello")).encode()
     assert list(stream(whole, content_type="application/json").pieces()) == [
-        TextPiece("hello"),
+        TextDelta("hello"),
         Finish(prompt_tokens=4, completion_tokens=3),
     ]
 

@@ -10,7 +10,7 @@ import pytest
 
 from gpt_agent_sync.server import listing
 from gpt_agent_sync.server.errors import WireError
-from gpt_agent_sync.server.responses import chat, items, lifecycle
+from gpt_agent_sync.server.responses import items, lifecycle, response_work
 from tests.support.responses_client import call, message, output
 from tests.support.wire_client import Json
 
@@ -572,7 +572,7 @@ def asked(call_id: str) -> Json:
 )
 def test_items_as_chat(given: list[Json], said: list[Json]) -> None:
     """Items are spelled as chats do; what chats have no words for is left out."""
-    assert chat.as_chat(items.read_input(given)) == said
+    assert response_work.chat_messages(items.read_input(given)) == said
 
 
 @pytest.mark.parametrize(
@@ -590,7 +590,7 @@ def test_items_as_chat(given: list[Json], said: list[Json]) -> None:
 def test_tools_as_chat(tool: Json, function: Json) -> None:
     """A tool is spelled as chats do, without what was left open or chats do not know."""
     (shown,) = items.check_tools([{"type": "function", **tool}])
-    assert chat.chat_tool(shown) == {"type": "function", "function": function}
+    assert response_work.chat_tool(shown) == {"type": "function", "function": function}
 
 
 @pytest.mark.parametrize(
@@ -606,7 +606,7 @@ def test_tools_as_chat(tool: Json, function: Json) -> None:
 )
 def test_choices_as_chat(choice: str | Json, said: str | Json) -> None:
     """A choice of tools is spelled as chats do."""
-    assert chat.chat_choice(choice) == said
+    assert response_work.chat_choice(choice) == said
 
 
 @pytest.mark.parametrize(
@@ -626,7 +626,7 @@ def test_choices_as_chat(choice: str | Json, said: str | Json) -> None:
 )
 def test_formats_as_chat(form: Json, said: Json | None) -> None:
     """A text format is spelled as chats do; plain text needs no words."""
-    assert chat.chat_format(form) == said
+    assert response_work.chat_format(form) == said
 
 
 # From status to status.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from gpt_agent_sync.server.models.base import Model, ModelRequest, Piece
+from gpt_agent_sync.server.models.base import Model, ModelChunk, ModelRequest
 
 
-class PieceModel(Model):
+class ChunkModel(Model):
     """Say the same pieces, under any name.
 
     Args:
@@ -16,7 +16,7 @@ class PieceModel(Model):
         held: Whether each piece, and the end, waits until a test says ``go_on``.
     """
 
-    def __init__(self, *pieces: Piece, held: bool = False) -> None:
+    def __init__(self, *pieces: ModelChunk, held: bool = False) -> None:
         self._pieces = pieces
         self._held = held
         self._leave = threading.Semaphore(0)
@@ -25,7 +25,7 @@ class PieceModel(Model):
         """Answer to every name."""
         return True
 
-    def reply(self, request: ModelRequest) -> Iterator[Piece]:
+    def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
         """Say the pieces, one after the other."""
         for piece in self._pieces:
             self._wait()
