@@ -58,6 +58,11 @@ class UpstreamModel(Model):
                 timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
                 stream=True,
             )
+            # The HTTP library takes an interim answer, such as 103, for the answer, which is still
+            # to come: on this connection nothing more can be read.
+            if response.status_code < 200:
+                response.close()
+                raise _failed(f"HTTP {response.status_code} is not a final answer")
             if response.ok:
                 return response
             with response:
@@ -70,7 +75,9 @@ class UpstreamModel(Model):
 
 
 def _is_stream(response: requests.Response) -> bool:
-    return response.headers.get("Content-Type", "").startswith("text/event-stream")
+    # Media types have no case, and parameters may follow, with or without a space before.
+    media_type, _, _ = response.headers.get("Content-Type", "").partition(";")
+    return media_type.strip().lower() == "text/event-stream"
 
 
 def _json(response: requests.Response) -> dict[str, Any]:

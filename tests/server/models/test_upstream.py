@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -285,6 +286,57 @@ def test_connection_refused() -> None:
             list(model.reply(make_request()))
     assert caught.value.code == "server_error"
     assert caught.value.message.startswith("the upstream model failed: ")
+
+
+class InterimUpstream:
+    """An upstream on a loopback port that sends an interim answer, and waits for the connection.
+
+    Args:
+        status: The interim answer's HTTP status.
+    """
+
+    def __init__(self, status: int) -> None:
+        self.closed = threading.Event()
+        self._head = b"HTTP/1.1 %d Interim\r\nLink: </style.css>\r\n\r\n" % status
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+
+    def _answer(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(10)
+            connection.recv(65536)
+            connection.sendall(self._head)
+            # What is left of the request may come first; the end of all bytes is the client's.
+            while connection.recv(65536):
+                pass
+            self.closed.set()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._thread.join(20)
+        self._listener.close()
+
+
+@pytest.fixture(params=[101, 102, 103])
+def interim(request: pytest.FixtureRequest) -> Iterator[InterimUpstream]:
+    """Yield an upstream that sends an interim answer; it is stopped."""
+    upstream = InterimUpstream(request.param)
+    yield upstream
+    upstream.stop()
+
+
+def test_interim_answer(interim: InterimUpstream) -> None:
+    """An interim answer that is taken for the answer fails the reply, and the connection closes."""
+    with pytest.raises(ModelError) as caught:
+        list(UpstreamModel(interim.base_url).reply(make_request()))
+    assert caught.value.code == "server_error"
+    assert re.fullmatch(
+        r"the upstream model failed: HTTP 10\d is not a final answer", caught.value.message
+    )
+    assert interim.closed.wait(10)
 
 
 # Streams.
@@ -589,6 +641,22 @@ def test_json_that_breaks_off(stream: Stream) -> None:
     pieces, code, message = stream(part, breaks=True, content_type="application/json").failure()
     assert (pieces, code) == ([], "server_error")
     assert message.startswith("the upstream model failed: ")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/event-stream; charset=utf-8",
+        "text/event-stream;charset=utf-8",
+        "text/event-stream ; charset=utf-8",
+        "Text/Event-Stream; charset=utf-8",
+        "TEXT/EVENT-STREAM",
+    ],
+)
+def test_content_types_of_streams(stream: Stream, content_type: str) -> None:
+    """A stream is recognised whatever the case and the parameters of its content type."""
+    upstream = stream(lines(said("Hel"), said("lo"), STOP), content_type=content_type)
+    assert list(upstream.pieces()) == [TextDelta("Hel"), TextDelta("lo"), Finish()]
 
 
 def test_json_in_place_of_a_stream(stream: Stream) -> None:
