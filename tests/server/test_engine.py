@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,113 +19,39 @@ from gpt_agent_sync.server.models.base import Finish, Model, ModelChunk, ModelRe
 from gpt_agent_sync.server.storage import Storage
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from tests.support.polling import wait_for
-from tests.support.scripted_model import ScriptedModel, ScriptedServer
+from tests.support.scripted_model import ScriptedModel
+from tests.support.server_setup import (
+    START,
+    MakeRunSetup,
+    RunSetup,
+    change_stored,
+    drop_table,
+    post_at_once,
+    wait_until_idle,
+)
 from tests.support.wire_client import Json, WireClient, calls_of
 
-START = 1_000_000.0
-
 CALL = CallTools(("add", {"a": 1}))
-
-MakeServer = Callable[..., ScriptedServer]
-
-
-class Clock:
-    """Tell the time that a test has set."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        """Give it."""
-        return self.now
-
-
-class Stage:
-    """Hold a scripted server, its clock and a client.
-
-    Args:
-        server: The server.
-        clock: What it tells the time by.
-    """
-
-    def __init__(self, server: ScriptedServer, clock: Clock) -> None:
-        self.server = server
-        self.model = server.model
-        self.clock = clock
-        self.wire = WireClient(server.base_url)
-
-    def begin(self, **fields: Any) -> tuple[str, str]:
-        """Start a run on a new thread, and give the ids of both."""
-        thread_id = self.wire.thread("hi")
-        return thread_id, self.wire.start(thread_id, **fields)
-
-    def at_work(self) -> tuple[str, str]:
-        """Start a run, wait until its model is at work, and give thread and run."""
-        thread_id, run_id = self.begin()
-        self.wire.when(thread_id, run_id, "in_progress")
-        wait_for(lambda: self.model.requests, bool)
-        return thread_id, run_id
-
-    def waiting(self) -> tuple[str, Json]:
-        """Start a run, wait until it waits for outputs, and give thread and run."""
-        thread_id, run_id = self.begin()
-        return thread_id, self.wire.when(thread_id, run_id, "requires_action")
-
-    def rested(self) -> Json:
-        """Start a run and give it when it has come to rest."""
-        return self.wire.rested(*self.begin())
-
-    def chat(self) -> list[tuple[str, Any]]:
-        """Give role and content of what the model was asked last."""
-        return [(said["role"], said["content"]) for said in self.model.requests[-1].messages]
-
-
-SetUp = Callable[..., Stage]
-
-
-@pytest.fixture
-def stage(make_server: MakeServer) -> Iterator[SetUp]:
-    """Give a maker of stages that follow steps."""
-    stages: list[Stage] = []
-
-    def make(*steps: Any, **options: Any) -> Stage:
-        clock = Clock()
-        made = Stage(make_server(steps, clock=clock, **options), clock)
-        stages.append(made)
-        return made
-
-    yield make
-    for made in stages:
-        made.model.released.set()
-        made.wire.close()
-
-
-def quiet() -> None:
-    """Wait until no server works on a run."""
-    wait_for(
-        lambda: [each.name for each in threading.enumerate() if "server-run" in each.name],
-        lambda names: not names,
-    )
 
 
 # Replies.
 
 
-def test_reply_joins_its_pieces(stage: SetUp) -> None:
+def test_reply_joins_its_pieces(run_setup: MakeRunSetup) -> None:
     """A reply given in pieces is one message."""
-    show = stage(Reply("Hel", "lo"))
-    thread_id, run_id = show.begin()
-    show.wire.rested(thread_id, run_id)
-    assert show.wire.texts(thread_id) == ["hi", "Hello"]
+    setup = run_setup(Reply("Hel", "lo"))
+    thread_id, run_id = setup.start()
+    setup.wire.settled(thread_id, run_id)
+    assert setup.wire.texts(thread_id) == ["hi", "Hello"]
 
 
-def test_run_has_its_times(stage: SetUp) -> None:
+def test_run_has_its_times(run_setup: MakeRunSetup) -> None:
     """A run's times are those of the server's clock."""
-    show = stage(Hold())
-    thread_id, run_id = show.at_work()
-    show.clock.now += 5.5
-    show.model.released.set()
-    run = show.wire.rested(thread_id, run_id)
+    setup = run_setup(Hold())
+    thread_id, run_id = setup.in_progress()
+    setup.clock.now += 5.5
+    setup.release()
+    run = setup.wire.settled(thread_id, run_id)
     assert (run["created_at"], run["started_at"], run["completed_at"]) == (
         START,
         START,
@@ -135,43 +59,43 @@ def test_run_has_its_times(stage: SetUp) -> None:
     )
 
 
-def test_model_reads_the_thread(stage: SetUp) -> None:
+def test_model_reads_the_thread(run_setup: MakeRunSetup) -> None:
     """The model is asked with the instructions and the whole thread, oldest first."""
-    show = stage(Reply("one"), Reply("two"))
-    thread_id = show.wire.thread("hi")
+    setup = run_setup(Reply("one"), Reply("two"))
+    thread_id = setup.wire.thread("hi")
     for _ in range(2):
-        show.wire.rested(thread_id, show.wire.start(thread_id, instructions="Be kind."))
-    assert show.chat() == [("system", "Be kind."), ("user", "hi"), ("assistant", "one")]
+        setup.wire.settled(thread_id, setup.wire.start(thread_id, instructions="Be kind."))
+    assert setup.last_chat() == [("system", "Be kind."), ("user", "hi"), ("assistant", "one")]
 
 
-def test_model_reads_parts(stage: SetUp) -> None:
+def test_model_reads_parts(run_setup: MakeRunSetup) -> None:
     """Texts and image addresses go to the model, files it cannot read do not."""
-    show = stage()
+    setup = run_setup()
     image = {"type": "image_url", "image_url": {"url": "http://x/y.png"}}
     file = {"type": "image_file", "image_file": {"file_id": "file_1"}}
     content = [{"type": "text", "text": "Look:"}, image, file]
     message = {"role": "user", "content": content}
-    thread_id = show.wire.post("/threads", {"messages": [message]})["id"]
-    show.wire.rested(thread_id, show.wire.start(thread_id))
-    assert show.chat() == [("user", [{"type": "text", "text": "Look:"}, image])]
+    thread_id = setup.wire.post("/threads", {"messages": [message]})["id"]
+    setup.wire.settled(thread_id, setup.wire.start(thread_id))
+    assert setup.last_chat() == [("user", [{"type": "text", "text": "Look:"}, image])]
 
 
-def test_model_reads_texts_joined(stage: SetUp) -> None:
+def test_model_reads_texts_joined(run_setup: MakeRunSetup) -> None:
     """Several text parts go to the model as one text."""
-    show = stage()
+    setup = run_setup()
     content = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     message = {"role": "user", "content": content}
-    thread_id = show.wire.post("/threads", {"messages": [message]})["id"]
-    show.wire.rested(thread_id, show.wire.start(thread_id))
-    assert show.chat() == [("user", "one\ntwo")]
+    thread_id = setup.wire.post("/threads", {"messages": [message]})["id"]
+    setup.wire.settled(thread_id, setup.wire.start(thread_id))
+    assert setup.last_chat() == [("user", "one\ntwo")]
 
 
-def test_model_is_offered_function_tools(stage: SetUp) -> None:
+def test_model_is_offered_function_tools(run_setup: MakeRunSetup) -> None:
     """Only function tools are offered to the model."""
-    show = stage()
+    setup = run_setup()
     tool = {"type": "function", "function": {"name": "add"}}
-    show.wire.rested(*show.begin(tools=[{"type": "file_search"}, tool]))
-    assert show.model.requests[0].tools == (tool,)
+    setup.wire.settled(*setup.start(tools=[{"type": "file_search"}, tool]))
+    assert setup.model.requests[0].tools == (tool,)
 
 
 @pytest.mark.parametrize(
@@ -188,44 +112,44 @@ def test_model_is_offered_function_tools(stage: SetUp) -> None:
         ({"response_format": "auto"}, {"parallel_tool_calls": True}),
     ],
 )
-def test_model_gets_options(stage: SetUp, fields: Json, options: Json) -> None:
+def test_model_gets_options(run_setup: MakeRunSetup, fields: Json, options: Json) -> None:
     """A run's parameters go to the model by its names, what chats do not know is left out."""
-    show = stage()
-    show.wire.rested(*show.begin(**fields))
-    assert show.model.requests[0].options == options
+    setup = run_setup()
+    setup.wire.settled(*setup.start(**fields))
+    assert setup.model.requests[0].options == options
 
 
 @pytest.mark.parametrize("choice", ["none", {"type": "function", "function": {"name": "add"}}])
-def test_model_gets_the_tool_choice(stage: SetUp, choice: str | Json) -> None:
+def test_model_gets_the_tool_choice(run_setup: MakeRunSetup, choice: str | Json) -> None:
     """The choice of tools goes to the model."""
-    show = stage()
-    show.wire.rested(*show.begin(tool_choice=choice))
-    assert show.model.requests[0].tool_choice == choice
+    setup = run_setup()
+    setup.wire.settled(*setup.start(tool_choice=choice))
+    assert setup.model.requests[0].tool_choice == choice
 
 
 # Tools.
 
 
-def test_two_rounds_of_tools(stage: SetUp) -> None:
+def test_two_rounds_of_tools(run_setup: MakeRunSetup) -> None:
     """A run may ask for tools twice before it completes."""
-    show = stage(CALL, CALL, Reply("done"))
-    thread_id, first = show.waiting()
-    show.wire.answer(thread_id, first, "1")
-    second = show.wire.when(thread_id, first["id"], "requires_action")
-    show.wire.answer(thread_id, second, "2")
-    assert show.wire.rested(thread_id, first["id"])["status"] == "completed"
+    setup = run_setup(CALL, CALL, Reply("done"))
+    thread_id, first = setup.requiring_action()
+    setup.wire.submit(thread_id, first, "1")
+    second = setup.wire.with_status(thread_id, first["id"], "requires_action")
+    setup.wire.submit(thread_id, second, "2")
+    assert setup.wire.settled(thread_id, first["id"])["status"] == "completed"
     assert calls_of(first) != calls_of(second)
 
 
-def test_model_reads_all_rounds(stage: SetUp) -> None:
+def test_model_reads_all_rounds(run_setup: MakeRunSetup) -> None:
     """The model is asked again with all calls and outputs of the run so far."""
-    show = stage(CALL, CALL, Reply("done"))
-    thread_id, run = show.waiting()
-    show.wire.answer(thread_id, run, "1")
-    run = show.wire.when(thread_id, run["id"], "requires_action")
-    show.wire.answer(thread_id, run, "2")
-    show.wire.rested(thread_id, run["id"])
-    assert show.chat() == [
+    setup = run_setup(CALL, CALL, Reply("done"))
+    thread_id, run = setup.requiring_action()
+    setup.wire.submit(thread_id, run, "1")
+    run = setup.wire.with_status(thread_id, run["id"], "requires_action")
+    setup.wire.submit(thread_id, run, "2")
+    setup.wire.settled(thread_id, run["id"])
+    assert setup.last_chat() == [
         ("user", "hi"),
         ("assistant", None),
         ("tool", "1"),
@@ -234,45 +158,45 @@ def test_model_reads_all_rounds(stage: SetUp) -> None:
     ]
 
 
-def test_parallel_calls_get_their_own_outputs(stage: SetUp) -> None:
+def test_parallel_calls_get_their_own_outputs(run_setup: MakeRunSetup) -> None:
     """Outputs submitted in any order reach their own calls."""
-    show = stage(CallTools(("add", {"a": 1}), ("add", {"a": 2})), Reply("done"))
-    thread_id, run = show.waiting()
+    setup = run_setup(CallTools(("add", {"a": 1}), ("add", {"a": 2})), Reply("done"))
+    thread_id, run = setup.requiring_action()
     ids = [call["id"] for call in calls_of(run)]
     outputs = [{"tool_call_id": call_id, "output": call_id} for call_id in reversed(ids)]
-    show.wire.post(
+    setup.wire.post(
         f"/threads/{thread_id}/runs/{run['id']}/submit_tool_outputs", {"tool_outputs": outputs}
     )
-    show.wire.rested(thread_id, run["id"])
-    assert [content for role, content in show.chat() if role == "tool"] == ids
+    setup.wire.settled(thread_id, run["id"])
+    assert [content for role, content in setup.last_chat() if role == "tool"] == ids
 
 
-def test_answer_to_outputs_is_queued(stage: SetUp) -> None:
+def test_answer_to_outputs_is_queued(run_setup: MakeRunSetup) -> None:
     """A run whose outputs were taken is queued and asks for nothing."""
-    show = stage(CALL, Hold())
-    thread_id, run = show.waiting()
-    run = show.wire.answer(thread_id, run, "1")
+    setup = run_setup(CALL, Hold())
+    thread_id, run = setup.requiring_action()
+    run = setup.wire.submit(thread_id, run, "1")
     assert (run["status"], run["required_action"]) == ("queued", None)
 
 
-def test_usage_counts_all_rounds(stage: SetUp) -> None:
+def test_usage_counts_all_rounds(run_setup: MakeRunSetup) -> None:
     """The usage of a run is the sum of its model's."""
     usage = Usage(input_tokens=10, output_tokens=5, total_tokens=15)
-    show = stage(CALL, Reply("done", usage=usage))
-    thread_id, run = show.waiting()
-    show.wire.answer(thread_id, run, "1")
-    assert show.wire.rested(thread_id, run["id"])["usage"] == {
+    setup = run_setup(CALL, Reply("done", usage=usage))
+    thread_id, run = setup.requiring_action()
+    setup.wire.submit(thread_id, run, "1")
+    assert setup.wire.settled(thread_id, run["id"])["usage"] == {
         "prompt_tokens": 10,
         "completion_tokens": 5,
         "total_tokens": 15,
     }
 
 
-def test_waiting_run_wrote_no_message(stage: SetUp) -> None:
+def test_waiting_run_wrote_no_message(run_setup: MakeRunSetup) -> None:
     """While a run waits for outputs the thread has no reply."""
-    show = stage(CALL)
-    thread_id, _ = show.waiting()
-    assert show.wire.texts(thread_id) == ["hi"]
+    setup = run_setup(CALL)
+    thread_id, _ = setup.requiring_action()
+    assert setup.wire.texts(thread_id) == ["hi"]
 
 
 # Failures.
@@ -287,9 +211,9 @@ def test_waiting_run_wrote_no_message(stage: SetUp) -> None:
         Fail("invalid_prompt", "No."),
     ],
 )
-def test_model_fails(stage: SetUp, step: Fail) -> None:
+def test_model_fails(run_setup: MakeRunSetup, step: Fail) -> None:
     """A model's failure ends the run with its code and its message."""
-    run = stage(step).rested()
+    run = run_setup(step).settled()
     assert (run["status"], run["last_error"], run["failed_at"]) == (
         "failed",
         {"code": step.code, "message": step.message},
@@ -297,12 +221,12 @@ def test_model_fails(stage: SetUp, step: Fail) -> None:
     )
 
 
-def test_failed_run_frees_the_thread(stage: SetUp) -> None:
+def test_failed_run_frees_the_thread(run_setup: MakeRunSetup) -> None:
     """After a failure the thread takes the next run."""
-    show = stage(Fail(), Reply("ok"))
-    thread_id, run_id = show.begin()
-    show.wire.rested(thread_id, run_id)
-    again = show.wire.rested(thread_id, show.wire.start(thread_id))
+    setup = run_setup(Fail(), Reply("ok"))
+    thread_id, run_id = setup.start()
+    setup.wire.settled(thread_id, run_id)
+    again = setup.wire.settled(thread_id, setup.wire.start(thread_id))
     assert again["status"] == "completed"
 
 
@@ -310,22 +234,22 @@ def test_failed_run_frees_the_thread(stage: SetUp) -> None:
     "reason, said",
     [("max_completion_tokens", "max_tokens"), ("content_filter", "content_filter")],
 )
-def test_reply_cut_short(stage: SetUp, reason: str, said: str) -> None:
+def test_reply_cut_short(run_setup: MakeRunSetup, reason: str, said: str) -> None:
     """A reply cut short ends its run as incomplete; run and message say why, each in its words."""
-    show = stage(Incomplete(reason, "so far"))
-    thread_id, run_id = show.begin()
-    run = show.wire.rested(thread_id, run_id)
-    message = show.wire.get(f"/threads/{thread_id}/messages")["data"][0]
+    setup = run_setup(Incomplete(reason, "so far"))
+    thread_id, run_id = setup.start()
+    run = setup.wire.settled(thread_id, run_id)
+    message = setup.wire.get(f"/threads/{thread_id}/messages")["data"][0]
     assert (run["status"], run["incomplete_details"]) == ("incomplete", {"reason": reason})
     assert (message["status"], message["incomplete_details"]) == ("incomplete", {"reason": said})
 
 
-def test_message_cut_short_has_its_time(stage: SetUp) -> None:
+def test_message_cut_short_has_its_time(run_setup: MakeRunSetup) -> None:
     """A message cut short says since when, and was never completed."""
-    show = stage(Incomplete("max_completion_tokens", "so far"))
-    thread_id, run_id = show.begin()
-    show.wire.rested(thread_id, run_id)
-    message = show.wire.get(f"/threads/{thread_id}/messages")["data"][0]
+    setup = run_setup(Incomplete("max_completion_tokens", "so far"))
+    thread_id, run_id = setup.start()
+    setup.wire.settled(thread_id, run_id)
+    message = setup.wire.get(f"/threads/{thread_id}/messages")["data"][0]
     assert (message["completed_at"], message["incomplete_at"]) == (None, START)
 
 
@@ -347,40 +271,42 @@ def test_model_breaks(caplog: pytest.LogCaptureFixture) -> None:
     server = EmbeddedServer(make_engine(":memory:", models=[BrokenModel()]))
     wire = WireClient(server.base_url)
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id, assistant_id=wire.assistant(model="broken")))
+    run = wire.settled(
+        thread_id, wire.start(thread_id, assistant_id=wire.assistant(model="broken"))
+    )
     wire.close()
     server.stop()
     assert run["last_error"] == {"code": "server_error", "message": "Sorry, something went wrong."}
     assert f"the model broke on run {run['id']}" in caplog.text
 
 
-def test_model_that_is_gone(caplog: pytest.LogCaptureFixture, stage: SetUp, tmp_path: Path) -> None:
+def test_model_that_is_gone(
+    caplog: pytest.LogCaptureFixture, run_setup: MakeRunSetup, tmp_path: Path
+) -> None:
     """A run of a model that a restarted server no longer has fails."""
     location = str(tmp_path / "a.db")
-    show = stage(CALL, location=location)
-    thread_id, run = show.waiting()
-    server = EmbeddedServer(make_engine(location, clock=show.clock))
+    setup = run_setup(CALL, location=location)
+    thread_id, run = setup.requiring_action()
+    server = EmbeddedServer(make_engine(location, clock=setup.clock))
     wire = WireClient(server.base_url)
-    wire.answer(thread_id, run, "1")
-    run = wire.rested(thread_id, run["id"])
+    wire.submit(thread_id, run, "1")
+    run = wire.settled(thread_id, run["id"])
     wire.close()
     server.stop()
     assert (run["status"], run["last_error"]["code"]) == ("failed", "server_error")
 
 
 def test_run_that_cannot_be_kept(
-    caplog: pytest.LogCaptureFixture, stage: SetUp, tmp_path: Path
+    caplog: pytest.LogCaptureFixture, run_setup: MakeRunSetup, tmp_path: Path
 ) -> None:
     """A database that breaks while a model is at work is logged with the run's id."""
     location = tmp_path / "a.db"
-    show = stage(Hold(), location=str(location))
-    _, run_id = show.at_work()
-    connection = sqlite3.connect(location)
-    connection.execute("DROP TABLE runs")
-    connection.close()
-    show.model.released.set()
+    setup = run_setup(Hold(), location=str(location))
+    _, run_id = setup.in_progress()
+    drop_table(location, "runs")
+    setup.release()
     with caplog.at_level(logging.ERROR):
-        quiet()
+        wait_until_idle()
     assert f"run {run_id} could not be kept" in caplog.text
 
 
@@ -394,7 +320,7 @@ def test_server_stopped_under_a_run(caplog: pytest.LogCaptureFixture) -> None:
     wire.close()
     server.stop()
     model.released.set()
-    quiet()
+    wait_until_idle()
     assert [record.getMessage() for record in caplog.records] == []
 
 
@@ -402,16 +328,16 @@ def test_server_stopped_under_a_run(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("step", [Hold(), CALL], ids=["in_progress", "requires_action"])
-def test_live_run_locks_its_thread(stage: SetUp, step: Any) -> None:
+def test_live_run_locks_its_thread(run_setup: MakeRunSetup, step: Any) -> None:
     """While a run is live its thread takes neither messages nor runs."""
-    show = stage(step)
-    thread_id, run_id = show.begin()
-    wait_for(lambda: show.wire.run(thread_id, run_id)["status"], lambda status: status != "queued")
-    run = {"assistant_id": show.wire.assistant()}
+    setup = run_setup(step)
+    thread_id, run_id = setup.start()
+    wait_for(lambda: setup.wire.run(thread_id, run_id)["status"], lambda status: status != "queued")
+    run = {"assistant_id": setup.wire.assistant()}
     message = {"role": "user", "content": "x"}
     refusals = [
-        show.wire.refusal("POST", f"/threads/{thread_id}/messages", json=message),
-        show.wire.refusal("POST", f"/threads/{thread_id}/runs", json=run),
+        setup.wire.refusal("POST", f"/threads/{thread_id}/messages", json=message),
+        setup.wire.refusal("POST", f"/threads/{thread_id}/runs", json=run),
     ]
     assert [(status, error["message"]) for status, error in refusals] == [
         (400, f"Can't add messages to {thread_id} while a run {run_id} is active."),
@@ -419,44 +345,33 @@ def test_live_run_locks_its_thread(stage: SetUp, step: Any) -> None:
     ]
 
 
-def test_live_run_locks_no_other_thread(stage: SetUp) -> None:
+def test_live_run_locks_no_other_thread(run_setup: MakeRunSetup) -> None:
     """Other threads run on while one is locked."""
-    show = stage(Hold(), Reply("ok"))
-    show.at_work()
-    assert show.rested()["status"] == "completed"
+    setup = run_setup(Hold(), Reply("ok"))
+    setup.in_progress()
+    assert setup.settled()["status"] == "completed"
 
 
-def test_one_of_many_starts_wins(stage: SetUp) -> None:
+def test_one_of_many_starts_wins(run_setup: MakeRunSetup) -> None:
     """Of many runs started at once on one thread exactly one is taken."""
-    show = stage(Hold())
-    thread_id, assistant_id = show.wire.thread("hi"), show.wire.assistant()
-    start = threading.Barrier(6)
-    statuses: list[int] = []
-
-    def try_it() -> None:
-        wire = WireClient(show.server.base_url)
-        start.wait(10)
-        body = {"assistant_id": assistant_id}
-        statuses.append(wire.send("POST", f"/threads/{thread_id}/runs", json=body).status_code)
-        wire.close()
-
-    workers = [threading.Thread(target=try_it) for _ in range(6)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(20)
-    assert sorted(statuses) == [200, 400, 400, 400, 400, 400]
+    setup = run_setup(Hold())
+    path, body = (
+        f"/threads/{setup.wire.thread('hi')}/runs",
+        {"assistant_id": setup.wire.assistant()},
+    )
+    statuses = post_at_once(path, body, *[setup.server.base_url] * 6)
+    assert statuses == [200, 400, 400, 400, 400, 400]
 
 
 # Time.
 
 
-def test_unanswered_run_expires(stage: SetUp) -> None:
+def test_unanswered_run_expires(run_setup: MakeRunSetup) -> None:
     """A run whose calls nobody answers expires after ten minutes."""
-    show = stage(CALL)
-    thread_id, run = show.waiting()
-    show.clock.now += 600
-    found = show.wire.run(thread_id, run["id"])
+    setup = run_setup(CALL)
+    thread_id, run = setup.requiring_action()
+    setup.clock.now += 600
+    found = setup.wire.run(thread_id, run["id"])
     assert (found["status"], found["expires_at"], found["required_action"]) == (
         "expired",
         None,
@@ -464,94 +379,94 @@ def test_unanswered_run_expires(stage: SetUp) -> None:
     )
 
 
-def test_run_does_not_expire_early(stage: SetUp) -> None:
+def test_run_does_not_expire_early(run_setup: MakeRunSetup) -> None:
     """A run waits for its outputs until its very last second."""
-    show = stage(CALL)
-    thread_id, run = show.waiting()
-    show.clock.now += 599
-    assert show.wire.run(thread_id, run["id"])["status"] == "requires_action"
+    setup = run_setup(CALL)
+    thread_id, run = setup.requiring_action()
+    setup.clock.now += 599
+    assert setup.wire.run(thread_id, run["id"])["status"] == "requires_action"
 
 
-def test_slow_run_expires(stage: SetUp) -> None:
+def test_slow_run_expires(run_setup: MakeRunSetup) -> None:
     """A run whose model takes too long expires while it is at work."""
-    show = stage(Hold())
-    thread_id, run_id = show.at_work()
-    show.clock.now += 600
-    assert show.wire.run(thread_id, run_id)["status"] == "expired"
+    setup = run_setup(Hold())
+    thread_id, run_id = setup.in_progress()
+    setup.clock.now += 600
+    assert setup.wire.run(thread_id, run_id)["status"] == "expired"
 
 
-def test_late_reply_is_dropped(stage: SetUp) -> None:
+def test_late_reply_is_dropped(run_setup: MakeRunSetup) -> None:
     """What a model says after its run has expired is not kept."""
-    show = stage(Hold())
-    thread_id, run_id = show.at_work()
-    show.clock.now += 600
-    show.model.released.set()
-    quiet()
-    assert show.wire.run(thread_id, run_id)["status"] == "expired"
-    assert show.wire.texts(thread_id) == ["hi"]
+    setup = run_setup(Hold())
+    thread_id, run_id = setup.in_progress()
+    setup.clock.now += 600
+    setup.release()
+    wait_until_idle()
+    assert setup.wire.run(thread_id, run_id)["status"] == "expired"
+    assert setup.wire.texts(thread_id) == ["hi"]
 
 
-def test_run_without_time_is_not_begun(stage: SetUp) -> None:
+def test_run_without_time_is_not_begun(run_setup: MakeRunSetup) -> None:
     """A run whose time is up before it is taken up expires unasked."""
-    show = stage(run_seconds=0)
-    thread_id, run_id = show.begin()
-    quiet()
-    assert show.wire.run(thread_id, run_id)["status"] == "expired"
-    assert show.model.requests == []
+    setup = run_setup(run_seconds=0)
+    thread_id, run_id = setup.start()
+    wait_until_idle()
+    assert setup.wire.run(thread_id, run_id)["status"] == "expired"
+    assert setup.model.requests == []
 
 
-def test_run_seconds_may_be_a_fraction(stage: SetUp) -> None:
+def test_run_seconds_may_be_a_fraction(run_setup: MakeRunSetup) -> None:
     """A run that may take half a second is not over at once."""
-    show = stage(CALL, run_seconds=0.5)
-    assert show.rested()["status"] == "requires_action"
+    setup = run_setup(CALL, run_seconds=0.5)
+    assert setup.settled()["status"] == "requires_action"
 
 
-def test_expired_run_frees_the_thread_for_messages(stage: SetUp) -> None:
+def test_expired_run_frees_the_thread_for_messages(run_setup: MakeRunSetup) -> None:
     """A message is taken once the time of a waiting run is up, without anybody looking."""
-    show = stage(CALL)
-    thread_id, _ = show.waiting()
-    show.clock.now += 600
-    show.wire.post(f"/threads/{thread_id}/messages", {"role": "user", "content": "again"})
-    assert show.wire.texts(thread_id) == ["hi", "again"]
+    setup = run_setup(CALL)
+    thread_id, _ = setup.requiring_action()
+    setup.clock.now += 600
+    setup.wire.post(f"/threads/{thread_id}/messages", {"role": "user", "content": "again"})
+    assert setup.wire.texts(thread_id) == ["hi", "again"]
 
 
-def test_expired_run_frees_the_thread_for_runs(stage: SetUp) -> None:
+def test_expired_run_frees_the_thread_for_runs(run_setup: MakeRunSetup) -> None:
     """A run is taken once the time of the one before is up."""
-    show = stage(CALL, Reply("ok"))
-    thread_id, _ = show.waiting()
-    show.clock.now += 600
-    assert show.wire.rested(thread_id, show.wire.start(thread_id))["status"] == "completed"
+    setup = run_setup(CALL, Reply("ok"))
+    thread_id, _ = setup.requiring_action()
+    setup.clock.now += 600
+    assert setup.wire.settled(thread_id, setup.wire.start(thread_id))["status"] == "completed"
 
 
-def test_list_shows_expired_runs(stage: SetUp) -> None:
+def test_list_shows_expired_runs(run_setup: MakeRunSetup) -> None:
     """The list of runs shows a run as expired when its time is up."""
-    show = stage(CALL)
-    thread_id, _ = show.waiting()
-    show.clock.now += 600
-    found = show.wire.get(f"/threads/{thread_id}/runs")["data"]
+    setup = run_setup(CALL)
+    thread_id, _ = setup.requiring_action()
+    setup.clock.now += 600
+    found = setup.wire.get(f"/threads/{thread_id}/runs")["data"]
     assert [run["status"] for run in found] == ["expired"]
 
 
-def test_update_shows_expired_runs(stage: SetUp) -> None:
+def test_update_shows_expired_runs(run_setup: MakeRunSetup) -> None:
     """A run changed after its time is up is shown as expired."""
-    show = stage(CALL)
-    thread_id, run = show.waiting()
-    show.clock.now += 600
-    found = show.wire.post(f"/threads/{thread_id}/runs/{run['id']}", {"metadata": {"a": "b"}})
+    setup = run_setup(CALL)
+    thread_id, run = setup.requiring_action()
+    setup.clock.now += 600
+    found = setup.wire.post(f"/threads/{thread_id}/runs/{run['id']}", {"metadata": {"a": "b"}})
     assert found["status"] == "expired"
 
 
 @pytest.mark.parametrize("looked", [False, True])
-def test_late_outputs(stage: SetUp, looked: bool) -> None:
+def test_late_outputs(run_setup: MakeRunSetup, looked: bool) -> None:
     """Outputs that come too late are refused, whether anybody has looked meanwhile or not."""
-    show = stage(CALL)
-    thread_id, run = show.waiting()
-    show.clock.now += 600
+    setup = run_setup(CALL)
+    thread_id, run = setup.requiring_action()
+    setup.clock.now += 600
     path = f"/threads/{thread_id}/runs/{run['id']}"
     if looked:
-        show.wire.get(path)
+        setup.wire.get(path)
     outputs = [{"tool_call_id": calls_of(run)[0]["id"], "output": "1"}]
-    status, error = show.wire.refusal(
+    status, error = setup.wire.refusal(
         "POST", f"{path}/submit_tool_outputs", json={"tool_outputs": outputs}
     )
     assert (status, error["message"]) == (
@@ -560,29 +475,24 @@ def test_late_outputs(stage: SetUp, looked: bool) -> None:
     )
 
 
-def test_late_cancel(stage: SetUp) -> None:
+def test_late_cancel(run_setup: MakeRunSetup) -> None:
     """A run whose time is up is not cancelled."""
-    show = stage(CALL)
-    thread_id, run = show.waiting()
-    show.clock.now += 600
-    status, error = show.wire.refusal("POST", f"/threads/{thread_id}/runs/{run['id']}/cancel")
+    setup = run_setup(CALL)
+    thread_id, run = setup.requiring_action()
+    setup.clock.now += 600
+    status, error = setup.wire.refusal("POST", f"/threads/{thread_id}/runs/{run['id']}/cancel")
     assert (status, error["message"]) == (400, "Cannot cancel run with status 'expired'.")
 
 
 # Cancelling.
 
 
-def cancel(show: Stage, thread_id: str, run_id: str) -> Json:
-    """Cancel a run and give the answer."""
-    return show.wire.post(f"/threads/{thread_id}/runs/{run_id}/cancel")
-
-
-def test_cancel_at_work(stage: SetUp) -> None:
+def test_cancel_at_work(run_setup: MakeRunSetup) -> None:
     """A run at work answers that it is being cancelled, and is so at the next look."""
-    show = stage(Hold())
-    thread_id, run_id = show.at_work()
-    answered = cancel(show, thread_id, run_id)
-    found = show.wire.run(thread_id, run_id)
+    setup = run_setup(Hold())
+    thread_id, run_id = setup.in_progress()
+    answered = setup.cancel(thread_id, run_id)
+    found = setup.wire.run(thread_id, run_id)
     assert (answered["status"], found["status"], found["cancelled_at"]) == (
         "cancelling",
         "cancelled",
@@ -590,22 +500,22 @@ def test_cancel_at_work(stage: SetUp) -> None:
     )
 
 
-def test_cancelled_reply_is_dropped(stage: SetUp) -> None:
+def test_cancelled_reply_is_dropped(run_setup: MakeRunSetup) -> None:
     """What a model says after its run was cancelled is not kept."""
-    show = stage(Hold())
-    thread_id, run_id = show.at_work()
-    cancel(show, thread_id, run_id)
-    show.model.released.set()
-    quiet()
-    assert show.wire.texts(thread_id) == ["hi"]
-    assert show.wire.run(thread_id, run_id)["status"] == "cancelled"
+    setup = run_setup(Hold())
+    thread_id, run_id = setup.in_progress()
+    setup.cancel(thread_id, run_id)
+    setup.release()
+    wait_until_idle()
+    assert setup.wire.texts(thread_id) == ["hi"]
+    assert setup.wire.run(thread_id, run_id)["status"] == "cancelled"
 
 
-def test_cancel_waiting(stage: SetUp) -> None:
+def test_cancel_waiting(run_setup: MakeRunSetup) -> None:
     """A run that waits for outputs is cancelled at once."""
-    show = stage(CALL)
-    thread_id, run = show.waiting()
-    found = cancel(show, thread_id, run["id"])
+    setup = run_setup(CALL)
+    thread_id, run = setup.requiring_action()
+    found = setup.cancel(thread_id, run["id"])
     assert (found["status"], found["required_action"], found["expires_at"]) == (
         "cancelled",
         None,
@@ -613,63 +523,55 @@ def test_cancel_waiting(stage: SetUp) -> None:
     )
 
 
-def force(location: Path, run_id: str, **fields: Any) -> None:
-    """Leave a run in the database as a server that has stopped would."""
-    storage = Storage(str(location))
-    with storage.write() as connection:
-        run = storage.runs.get(connection, run_id, lock=True)
-        assert run is not None
-        storage.runs.update(connection, {**run, **fields})
-    storage.close()
-
-
-def test_cancel_queued(stage: SetUp, tmp_path: Path) -> None:
+def test_cancel_queued(run_setup: MakeRunSetup, tmp_path: Path) -> None:
     """A run that nobody has taken up is cancelled at once."""
     location = tmp_path / "a.db"
-    show = stage(CALL, location=str(location))
-    thread_id, run = show.waiting()
-    force(location, run["id"], status="queued", required_action=None)
-    assert cancel(show, thread_id, run["id"])["status"] == "cancelled"
+    setup = run_setup(CALL, location=str(location))
+    thread_id, run = setup.requiring_action()
+    change_stored(location, "runs", run["id"], status="queued", required_action=None)
+    assert setup.cancel(thread_id, run["id"])["status"] == "cancelled"
 
 
 @pytest.mark.parametrize(
     "step, status",
     [(Reply("ok"), "completed"), (Fail(), "failed"), (Incomplete(), "incomplete")],
 )
-def test_cancel_when_over(stage: SetUp, step: Any, status: str) -> None:
+def test_cancel_when_over(run_setup: MakeRunSetup, step: Any, status: str) -> None:
     """A run that is over cannot be cancelled, and the refusal names its status."""
-    show = stage(step)
-    thread_id, run_id = show.begin()
-    show.wire.rested(thread_id, run_id)
-    _, error = show.wire.refusal("POST", f"/threads/{thread_id}/runs/{run_id}/cancel")
+    setup = run_setup(step)
+    thread_id, run_id = setup.start()
+    setup.wire.settled(thread_id, run_id)
+    _, error = setup.wire.refusal("POST", f"/threads/{thread_id}/runs/{run_id}/cancel")
     assert error["message"] == f"Cannot cancel run with status '{status}'."
 
 
-def test_cancel_twice(stage: SetUp) -> None:
+def test_cancel_twice(run_setup: MakeRunSetup) -> None:
     """A cancelled run cannot be cancelled again."""
-    show = stage(CALL)
-    thread_id, run = show.waiting()
-    cancel(show, thread_id, run["id"])
-    _, error = show.wire.refusal("POST", f"/threads/{thread_id}/runs/{run['id']}/cancel")
+    setup = run_setup(CALL)
+    thread_id, run = setup.requiring_action()
+    setup.cancel(thread_id, run["id"])
+    _, error = setup.wire.refusal("POST", f"/threads/{thread_id}/runs/{run['id']}/cancel")
     assert error["message"] == "Cannot cancel run with status 'cancelled'."
 
 
-def test_cancelled_run_frees_the_thread(stage: SetUp) -> None:
+def test_cancelled_run_frees_the_thread(run_setup: MakeRunSetup) -> None:
     """After a cancellation the thread takes the next run, though the model still works."""
-    show = stage(Hold(), Reply("ok"))
-    thread_id, run_id = show.at_work()
-    cancel(show, thread_id, run_id)
-    assert show.wire.rested(thread_id, show.wire.start(thread_id))["status"] == "completed"
+    setup = run_setup(Hold(), Reply("ok"))
+    thread_id, run_id = setup.in_progress()
+    setup.cancel(thread_id, run_id)
+    assert setup.wire.settled(thread_id, setup.wire.start(thread_id))["status"] == "completed"
 
 
-def test_deleted_thread_drops_its_run(caplog: pytest.LogCaptureFixture, stage: SetUp) -> None:
+def test_deleted_thread_drops_its_run(
+    caplog: pytest.LogCaptureFixture, run_setup: MakeRunSetup
+) -> None:
     """A thread may be deleted under a run at work, whose reply then goes nowhere."""
-    show = stage(Hold())
-    thread_id, run_id = show.at_work()
-    show.wire.delete(f"/threads/{thread_id}")
-    show.model.released.set()
-    quiet()
-    status, _ = show.wire.refusal("GET", f"/threads/{thread_id}/runs/{run_id}")
+    setup = run_setup(Hold())
+    thread_id, run_id = setup.in_progress()
+    setup.wire.delete(f"/threads/{thread_id}")
+    setup.release()
+    wait_until_idle()
+    status, _ = setup.wire.refusal("GET", f"/threads/{thread_id}/runs/{run_id}")
     assert status == 404
     assert caplog.records == []
 
@@ -727,7 +629,7 @@ def test_only_queued_runs_are_taken_up(engine: Engine, status: str) -> None:
     with engine.storage.write() as connection:
         engine.storage.runs.insert(connection, {"id": "run_1", "status": status})
     engine.start(RunWork(engine, "run_1"))
-    quiet()
+    wait_until_idle()
     with engine.storage.read() as connection:
         assert engine.storage.runs.get(connection, "run_1") == {"id": "run_1", "status": status}
 
@@ -736,23 +638,23 @@ def test_only_queued_runs_are_taken_up(engine: Engine, status: str) -> None:
 
 
 @pytest.fixture
-def pair(stage: SetUp, tmp_path: Path) -> tuple[Stage, Stage]:
+def pair(run_setup: MakeRunSetup, tmp_path: Path) -> tuple[RunSetup, RunSetup]:
     """Give two servers that share a file; the first calls a tool, the second replies."""
     location = str(tmp_path / "a.db")
-    return stage(CALL, Hold(), location=location), stage(Reply("done"), location=location)
+    return run_setup(CALL, Hold(), location=location), run_setup(Reply("done"), location=location)
 
 
-def test_servers_see_each_others_runs(pair: tuple[Stage, Stage]) -> None:
+def test_servers_see_each_others_runs(pair: tuple[RunSetup, RunSetup]) -> None:
     """A run of one server is found on the other."""
     one, other = pair
-    thread_id, run = one.waiting()
+    thread_id, run = one.requiring_action()
     assert other.wire.run(thread_id, run["id"]) == run
 
 
-def test_servers_share_the_lock(pair: tuple[Stage, Stage]) -> None:
+def test_servers_share_the_lock(pair: tuple[RunSetup, RunSetup]) -> None:
     """A run of one server locks the thread on the other."""
     one, other = pair
-    thread_id, run = one.waiting()
+    thread_id, run = one.requiring_action()
     message = {"role": "user", "content": "x"}
     _, error = other.wire.refusal("POST", f"/threads/{thread_id}/messages", json=message)
     assert error["message"] == (
@@ -760,45 +662,31 @@ def test_servers_share_the_lock(pair: tuple[Stage, Stage]) -> None:
     )
 
 
-def test_run_goes_on_at_the_other_server(pair: tuple[Stage, Stage]) -> None:
+def test_run_goes_on_at_the_other_server(pair: tuple[RunSetup, RunSetup]) -> None:
     """Outputs submitted to another server make the run go on there."""
     one, other = pair
-    thread_id, run = one.waiting()
-    other.wire.answer(thread_id, run, "1")
-    one.wire.rested(thread_id, run["id"])
+    thread_id, run = one.requiring_action()
+    other.wire.submit(thread_id, run, "1")
+    one.wire.settled(thread_id, run["id"])
     assert one.wire.texts(thread_id) == ["hi", "done"]
 
 
-def test_cancel_from_the_other_server(pair: tuple[Stage, Stage]) -> None:
+def test_cancel_from_the_other_server(pair: tuple[RunSetup, RunSetup]) -> None:
     """A run at work on one server is cancelled through the other."""
     one, other = pair
-    thread_id, run = one.waiting()
-    one.wire.answer(thread_id, run, "1")
-    one.wire.when(thread_id, run["id"], "in_progress")
-    cancel(other, thread_id, run["id"])
-    one.model.released.set()
-    quiet()
+    thread_id, run = one.requiring_action()
+    one.wire.submit(thread_id, run, "1")
+    one.wire.with_status(thread_id, run["id"], "in_progress")
+    other.cancel(thread_id, run["id"])
+    one.release()
+    wait_until_idle()
     assert one.wire.run(thread_id, run["id"])["status"] == "cancelled"
     assert one.wire.texts(thread_id) == ["hi"]
 
 
-def test_one_start_wins_over_two_servers(stage: SetUp, tmp_path: Path) -> None:
+def test_one_start_wins_over_two_servers(run_setup: MakeRunSetup, tmp_path: Path) -> None:
     """Of runs started at once on one thread through two servers exactly one is taken."""
     location = str(tmp_path / "a.db")
-    pair = [stage(Hold(), location=location) for _ in range(2)]
-    thread_id, assistant_id = pair[0].wire.thread("hi"), pair[0].wire.assistant()
-    start = threading.Barrier(2)
-    statuses: list[int] = []
-
-    def try_it(show: Stage) -> None:
-        start.wait(10)
-        body = {"assistant_id": assistant_id}
-        answer = show.wire.send("POST", f"/threads/{thread_id}/runs", json=body)
-        statuses.append(answer.status_code)
-
-    workers = [threading.Thread(target=try_it, args=(show,)) for show in pair]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(20)
-    assert sorted(statuses) == [200, 400]
+    one, other = (run_setup(Hold(), location=location) for _ in range(2))
+    path, body = f"/threads/{one.wire.thread('hi')}/runs", {"assistant_id": one.wire.assistant()}
+    assert post_at_once(path, body, one.server.base_url, other.server.base_url) == [200, 400]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import openai
@@ -15,13 +15,12 @@ from openai.types.beta.threads import Message, Run
 from openai.types.beta.threads.run_submit_tool_outputs_params import ToolOutput
 from openai.types.responses import FunctionToolParam, Response, ResponseStreamEvent
 
-from gpt_agent_sync.server.app import make_engine
-from gpt_agent_sync.server.hosting import EmbeddedServer
-from gpt_agent_sync.server.models.base import Finish, TextDelta, ToolCall
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
-from tests.support.chunk_model import ChunkModel
 from tests.support.polling import wait_for
-from tests.support.scripted_model import ScriptedServer
+from tests.support.server_setup import (
+    MakeOpenAISetup,
+    OpenAISetup,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -50,71 +49,6 @@ TOOL: FunctionToolParam = {
 }
 
 
-class Clock:
-    """Tell the time that a test has set."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        """Give it."""
-        return self.now
-
-
-class Stage:
-    """Hold a server that follows steps, its clock and OpenAI's client.
-
-    Args:
-        server: The server.
-        clock: What it tells the time by.
-    """
-
-    def __init__(self, server: ScriptedServer, clock: Clock) -> None:
-        self.server = server
-        self.clock = clock
-        self.client = openai.OpenAI(base_url=server.base_url, api_key="key", max_retries=0)
-
-    def release(self) -> None:
-        """Let the model answer that is held."""
-        self.server.model.released.set()
-
-
-SetUp = Callable[..., Stage]
-
-
-@pytest.fixture
-def stage(make_server: Callable[..., ScriptedServer]) -> Iterator[SetUp]:
-    """Give a maker of stages that follow steps."""
-    stages: list[Stage] = []
-
-    def make(*steps: Any) -> Stage:
-        clock = Clock()
-        made = Stage(make_server(steps, clock=clock), clock)
-        stages.append(made)
-        return made
-
-    yield make
-    for made in stages:
-        made.release()
-        made.client.close()
-
-
-@pytest.fixture
-def talker() -> Iterator[openai.OpenAI]:
-    """Give a client of a server whose model says something and then calls a tool."""
-    model = ChunkModel(
-        TextDelta("Let me "),
-        TextDelta("see."),
-        ToolCall("add", '{"a": 1}'),
-        ToolCall("add", '{"a": 2}'),
-        Finish(prompt_tokens=1, completion_tokens=2),
-    )
-    server = EmbeddedServer(make_engine(":memory:", models=[model]))
-    with openai.OpenAI(base_url=server.base_url, api_key="key", max_retries=0) as client:
-        yield client
-    server.stop()
-
-
 # Responses.
 
 
@@ -131,9 +65,9 @@ def last_of(events: Iterable[ResponseStreamEvent]) -> Response:
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
-def test_response_events_are_valid(stage: SetUp, step: Any) -> None:
+def test_response_events_are_valid(openai_setup: MakeOpenAISetup, step: Any) -> None:
     """Events of every kind have the fields that OpenAI's types demand."""
-    client = stage(step).client
+    client = openai_setup(step).client
     events = list(client.responses.create(model="any", input="hi", tools=[TOOL], stream=True))
     assert [type(event).model_validate(event.to_dict()) for event in events] == events
     assert events
@@ -169,17 +103,19 @@ def test_response_events_are_valid(stage: SetUp, step: Any) -> None:
     ],
     ids=["reply", "calls", "failure"],
 )
-def test_order_of_response_events(stage: SetUp, step: Any, said: list[str]) -> None:
+def test_order_of_response_events(
+    openai_setup: MakeOpenAISetup, step: Any, said: list[str]
+) -> None:
     """A response is told from its creation to its end."""
-    events = stage(step).client.responses.create(model="any", input="hi", stream=True)
+    events = openai_setup(step).client.responses.create(model="any", input="hi", stream=True)
     begun = ["response.created", "response.queued", "response.in_progress"]
     assert [event.type for event in events] == [*begun, *said]
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
-def test_response_events_are_numbered(stage: SetUp, step: Any) -> None:
+def test_response_events_are_numbered(openai_setup: MakeOpenAISetup, step: Any) -> None:
     """Events are numbered from 0 without a gap."""
-    events = list(stage(step).client.responses.create(model="any", input="hi", stream=True))
+    events = list(openai_setup(step).client.responses.create(model="any", input="hi", stream=True))
     assert [event.sequence_number for event in events] == list(range(len(events)))
 
 
@@ -187,23 +123,23 @@ def test_response_events_are_numbered(stage: SetUp, step: Any) -> None:
     "step, text",
     [(Reply("Hel", "lo"), "Hello"), (Reply(), ""), (STEPS["cut short"], "Hel")],
 )
-def test_response_deltas_are_the_text(stage: SetUp, step: Any, text: str) -> None:
+def test_response_deltas_are_the_text(openai_setup: MakeOpenAISetup, step: Any, text: str) -> None:
     """The deltas joined are the text of the final response."""
-    events = list(stage(step).client.responses.create(model="any", input="hi", stream=True))
+    events = list(openai_setup(step).client.responses.create(model="any", input="hi", stream=True))
     assert text_of(events) == last_of(events).output_text == text
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
-def test_last_response_is_the_kept_one(stage: SetUp, step: Any) -> None:
+def test_last_response_is_the_kept_one(openai_setup: MakeOpenAISetup, step: Any) -> None:
     """The response of the last event is the one that is found afterwards."""
-    client = stage(step).client
+    client = openai_setup(step).client
     final = last_of(client.responses.create(model="any", input="hi", stream=True))
     assert client.responses.retrieve(final.id).to_dict() == final.to_dict()
 
 
-def test_response_is_kept_before_its_last_event(stage: SetUp) -> None:
+def test_response_is_kept_before_its_last_event(openai_setup: MakeOpenAISetup) -> None:
     """Who sees the last event finds the items in the conversation."""
-    client = stage(Reply("hello")).client
+    client = openai_setup(Reply("hello")).client
     conversation = client.conversations.create()
     stream = client.responses.create(
         model="any", input="hi", conversation=conversation.id, stream=True
@@ -216,45 +152,45 @@ def test_response_is_kept_before_its_last_event(stage: SetUp) -> None:
     assert len(items) == 2
 
 
-def test_response_goes_on_in_streams(stage: SetUp) -> None:
+def test_response_goes_on_in_streams(openai_setup: MakeOpenAISetup) -> None:
     """A streamed response is gone on from as any other."""
-    show = stage(Reply("one"), Reply("two"))
-    first = last_of(show.client.responses.create(model="any", input="hi", stream=True))
-    events = show.client.responses.create(
+    setup = openai_setup(Reply("one"), Reply("two"))
+    first = last_of(setup.client.responses.create(model="any", input="hi", stream=True))
+    events = setup.client.responses.create(
         model="any", input="more", previous_response_id=first.id, stream=True
     )
     assert text_of(events) == "two"
-    said = [message["content"] for message in show.server.model.requests[1].messages]
+    said = [message["content"] for message in setup.server.model.requests[1].messages]
     assert said == ["hi", "one", "more"]
 
 
-def test_stream_helper_gives_the_response(stage: SetUp) -> None:
+def test_stream_helper_gives_the_response(openai_setup: MakeOpenAISetup) -> None:
     """The client's helper puts the response together."""
-    client = stage(Reply("Hel", "lo")).client
+    client = openai_setup(Reply("Hel", "lo")).client
     with client.responses.stream(model="any", input="hi") as stream:
         assert stream.get_final_response().output_text == "Hello"
 
 
-def test_stream_helper_adds_up_the_text(stage: SetUp) -> None:
+def test_stream_helper_adds_up_the_text(openai_setup: MakeOpenAISetup) -> None:
     """The client's helper shows the text so far."""
-    client = stage(Reply("Hel", "lo", "!")).client
+    client = openai_setup(Reply("Hel", "lo", "!")).client
     with client.responses.stream(model="any", input="hi") as stream:
         shown = [event.snapshot for event in stream if event.type == "response.output_text.delta"]
     assert shown == ["Hel", "Hello", "Hello!"]
 
 
-def test_stream_helper_gives_calls(stage: SetUp) -> None:
+def test_stream_helper_gives_calls(openai_setup: MakeOpenAISetup) -> None:
     """The client's helper parses the arguments of calls of strict tools."""
-    client = stage(TWO_CALLS).client
+    client = openai_setup(TWO_CALLS).client
     with client.responses.stream(model="any", input="hi", tools=[TOOL]) as stream:
         output = stream.get_final_response().output
     parsed = [item.parsed_arguments for item in output if item.type == "function_call"]
     assert parsed == [{"a": 1}, {"a": 2}]
 
 
-def test_stream_helper_tells_arguments(stage: SetUp) -> None:
+def test_stream_helper_tells_arguments(openai_setup: MakeOpenAISetup) -> None:
     """The client's helper shows the arguments of each call."""
-    client = stage(TWO_CALLS).client
+    client = openai_setup(TWO_CALLS).client
     with client.responses.stream(model="any", input="hi", tools=[TOOL]) as stream:
         shown = [
             event.snapshot
@@ -264,9 +200,9 @@ def test_stream_helper_tells_arguments(stage: SetUp) -> None:
     assert [json.loads(text) for text in shown] == [{"a": 1}, {"a": 2}]
 
 
-def test_stream_helper_takes_text_and_calls(talker: openai.OpenAI) -> None:
+def test_stream_helper_takes_text_and_calls(mixed_client: openai.OpenAI) -> None:
     """The client's helper takes a text with calls after it."""
-    with talker.responses.stream(model="any", input="hi", tools=[TOOL]) as stream:
+    with mixed_client.responses.stream(model="any", input="hi", tools=[TOOL]) as stream:
         final = stream.get_final_response()
     assert [item.type for item in final.output] == ["message", "function_call", "function_call"]
     assert final.output_text == "Let me see."
@@ -279,39 +215,39 @@ class Weather(pydantic.BaseModel):
     degrees: int
 
 
-def test_stream_helper_parses_structured_output(stage: SetUp) -> None:
+def test_stream_helper_parses_structured_output(openai_setup: MakeOpenAISetup) -> None:
     """The client's helper reads a reply of a given form."""
-    client = stage(Reply('{"city": "Oslo",', ' "degrees": 5}')).client
+    client = openai_setup(Reply('{"city": "Oslo",', ' "degrees": 5}')).client
     with client.responses.stream(model="any", input="hi", text_format=Weather) as stream:
         assert stream.get_final_response().output_parsed == Weather(city="Oslo", degrees=5)
 
 
-def test_stream_of_structured_output_asks_for_its_form(stage: SetUp) -> None:
+def test_stream_of_structured_output_asks_for_its_form(openai_setup: MakeOpenAISetup) -> None:
     """The form that is asked for reaches the model of a streamed response."""
-    show = stage(Reply('{"city": "Oslo", "degrees": 5}'))
-    with show.client.responses.stream(model="any", input="hi", text_format=Weather) as stream:
+    setup = openai_setup(Reply('{"city": "Oslo", "degrees": 5}'))
+    with setup.client.responses.stream(model="any", input="hi", text_format=Weather) as stream:
         stream.until_done()
-    asked = show.server.model.requests[0].options["response_format"]
+    asked = setup.server.model.requests[0].options["response_format"]
     assert (asked["type"], asked["json_schema"]["name"]) == ("json_schema", "Weather")
 
 
-def test_streamed_conversation(stage: SetUp) -> None:
+def test_streamed_conversation(openai_setup: MakeOpenAISetup) -> None:
     """Calls and their outputs go through a conversation in streams."""
-    show = stage(TWO_CALLS, Reply("3"))
-    conversation = show.client.conversations.create()
-    with show.client.responses.stream(
+    setup = openai_setup(TWO_CALLS, Reply("3"))
+    conversation = setup.client.conversations.create()
+    with setup.client.responses.stream(
         model="any", input="hi", conversation=conversation.id, tools=[TOOL]
     ) as stream:
         output = stream.get_final_response().output
     calls = [item.call_id for item in output if item.type == "function_call"]
-    events = show.client.responses.create(
+    events = setup.client.responses.create(
         model="any",
         input=[{"type": "function_call_output", "call_id": call, "output": "1"} for call in calls],
         conversation=conversation.id,
         stream=True,
     )
     assert text_of(events) == "3"
-    kinds = [item.type for item in show.client.conversations.items.list(conversation.id)][::-1]
+    kinds = [item.type for item in setup.client.conversations.items.list(conversation.id)][::-1]
     assert kinds == [
         "message",
         *["function_call"] * 2,
@@ -320,18 +256,18 @@ def test_streamed_conversation(stage: SetUp) -> None:
     ]
 
 
-def test_failed_response_is_told(stage: SetUp) -> None:
+def test_failed_response_is_told(openai_setup: MakeOpenAISetup) -> None:
     """A failure is told with its code and message."""
-    client = stage(Fail("rate_limit_exceeded", "Slow down.")).client
+    client = openai_setup(Fail("rate_limit_exceeded", "Slow down.")).client
     final = last_of(client.responses.create(model="any", input="hi", stream=True))
     assert final.status == "failed"
     assert final.error is not None
     assert (final.error.code, final.error.message) == ("rate_limit_exceeded", "Slow down.")
 
 
-def test_response_cut_short_is_told(stage: SetUp) -> None:
+def test_response_cut_short_is_told(openai_setup: MakeOpenAISetup) -> None:
     """A response cut short is told with the reason, and its text as it is."""
-    client = stage(STEPS["cut short"]).client
+    client = openai_setup(STEPS["cut short"]).client
     final = last_of(client.responses.create(model="any", input="hi", stream=True))
     assert final.incomplete_details is not None
     assert (final.status, final.incomplete_details.reason, final.output_text) == (
@@ -341,9 +277,9 @@ def test_response_cut_short_is_told(stage: SetUp) -> None:
     )
 
 
-def test_cancelled_response_is_told(stage: SetUp) -> None:
+def test_cancelled_response_is_told(openai_setup: MakeOpenAISetup) -> None:
     """A cancelled response ends its stream at once, as failed, with its true status."""
-    client = stage(Hold()).client
+    client = openai_setup(Hold()).client
     stream = client.responses.create(model="any", input="hi", background=True, stream=True)
     first = next(stream)
     assert first.type == "response.created"
@@ -353,9 +289,9 @@ def test_cancelled_response_is_told(stage: SetUp) -> None:
     assert last_of(rest).to_dict() == cancelled.to_dict()
 
 
-def test_cancelled_response_is_valid(stage: SetUp) -> None:
+def test_cancelled_response_is_valid(openai_setup: MakeOpenAISetup) -> None:
     """The event of a cancelled response has the fields that OpenAI's type demands."""
-    client = stage(Hold()).client
+    client = openai_setup(Hold()).client
     stream = client.responses.create(model="any", input="hi", background=True, stream=True)
     first = next(stream)
     assert first.type == "response.created"
@@ -364,54 +300,54 @@ def test_cancelled_response_is_valid(stage: SetUp) -> None:
     assert type(last).model_validate(last.to_dict()) == last
 
 
-def test_expired_response_is_told(stage: SetUp) -> None:
+def test_expired_response_is_told(openai_setup: MakeOpenAISetup) -> None:
     """A response that takes too long ends its stream as failed, without an output."""
-    show = stage(Hold())
-    stream = show.client.responses.create(model="any", input="hi", stream=True)
+    setup = openai_setup(Hold())
+    stream = setup.client.responses.create(model="any", input="hi", stream=True)
     next(event for event in stream if event.type == "response.in_progress")
-    show.clock.now += 600
-    show.release()
+    setup.clock.now += 600
+    setup.release()
     final = last_of(stream)
     assert (final.status, final.output) == ("failed", [])
-    assert show.client.responses.retrieve(final.id).to_dict() == final.to_dict()
+    assert setup.client.responses.retrieve(final.id).to_dict() == final.to_dict()
 
 
 @pytest.mark.parametrize("after", [0, 2, 5, 9, 10, 99])
-def test_stream_is_resumed(stage: SetUp, after: int) -> None:
+def test_stream_is_resumed(openai_setup: MakeOpenAISetup, after: int) -> None:
     """A response made in the background is read again from any event on."""
-    client = stage(Reply("Hel", "lo")).client
+    client = openai_setup(Reply("Hel", "lo")).client
     events = list(client.responses.create(model="any", input="hi", background=True, stream=True))
     again = client.responses.retrieve(last_of(events).id, stream=True, starting_after=after)
     assert list(again) == events[after + 1 :]
     assert len(events) == 11
 
 
-def test_stream_is_read_again_from_its_beginning(stage: SetUp) -> None:
+def test_stream_is_read_again_from_its_beginning(openai_setup: MakeOpenAISetup) -> None:
     """Without a number the whole stream comes again."""
-    client = stage(Reply("Hel", "lo")).client
+    client = openai_setup(Reply("Hel", "lo")).client
     events = list(client.responses.create(model="any", input="hi", background=True, stream=True))
     assert list(client.responses.retrieve(last_of(events).id, stream=True)) == events
 
 
-def test_stream_is_resumed_under_work(stage: SetUp) -> None:
+def test_stream_is_resumed_under_work(openai_setup: MakeOpenAISetup) -> None:
     """A reader who lost the stream goes on with the next event, and gets the rest."""
-    show = stage(Hold(Reply("hello")))
-    stream = show.client.responses.create(model="any", input="hi", background=True, stream=True)
+    setup = openai_setup(Hold(Reply("hello")))
+    stream = setup.client.responses.create(model="any", input="hi", background=True, stream=True)
     created, queued = next(stream), next(stream)
     stream.close()
     assert created.type == "response.created"
-    again = show.client.responses.retrieve(
+    again = setup.client.responses.retrieve(
         created.response.id, stream=True, starting_after=queued.sequence_number
     )
     first = next(again)
-    show.release()
+    setup.release()
     rest = list(again)
     assert (first.type, text_of(rest)) == ("response.in_progress", "hello")
 
 
-def test_stream_helper_resumes(stage: SetUp) -> None:
+def test_stream_helper_resumes(openai_setup: MakeOpenAISetup) -> None:
     """The client's helper takes a response up that is being made in the background."""
-    client = stage(Reply("Hel", "lo")).client
+    client = openai_setup(Reply("Hel", "lo")).client
     events = list(client.responses.create(model="any", input="hi", background=True, stream=True))
     with client.responses.stream(response_id=last_of(events).id, starting_after=5) as stream:
         assert [event.sequence_number for event in stream] == [6, 7, 8, 9, 10]
@@ -425,18 +361,18 @@ def bad_request(ask: Callable[[], object]) -> tuple[str | None, str | None]:
     return caught.value.code, caught.value.param
 
 
-def test_stream_of_an_unknown_model(stage: SetUp) -> None:
+def test_stream_of_an_unknown_model(openai_setup: MakeOpenAISetup) -> None:
     """What is refused is refused before the stream begins."""
-    client = stage().client
+    client = openai_setup().client
     told = bad_request(
         lambda: client.responses.create(model="no-such-model", input="hi", stream=True)
     )
     assert told == ("model_not_found", "model")
 
 
-def test_stream_for_a_locked_conversation(stage: SetUp) -> None:
+def test_stream_for_a_locked_conversation(openai_setup: MakeOpenAISetup) -> None:
     """A conversation is locked while a response is streamed, and a stream does not get in."""
-    client = stage(Hold()).client
+    client = openai_setup(Hold()).client
     conversation = client.conversations.create()
 
     def ask() -> openai.Stream[ResponseStreamEvent]:
@@ -450,27 +386,29 @@ def test_stream_for_a_locked_conversation(stage: SetUp) -> None:
 
 
 @pytest.mark.parametrize("how", [{"stream": True}, {"background": True}, {}], ids=str)
-def test_streams_that_are_not_read_again(stage: SetUp, how: dict[str, bool]) -> None:
+def test_streams_that_are_not_read_again(
+    openai_setup: MakeOpenAISetup, how: dict[str, bool]
+) -> None:
     """Only a response of a stream in the background is read as a stream again."""
-    client = stage().client
+    client = openai_setup().client
     made: Any = client.responses.create(model="any", input="hi", **how)  # type: ignore[call-overload]
     response_id = last_of(made).id if how.get("stream") else made.id
     told = bad_request(lambda: client.responses.retrieve(response_id, stream=True))
     assert told == (None, "stream")
 
 
-def test_stream_that_is_not_stored(stage: SetUp) -> None:
+def test_stream_that_is_not_stored(openai_setup: MakeOpenAISetup) -> None:
     """A streamed response that is not to be stored is not found afterwards."""
-    client = stage().client
+    client = openai_setup().client
     final = last_of(client.responses.create(model="any", input="hi", stream=True, store=False))
     assert final.status == "completed"
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(final.id)
 
 
-def test_stream_options_are_taken(stage: SetUp) -> None:
+def test_stream_options_are_taken(openai_setup: MakeOpenAISetup) -> None:
     """A client may say that it wants no obfuscation."""
-    events = stage(Reply("hello")).client.responses.create(
+    events = openai_setup(Reply("hello")).client.responses.create(
         model="any", input="hi", stream=True, stream_options={"include_obfuscation": False}
     )
     assert text_of(events) == "hello"
@@ -528,9 +466,9 @@ def outputs_for(run: Run, output: str = "1") -> list[ToolOutput]:
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
-def test_run_events_are_valid(stage: SetUp, step: Any) -> None:
+def test_run_events_are_valid(openai_setup: MakeOpenAISetup, step: Any) -> None:
     """Events of every kind have the fields that OpenAI's types demand."""
-    events = list(streamed(stage(step).client))
+    events = list(streamed(openai_setup(step).client))
     assert [type(event).model_validate(event.to_dict()) for event in events] == events
     assert events
 
@@ -578,19 +516,19 @@ def test_run_events_are_valid(stage: SetUp, step: Any) -> None:
     ],
     ids=["reply", "calls", "cut short", "failure"],
 )
-def test_order_of_run_events(stage: SetUp, step: Any, said: list[str]) -> None:
+def test_order_of_run_events(openai_setup: MakeOpenAISetup, step: Any, said: list[str]) -> None:
     """A run is told from its creation to its end."""
     begun = ["thread.run.created", "thread.run.queued", "thread.run.in_progress"]
-    assert names_of(streamed(stage(step).client)) == [*begun, *said]
+    assert names_of(streamed(openai_setup(step).client)) == [*begun, *said]
 
 
 @pytest.mark.parametrize(
     "step, text",
     [(Reply("Hel", "lo"), "Hello"), (Reply(), ""), (STEPS["cut short"], "Hel")],
 )
-def test_run_deltas_are_the_text(stage: SetUp, step: Any, text: str) -> None:
+def test_run_deltas_are_the_text(openai_setup: MakeOpenAISetup, step: Any, text: str) -> None:
     """The deltas joined are the text of the message that is found afterwards."""
-    client = stage(step).client
+    client = openai_setup(step).client
     events = list(streamed(client))
     (message,) = messages_of(client, run_of(events).thread_id)
     (part,) = message.content
@@ -599,18 +537,18 @@ def test_run_deltas_are_the_text(stage: SetUp, step: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
-def test_last_run_is_the_kept_one(stage: SetUp, step: Any) -> None:
+def test_last_run_is_the_kept_one(openai_setup: MakeOpenAISetup, step: Any) -> None:
     """The run of the last event is the one that is found afterwards."""
-    client = stage(step).client
+    client = openai_setup(step).client
     run = run_of(streamed(client))
     found = client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
     assert found.to_dict() == run.to_dict()
 
 
 @pytest.mark.parametrize("step", [Reply("Hel", "lo"), Reply(), STEPS["cut short"]])
-def test_last_message_is_the_kept_one(stage: SetUp, step: Any) -> None:
+def test_last_message_is_the_kept_one(openai_setup: MakeOpenAISetup, step: Any) -> None:
     """The message that is told at its end is the one that is found afterwards."""
-    client = stage(step).client
+    client = openai_setup(step).client
     events = list(streamed(client))
     (told,) = [
         event.data
@@ -621,9 +559,9 @@ def test_last_message_is_the_kept_one(stage: SetUp, step: Any) -> None:
     assert found.to_dict() == told.to_dict()
 
 
-def test_call_deltas_are_the_calls(stage: SetUp) -> None:
+def test_call_deltas_are_the_calls(openai_setup: MakeOpenAISetup) -> None:
     """The calls that are told are those that the run waits for."""
-    events = list(streamed(stage(TWO_CALLS).client))
+    events = list(streamed(openai_setup(TWO_CALLS).client))
     told = [
         call.to_dict()
         for event in events
@@ -672,9 +610,9 @@ class Recorder(AssistantEventHandler):
         self.received.append(("end", None))
 
 
-def test_handler_hears_of_a_message(stage: SetUp) -> None:
+def test_handler_hears_of_a_message(openai_setup: MakeOpenAISetup) -> None:
     """The client's handler is called for each piece of a message."""
-    client = stage(Reply("Hel", "lo")).client
+    client = openai_setup(Reply("Hel", "lo")).client
     thread_id, assistant_id = begin(client)
     recorder = Recorder()
     with client.beta.threads.runs.stream(
@@ -691,9 +629,9 @@ def test_handler_hears_of_a_message(stage: SetUp) -> None:
     ]
 
 
-def test_handler_hears_of_calls(stage: SetUp) -> None:
+def test_handler_hears_of_calls(openai_setup: MakeOpenAISetup) -> None:
     """The client's handler is called for each tool call."""
-    client = stage(TWO_CALLS).client
+    client = openai_setup(TWO_CALLS).client
     thread_id, assistant_id = begin(client)
     recorder = Recorder()
     with client.beta.threads.runs.stream(
@@ -703,9 +641,9 @@ def test_handler_hears_of_calls(stage: SetUp) -> None:
     assert recorder.received == [("call", '{"a": 1}'), ("call", '{"a": 2}'), ("end", None)]
 
 
-def test_handler_gives_the_texts(stage: SetUp) -> None:
+def test_handler_gives_the_texts(openai_setup: MakeOpenAISetup) -> None:
     """The client's handler gives the pieces of text one by one."""
-    client = stage(Reply("Hel", "lo")).client
+    client = openai_setup(Reply("Hel", "lo")).client
     thread_id, assistant_id = begin(client)
     with client.beta.threads.runs.stream(thread_id=thread_id, assistant_id=assistant_id) as handler:
         assert list(handler.text_deltas) == ["Hel", "lo"]
@@ -720,43 +658,45 @@ def test_handler_gives_the_texts(stage: SetUp) -> None:
         (Incomplete(), "incomplete"),
     ],
 )
-def test_handler_gives_the_run(stage: SetUp, step: Any, status: str) -> None:
+def test_handler_gives_the_run(openai_setup: MakeOpenAISetup, step: Any, status: str) -> None:
     """The client's handler gives the run as it is at the end."""
-    client = stage(step).client
+    client = openai_setup(step).client
     thread_id, assistant_id = begin(client)
     with client.beta.threads.runs.stream(thread_id=thread_id, assistant_id=assistant_id) as handler:
         assert handler.get_final_run().status == status
 
 
-def test_handler_gives_text_and_calls(talker: openai.OpenAI) -> None:
+def test_handler_gives_text_and_calls(mixed_client: openai.OpenAI) -> None:
     """The client's handler takes a text with calls after it, each as a step of its own."""
-    thread_id, assistant_id = begin(talker)
-    with talker.beta.threads.runs.stream(thread_id=thread_id, assistant_id=assistant_id) as handler:
+    thread_id, assistant_id = begin(mixed_client)
+    with mixed_client.beta.threads.runs.stream(
+        thread_id=thread_id, assistant_id=assistant_id
+    ) as handler:
         writing, calling = handler.get_final_run_steps()
     assert (writing.type, calling.type) == ("message_creation", "tool_calls")
     assert calling.step_details.type == "tool_calls"
     assert len(calling.step_details.tool_calls) == 2
 
 
-def test_text_before_calls_is_kept(talker: openai.OpenAI) -> None:
+def test_text_before_calls_is_kept(mixed_client: openai.OpenAI) -> None:
     """What is said before a call is told whole, and found in the thread."""
-    events = list(streamed(talker))
+    events = list(streamed(mixed_client))
     (told,) = [event.data for event in events if event.event == "thread.message.completed"]
-    (found,) = messages_of(talker, run_of(events).thread_id)
+    (found,) = messages_of(mixed_client, run_of(events).thread_id)
     assert found.to_dict() == told.to_dict()
     assert deltas_of(events) == "Let me see."
 
 
-def test_text_and_call_events_are_valid(talker: openai.OpenAI) -> None:
+def test_text_and_call_events_are_valid(mixed_client: openai.OpenAI) -> None:
     """Events of a text with calls after it have the fields that OpenAI's types demand."""
-    events = list(streamed(talker))
+    events = list(streamed(mixed_client))
     assert [type(event).model_validate(event.to_dict()) for event in events] == events
     assert run_of(events).status == "requires_action"
 
 
-def test_outputs_are_submitted_in_a_stream(stage: SetUp) -> None:
+def test_outputs_are_submitted_in_a_stream(openai_setup: MakeOpenAISetup) -> None:
     """The client's handler follows a run that goes on with outputs."""
-    client = stage(TWO_CALLS, Reply("do", "ne")).client
+    client = openai_setup(TWO_CALLS, Reply("do", "ne")).client
     run = run_of(streamed(client))
     with client.beta.threads.runs.submit_tool_outputs_stream(
         run_id=run.id, thread_id=run.thread_id, tool_outputs=outputs_for(run)
@@ -765,9 +705,9 @@ def test_outputs_are_submitted_in_a_stream(stage: SetUp) -> None:
     assert handler.get_final_run().status == "completed"
 
 
-def test_order_of_events_after_outputs(stage: SetUp) -> None:
+def test_order_of_events_after_outputs(openai_setup: MakeOpenAISetup) -> None:
     """A run that goes on is told from where it is queued again."""
-    client = stage(TWO_CALLS, CallTools(("add", {"a": 3}))).client
+    client = openai_setup(TWO_CALLS, CallTools(("add", {"a": 3}))).client
     run = run_of(streamed(client))
     events = client.beta.threads.runs.submit_tool_outputs(
         run.id, thread_id=run.thread_id, tool_outputs=outputs_for(run), stream=True
@@ -782,9 +722,9 @@ def test_order_of_events_after_outputs(stage: SetUp) -> None:
     ]
 
 
-def test_run_that_was_not_streamed_goes_on_in_a_stream(stage: SetUp) -> None:
+def test_run_that_was_not_streamed_goes_on_in_a_stream(openai_setup: MakeOpenAISetup) -> None:
     """Outputs may be streamed though the run's beginning was not."""
-    client = stage(TWO_CALLS, Reply("done")).client
+    client = openai_setup(TWO_CALLS, Reply("done")).client
     thread_id, assistant_id = begin(client)
     run = client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     events = client.beta.threads.runs.submit_tool_outputs(
@@ -793,9 +733,9 @@ def test_run_that_was_not_streamed_goes_on_in_a_stream(stage: SetUp) -> None:
     assert deltas_of(events) == "done"
 
 
-def test_streamed_run_goes_on_without_a_stream(stage: SetUp) -> None:
+def test_streamed_run_goes_on_without_a_stream(openai_setup: MakeOpenAISetup) -> None:
     """Outputs need not be streamed though the run's beginning was."""
-    client = stage(TWO_CALLS, Reply("done")).client
+    client = openai_setup(TWO_CALLS, Reply("done")).client
     run = run_of(streamed(client))
     over = client.beta.threads.runs.submit_tool_outputs_and_poll(
         run_id=run.id, thread_id=run.thread_id, tool_outputs=outputs_for(run)
@@ -803,9 +743,9 @@ def test_streamed_run_goes_on_without_a_stream(stage: SetUp) -> None:
     assert over.status == "completed"
 
 
-def test_thread_and_run_are_created_in_a_stream(stage: SetUp) -> None:
+def test_thread_and_run_are_created_in_a_stream(openai_setup: MakeOpenAISetup) -> None:
     """The client's handler follows a run from the making of its thread."""
-    client = stage(Reply("hello")).client
+    client = openai_setup(Reply("hello")).client
     assistant = client.beta.assistants.create(model="any")
     with client.beta.threads.create_and_run_stream(
         assistant_id=assistant.id, thread={"messages": [{"role": "user", "content": "hi"}]}
@@ -820,18 +760,18 @@ def test_thread_and_run_are_created_in_a_stream(stage: SetUp) -> None:
     assert deltas_of(events) == "hello"
 
 
-def test_created_thread_is_told(stage: SetUp) -> None:
+def test_created_thread_is_told(openai_setup: MakeOpenAISetup) -> None:
     """The thread that is made with a run is told as it is found afterwards."""
-    client = stage(Reply("hello")).client
+    client = openai_setup(Reply("hello")).client
     assistant = client.beta.assistants.create(model="any")
     stream = client.beta.threads.create_and_run(assistant_id=assistant.id, stream=True)
     (thread,) = [event.data for event in stream if event.event == "thread.created"]
     assert client.beta.threads.retrieve(thread.id).to_dict() == thread.to_dict()
 
 
-def test_failed_run_is_told(stage: SetUp) -> None:
+def test_failed_run_is_told(openai_setup: MakeOpenAISetup) -> None:
     """A failure is told with its code and message."""
-    run = run_of(streamed(stage(Fail("rate_limit_exceeded", "Slow down.")).client))
+    run = run_of(streamed(openai_setup(Fail("rate_limit_exceeded", "Slow down.")).client))
     assert run.last_error is not None
     assert (run.status, run.last_error.code, run.last_error.message) == (
         "failed",
@@ -840,61 +780,61 @@ def test_failed_run_is_told(stage: SetUp) -> None:
     )
 
 
-def test_run_cut_short_is_told(stage: SetUp) -> None:
+def test_run_cut_short_is_told(openai_setup: MakeOpenAISetup) -> None:
     """A run cut short is told with the reason."""
-    run = run_of(streamed(stage(STEPS["cut short"]).client))
+    run = run_of(streamed(openai_setup(STEPS["cut short"]).client))
     assert run.incomplete_details is not None
     assert (run.status, run.incomplete_details.reason) == ("incomplete", "max_completion_tokens")
 
 
-def cancelled(show: Stage) -> list[AssistantStreamEvent]:
+def cancelled(setup: OpenAISetup) -> list[AssistantStreamEvent]:
     """Begin a run, cancel it at work, and give the events from then on."""
-    stream = streamed(show.client)
+    stream = streamed(setup.client)
     run = run_of([next(stream)])
     next(event for event in stream if event.event == "thread.run.in_progress")
-    wait_for(lambda: show.server.model.requests, bool)
-    show.client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+    wait_for(lambda: setup.server.model.requests, bool)
+    setup.client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
     return list(stream)
 
 
-def test_cancelled_run_is_told(stage: SetUp) -> None:
+def test_cancelled_run_is_told(openai_setup: MakeOpenAISetup) -> None:
     """A cancelled run ends its stream at once, by way of being cancelled."""
-    events = cancelled(stage(Hold()))
+    events = cancelled(openai_setup(Hold()))
     assert names_of(events) == ["thread.run.cancelling", "thread.run.cancelled"]
     assert [run_of([event]).status for event in events] == ["cancelling", "cancelled"]
 
 
-def test_cancelled_run_is_the_kept_one(stage: SetUp) -> None:
+def test_cancelled_run_is_the_kept_one(openai_setup: MakeOpenAISetup) -> None:
     """The run that is told as cancelled is the one that is found afterwards."""
-    show = stage(Hold())
-    run = run_of(cancelled(show))
-    found = show.client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
+    setup = openai_setup(Hold())
+    run = run_of(cancelled(setup))
+    found = setup.client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
     assert found.to_dict() == run.to_dict()
 
 
-def test_cancelled_run_is_valid(stage: SetUp) -> None:
+def test_cancelled_run_is_valid(openai_setup: MakeOpenAISetup) -> None:
     """The events of a cancelled run have the fields that OpenAI's types demand."""
-    events = cancelled(stage(Hold()))
+    events = cancelled(openai_setup(Hold()))
     assert [type(event).model_validate(event.to_dict()) for event in events] == events
     assert events
 
 
-def test_expired_run_is_told(stage: SetUp) -> None:
+def test_expired_run_is_told(openai_setup: MakeOpenAISetup) -> None:
     """A run that takes too long ends its stream as expired, and leaves no message."""
-    show = stage(Hold())
-    stream = streamed(show.client)
+    setup = openai_setup(Hold())
+    stream = streamed(setup.client)
     next(event for event in stream if event.event == "thread.run.in_progress")
-    show.clock.now += 600
-    show.release()
+    setup.clock.now += 600
+    setup.release()
     last = list(stream)[-1]
     assert type(last).model_validate(last.to_dict()) == last
     assert last.event == "thread.run.expired"
-    assert messages_of(show.client, run_of([last]).thread_id) == []
+    assert messages_of(setup.client, run_of([last]).thread_id) == []
 
 
-def test_stream_on_a_busy_thread(stage: SetUp) -> None:
+def test_stream_on_a_busy_thread(openai_setup: MakeOpenAISetup) -> None:
     """A thread takes no second run while one is streamed."""
-    client = stage(Hold()).client
+    client = openai_setup(Hold()).client
     thread_id, assistant_id = begin(client)
     with client.beta.threads.runs.create(
         thread_id, assistant_id=assistant_id, stream=True
@@ -904,9 +844,9 @@ def test_stream_on_a_busy_thread(stage: SetUp) -> None:
             client.beta.threads.runs.create(thread_id, assistant_id=assistant_id, stream=True)
 
 
-def test_stream_of_outputs_that_nobody_waits_for(stage: SetUp) -> None:
+def test_stream_of_outputs_that_nobody_waits_for(openai_setup: MakeOpenAISetup) -> None:
     """Outputs for a run that is over are refused before a stream begins."""
-    client = stage(Reply("ok")).client
+    client = openai_setup(Reply("ok")).client
     run = run_of(streamed(client))
     with pytest.raises(openai.BadRequestError, match="do not accept tool outputs"):
         client.beta.threads.runs.submit_tool_outputs(
@@ -914,9 +854,9 @@ def test_stream_of_outputs_that_nobody_waits_for(stage: SetUp) -> None:
         )
 
 
-def test_stream_of_an_unknown_assistant(stage: SetUp) -> None:
+def test_stream_of_an_unknown_assistant(openai_setup: MakeOpenAISetup) -> None:
     """A run of nobody is refused before a stream begins, and leaves no thread busy."""
-    client = stage(Reply("ok")).client
+    client = openai_setup(Reply("ok")).client
     thread_id, assistant_id = begin(client)
     with pytest.raises(openai.NotFoundError):
         client.beta.threads.runs.create(thread_id, assistant_id="asst_x", stream=True)

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from gpt_agent_sync.server import streams
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.assistants.run_work import RunWork, finish_cancelling
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
-from gpt_agent_sync.server.models.base import Model, TextDelta
+from gpt_agent_sync.server.models.base import TextDelta
 from gpt_agent_sync.server.responses.response_work import ResponseWork
 from gpt_agent_sync.server.storage import Storage
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from tests.support.chunk_model import ChunkModel
-from tests.support.event_lines import EventReader, ReceivedEvent
+from tests.support.event_lines import EventReader
 from tests.support.polling import wait_for
 from tests.support.responses_client import ResponsesClient
 from tests.support.scripted_model import ScriptedModel
+from tests.support.server_setup import (
+    MakeStreamSetup,
+    ScriptedStreamSetup,
+    StreamSetup,
+    change_stored,
+    drop_table,
+    object_of,
+    wait_until_idle,
+)
 from tests.support.wire_client import Json, calls_of
 
 PATIENCE = 20.0
@@ -35,164 +42,25 @@ CALL = CallTools(("add", {"a": 1}))
 WIRES = ("runs", "responses")
 
 
-class Clock:
-    """Tell the time that a test has set."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        """Give it."""
-        return self.now
-
-
-class Stage:
-    """Hold an embedded server, its engine, its clock and a client of both wires.
-
-    Args:
-        model: Who answers.
-        location: Where all is kept.
-        options: Of the engine.
-    """
-
-    def __init__(self, model: Model, location: str = ":memory:", **options: Any) -> None:
-        self.clock = Clock()
-        self.engine = make_engine(location, models=[model], clock=self.clock, **options)
-        self._server = EmbeddedServer(self.engine)
-        self.base_url = self._server.base_url
-        self.wire = ResponsesClient(self._server.base_url)
-        self._hearings: list[EventReader] = []
-
-    def stream(self, path: str, **body: Any) -> EventReader:
-        """Ask for a stream, and give its events."""
-        given = {"stream": True, **body}
-        return self._keep(self.wire.send("POST", path, json=given, stream=True))
-
-    def resume(self, response_id: str, **query: Any) -> EventReader:
-        """Ask for the stream of a response that is there, and give its events."""
-        params = {"stream": "true", **query}
-        path = f"/responses/{response_id}"
-        return self._keep(self.wire.send("GET", path, params=params, stream=True))
-
-    def stream_run(self, thread_id: str | None = None, **fields: Any) -> EventReader:
-        """Begin a run of a new assistant, and give its events."""
-        thread_id = thread_id or self.wire.thread("hi")
-        return self.stream(f"/threads/{thread_id}/runs", assistant_id=self.assistant(), **fields)
-
-    def stream_response_events(self, **fields: Any) -> EventReader:
-        """Have a response made, and give its events."""
-        return self.stream("/responses", **{"model": "any", "input": "hi", **fields})
-
-    def stream_either(self, wire: str) -> EventReader:
-        """Begin a run or a response, and give its events."""
-        return self.stream_run() if wire == "runs" else self.stream_response_events()
-
-    def assistant(self) -> str:
-        """Make an assistant and give its id."""
-        return self.wire.assistant()
-
-    def stop(self) -> None:
-        """Stop the server; streams end."""
-        self._server.stop()
-
-    def hang_up(self) -> None:
-        """Close all connections of the client."""
-        for reader in self._hearings:
-            reader.close()
-        self.wire.close()
-
-    def _keep(self, answer: requests.Response) -> EventReader:
-        reader = EventReader(answer)
-        self._hearings.append(reader)
-        return reader
-
-
-class Scripted(Stage):
-    """Hold a server whose model follows steps."""
-
-    def __init__(self, *steps: Any, **options: Any) -> None:
-        self.model = ScriptedModel(steps)
-        super().__init__(self.model, **options)
-
-    def release(self) -> None:
-        """Let the model answer that is held."""
-        self.model.released.set()
-
-    def at_work(self, reader: EventReader) -> Json:
-        """Read on until the model is at work, and give the run or response."""
-        first = next(reader)
-        wait_for(lambda: self.model.requests, bool)
-        return shown(first)
-
-    def stream_until_waiting(self) -> tuple[Json, list[ReceivedEvent]]:
-        """Begin a run that asks for calls, and give it and what was told."""
-        received = self.stream_run().rest()
-        return received[-2].data, received
-
-
-SetUp = Callable[..., Scripted]
-
-
-@pytest.fixture
-def stage() -> Iterator[SetUp]:
-    """Give a maker of servers that follow steps; they are stopped."""
-    made: list[Scripted] = []
-
-    def make(*steps: Any, **options: Any) -> Scripted:
-        made.append(Scripted(*steps, **options))
-        return made[-1]
-
-    yield make
-    for show in made:
-        show.release()
-        show.hang_up()
-        show.stop()
-
-
-@pytest.fixture
-def aside() -> Iterator[ThreadPoolExecutor]:
-    """Give threads for what is done meanwhile."""
-    with ThreadPoolExecutor() as threads:
-        yield threads
-
-
-def quiet() -> None:
-    """Wait until no server works on anything."""
-    wait_for(
-        lambda: [
-            thread.name
-            for thread in threading.enumerate()
-            if thread.name.startswith(("gpt-agent-server-run", "gpt-agent-server-resp"))
-        ],
-        lambda names: not names,
-    )
-
-
 def run_path(run: Json) -> str:
     """Give where a run is."""
     return f"/threads/{run['thread_id']}/runs/{run['id']}"
-
-
-def shown(received: ReceivedEvent) -> Json:
-    """Give the run or the response that an event carries."""
-    found: Json = received.data.get("response", received.data)
-    return found
 
 
 # Lines and headers.
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_content_type(stage: SetUp, wire: str) -> None:
+def test_content_type(stream_setup: MakeStreamSetup, wire: str) -> None:
     """A stream says that it is one."""
-    answer = stage(Reply("hello")).stream_either(wire).answer
+    answer = stream_setup(Reply("hello")).stream_either(wire).answer
     assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_stream_is_not_to_be_kept(stage: SetUp, wire: str) -> None:
+def test_stream_is_not_to_be_kept(stream_setup: MakeStreamSetup, wire: str) -> None:
     """Nobody on the way is to keep a stream, and it has a request id like any answer."""
-    headers = stage(Reply("hello")).stream_either(wire).answer.headers
+    headers = stream_setup(Reply("hello")).stream_either(wire).answer.headers
     assert headers["Cache-Control"] == "no-cache"
     assert headers["x-request-id"].startswith("req_")
 
@@ -205,42 +73,42 @@ def blocks(reader: EventReader) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_lines(stage: SetUp, wire: str) -> None:
+def test_lines(stream_setup: MakeStreamSetup, wire: str) -> None:
     """Every event is one line with its name and one with its data."""
-    found = blocks(stage(Reply("a\nb\n\nc\u2028d", "ä")).stream_either(wire))
+    found = blocks(stream_setup(Reply("a\nb\n\nc\u2028d", "ä")).stream_either(wire))
     fields = [[line.partition(": ")[0] for line in lines] for lines in found]
     assert fields == [["event", "data"]] * len(found)
     assert len(found) > 8
 
 
-def test_runs_end_with_done(stage: SetUp) -> None:
+def test_runs_end_with_done(stream_setup: MakeStreamSetup) -> None:
     """The last event of a run's stream is no JSON."""
-    assert blocks(stage(Reply("hello")).stream_run())[-1] == ["event: done", "data: [DONE]"]
+    assert blocks(stream_setup(Reply("hello")).stream_run())[-1] == ["event: done", "data: [DONE]"]
 
 
 @pytest.mark.parametrize("step", [Reply("ok"), CALL, Fail(), Incomplete()])
-def test_every_run_ends_with_done(stage: SetUp, step: Any) -> None:
+def test_every_run_ends_with_done(stream_setup: MakeStreamSetup, step: Any) -> None:
     """Whatever comes of a run, its stream ends as streams do on this wire, once."""
-    names = stage(step).stream_run().names()
+    names = stream_setup(step).stream_run().names()
     assert (names[-1], names.count("done")) == ("done", 1)
 
 
-def test_responses_have_no_done(stage: SetUp) -> None:
+def test_responses_have_no_done(stream_setup: MakeStreamSetup) -> None:
     """The last event of a response's stream is the response."""
-    received = stage(Reply("hello")).stream_response_events().rest()
+    received = stream_setup(Reply("hello")).stream_response().rest()
     assert received[-1].name == "response.completed"
     assert "done" not in {event.name for event in received}
 
 
-def test_response_events_are_named_twice(stage: SetUp) -> None:
+def test_response_events_are_named_twice(stream_setup: MakeStreamSetup) -> None:
     """On the Responses wire the data says the event's name as well."""
-    received = stage(Reply("hello")).stream_response_events().rest()
+    received = stream_setup(Reply("hello")).stream_response().rest()
     assert [event.data["type"] for event in received] == [event.name for event in received]
 
 
-def test_created_run_is_queued(stage: SetUp) -> None:
+def test_created_run_is_queued(stream_setup: MakeStreamSetup) -> None:
     """A run is told as created and as queued before anybody works on it."""
-    received = stage(Reply("hello")).stream_run().rest()[:3]
+    received = stream_setup(Reply("hello")).stream_run().rest()[:3]
     assert [(event.name, event.data["status"]) for event in received] == [
         ("thread.run.created", "queued"),
         ("thread.run.queued", "queued"),
@@ -248,10 +116,10 @@ def test_created_run_is_queued(stage: SetUp) -> None:
     ]
 
 
-def test_created_response_is_queued(stage: SetUp) -> None:
+def test_created_response_is_queued(stream_setup: MakeStreamSetup) -> None:
     """A response is told as created and as queued before anybody works on it."""
-    received = stage(Reply("hello")).stream_response_events().rest()[:3]
-    assert [(event.name, shown(event)["status"]) for event in received] == [
+    received = stream_setup(Reply("hello")).stream_response().rest()[:3]
+    assert [(event.name, object_of(event)["status"]) for event in received] == [
         ("response.created", "queued"),
         ("response.queued", "queued"),
         ("response.in_progress", "in_progress"),
@@ -259,22 +127,22 @@ def test_created_response_is_queued(stage: SetUp) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_nothing_kept_beside_is_told(stage: SetUp, wire: str) -> None:
+def test_nothing_kept_beside_is_told(stream_setup: MakeStreamSetup, wire: str) -> None:
     """No event shows what the server keeps for itself."""
-    received = stage(CALL).stream_either(wire).rest()
-    objects = [shown(event) for event in received if isinstance(event.data, dict)]
+    received = stream_setup(CALL).stream_either(wire).rest()
+    objects = [object_of(event) for event in received if isinstance(event.data, dict)]
     assert [key for data in objects for key in data if key.startswith("_")] == []
 
 
 @pytest.mark.parametrize("value", [False, None])
-def test_no_stream_is_json(stage: SetUp, value: bool | None) -> None:
+def test_no_stream_is_json(stream_setup: MakeStreamSetup, value: bool | None) -> None:
     """Who wants no stream gets JSON, on both wires."""
-    show = stage()
-    thread_id, assistant_id = show.wire.thread("hi"), show.assistant()
-    run = show.wire.post(
+    setup = stream_setup()
+    thread_id, assistant_id = setup.wire.thread("hi"), setup.wire.assistant()
+    run = setup.wire.post(
         f"/threads/{thread_id}/runs", {"assistant_id": assistant_id, "stream": value}
     )
-    response = show.wire.respond(stream=value)
+    response = setup.wire.respond(stream=value)
     assert (run["object"], response["object"]) == ("thread.run", "response")
 
 
@@ -288,9 +156,11 @@ def test_no_stream_is_json(stage: SetUp, value: bool | None) -> None:
         ("/threads/thread_x/runs/run_x/submit_tool_outputs", {"tool_outputs": []}, 404),
     ],
 )
-def test_refusals_are_json(stage: SetUp, path: str, body: Json, status: int) -> None:
+def test_refusals_are_json(
+    stream_setup: MakeStreamSetup, path: str, body: Json, status: int
+) -> None:
     """A stream that is refused is answered as any request that is refused."""
-    answer = stage().wire.send("POST", path, json={**body, "stream": True})
+    answer = stream_setup().wire.send("POST", path, json={**body, "stream": True})
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/json")
     assert answer.json()["error"]["message"]
 
@@ -306,30 +176,32 @@ def test_streams_need_the_key() -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_connection_goes_on_after_a_stream(stage: SetUp, wire: str) -> None:
+def test_connection_goes_on_after_a_stream(stream_setup: MakeStreamSetup, wire: str) -> None:
     """A stream that was read to its end leaves its connection to the next request."""
-    show = stage(Reply("hello"))
-    show.stream_either(wire).rest()
-    assert show.wire.respond()["status"] == "completed"
+    setup = stream_setup(Reply("hello"))
+    setup.stream_either(wire).rest()
+    assert setup.wire.respond()["status"] == "completed"
 
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_silence_is_broken_by_comments(
-    monkeypatch: pytest.MonkeyPatch, stage: SetUp, wire: str
+    monkeypatch: pytest.MonkeyPatch, stream_setup: MakeStreamSetup, wire: str
 ) -> None:
     """A reader who waits for a slow model gets comments."""
     monkeypatch.setattr(streams, "HEARTBEAT", 0.01)
-    lines = stage(Hold()).stream_either(wire).answer.iter_lines(chunk_size=None)
+    lines = stream_setup(Hold()).stream_either(wire).answer.iter_lines(chunk_size=None)
     assert next(line for line in lines if line.startswith(b":")) == b": still there"
 
 
-def test_comments_are_no_events(monkeypatch: pytest.MonkeyPatch, stage: SetUp) -> None:
+def test_comments_are_no_events(
+    monkeypatch: pytest.MonkeyPatch, stream_setup: MakeStreamSetup
+) -> None:
     """Comments leave the events and their numbers as they are."""
     monkeypatch.setattr(streams, "HEARTBEAT", 0.001)
-    show = stage(Hold(Reply("hello")))
-    reader = show.stream_response_events()
-    show.at_work(reader)
-    show.release()
+    setup = stream_setup(Hold(Reply("hello")))
+    reader = setup.stream_response()
+    setup.in_progress(reader)
+    setup.release()
     numbers = [event.data["sequence_number"] for event in reader]
     assert numbers == list(range(1, len(numbers) + 1))
 
@@ -343,75 +215,77 @@ def test_comments_are_no_events(monkeypatch: pytest.MonkeyPatch, stage: SetUp) -
 def test_pieces_come_before_the_end(wire: str, name: str) -> None:
     """Each piece of a slow model's text is read before the model says the next one."""
     model = ChunkModel(TextDelta("one"), TextDelta("two"), held=True)
-    show = Stage(model)
-    reader = show.stream_either(wire)
+    setup = StreamSetup(model)
+    reader = setup.stream_either(wire)
     received = []
     for _ in range(2):
         model.go_on()
         received.append(json.dumps(reader.until(name).data))
     model.go_on()
     rest = reader.names()
-    show.hang_up()
-    show.stop()
+    setup.hang_up()
+    setup.stop()
     assert ["one" in received[0], "two" in received[1], len(rest)] == [True, True, 4]
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_beginning_is_told_before_the_model_speaks(stage: SetUp, wire: str) -> None:
+def test_beginning_is_told_before_the_model_speaks(
+    stream_setup: MakeStreamSetup, wire: str
+) -> None:
     """A reader sees the work go on though its model says nothing yet."""
-    reader = stage(Hold()).stream_either(wire)
+    reader = stream_setup(Hold()).stream_either(wire)
     name = "thread.run.in_progress" if wire == "runs" else "response.in_progress"
-    assert shown(reader.until(name))["status"] == "in_progress"
+    assert object_of(reader.until(name))["status"] == "in_progress"
 
 
 # What is there while a stream goes on, and afterwards.
 
 
-def test_run_is_read_while_it_is_streamed(stage: SetUp) -> None:
+def test_run_is_read_while_it_is_streamed(stream_setup: MakeStreamSetup) -> None:
     """A streamed run is found at work meanwhile, and holds its thread."""
-    show = stage(Hold())
-    run = show.at_work(show.stream_run())
-    status, error = show.wire.refusal(
+    setup = stream_setup(Hold())
+    run = setup.in_progress(setup.stream_run())
+    status, error = setup.wire.refusal(
         "POST", f"/threads/{run['thread_id']}/messages", json={"role": "user", "content": "x"}
     )
     assert (status, run["id"] in error["message"]) == (400, True)
-    assert show.wire.get(run_path(run))["status"] == "in_progress"
+    assert setup.wire.get(run_path(run))["status"] == "in_progress"
 
 
-def test_streamed_run_frees_its_thread(stage: SetUp) -> None:
+def test_streamed_run_frees_its_thread(stream_setup: MakeStreamSetup) -> None:
     """Who reads the end of a run may begin the next one."""
-    show = stage(Reply("one"), Reply("two"))
-    thread_id = show.wire.thread("hi")
+    setup = stream_setup(Reply("one"), Reply("two"))
+    thread_id = setup.wire.thread("hi")
     for _ in range(2):
-        show.stream_run(thread_id).rest()
-    assert show.wire.texts(thread_id) == ["hi", "one", "two"]
+        setup.stream_run(thread_id).rest()
+    assert setup.wire.texts(thread_id) == ["hi", "one", "two"]
 
 
-def test_response_is_read_while_it_is_streamed(stage: SetUp) -> None:
+def test_response_is_read_while_it_is_streamed(stream_setup: MakeStreamSetup) -> None:
     """A streamed response is found at work meanwhile, and locks its conversation."""
-    show = stage(Hold())
-    conversation_id = show.wire.conversation()
-    response = show.at_work(show.stream_response_events(conversation=conversation_id))
-    _, error = show.wire.refused(conversation=conversation_id)
+    setup = stream_setup(Hold())
+    conversation_id = setup.wire.conversation()
+    response = setup.in_progress(setup.stream_response(conversation=conversation_id))
+    _, error = setup.wire.refused(conversation=conversation_id)
     assert error["code"] == "conversation_locked"
-    assert show.wire.response(response["id"])["status"] == "in_progress"
+    assert setup.wire.response(response["id"])["status"] == "in_progress"
 
 
-def test_streamed_response_frees_its_conversation(stage: SetUp) -> None:
+def test_streamed_response_frees_its_conversation(stream_setup: MakeStreamSetup) -> None:
     """Who reads the end of a response may ask for the next one."""
-    show = stage(Reply("one"), Reply("two"))
-    conversation_id = show.wire.conversation()
+    setup = stream_setup(Reply("one"), Reply("two"))
+    conversation_id = setup.wire.conversation()
     for _ in range(2):
-        show.stream_response_events(conversation=conversation_id).rest()
-    assert show.wire.spoken(conversation_id) == ["hi", "one", "hi", "two"]
+        setup.stream_response(conversation=conversation_id).rest()
+    assert setup.wire.item_texts(conversation_id) == ["hi", "one", "hi", "two"]
 
 
-def test_stream_of_outputs(stage: SetUp) -> None:
+def test_stream_of_outputs(stream_setup: MakeStreamSetup) -> None:
     """Each leg of a run has a stream of its own."""
-    show = stage(CALL, Reply("2"))
-    run, first = show.stream_until_waiting()
+    setup = stream_setup(CALL, Reply("2"))
+    run, first = setup.stream_until_waiting()
     outputs = [{"tool_call_id": call["id"], "output": "2"} for call in calls_of(run)]
-    second = show.stream(f"{run_path(run)}/submit_tool_outputs", tool_outputs=outputs).rest()
+    second = setup.stream(f"{run_path(run)}/submit_tool_outputs", tool_outputs=outputs).rest()
     assert (first[-2].name, second[-2].name) == (
         "thread.run.requires_action",
         "thread.run.completed",
@@ -419,261 +293,267 @@ def test_stream_of_outputs(stage: SetUp) -> None:
     assert "thread.run.created" not in {event.name for event in second}
 
 
-def test_unstored_response_leaves_nothing(stage: SetUp) -> None:
+def test_unstored_response_leaves_nothing(stream_setup: MakeStreamSetup) -> None:
     """A streamed response that is not to be stored is told, and then gone."""
-    show = stage(Reply("hello"))
-    received = show.stream_response_events(store=False).rest()
-    assert shown(received[-1])["output"][0]["content"][0]["text"] == "hello"
-    with show.engine.storage.read() as connection:
-        assert show.engine.storage.responses.get(connection, shown(received[-1])["id"]) is None
+    setup = stream_setup(Reply("hello"))
+    received = setup.stream_response(store=False).rest()
+    assert object_of(received[-1])["output"][0]["content"][0]["text"] == "hello"
+    with setup.engine.storage.read() as connection:
+        assert setup.engine.storage.responses.get(connection, object_of(received[-1])["id"]) is None
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_unstored_response_without_time_leaves_nothing(stage: SetUp, streamed: bool) -> None:
+def test_unstored_response_without_time_leaves_nothing(
+    stream_setup: MakeStreamSetup, streamed: bool
+) -> None:
     """A response that is not begun in time is answered as failed, and kept only if it is to be."""
-    show = stage(run_seconds=0)
+    setup = stream_setup(run_seconds=0)
     if streamed:
-        response = shown(show.stream_response_events(store=False).rest()[-1])
+        response = object_of(setup.stream_response(store=False).rest()[-1])
     else:
-        response = show.wire.respond(store=False)
+        response = setup.wire.respond(store=False)
     assert response["status"] == "failed"
-    with show.engine.storage.read() as connection:
-        assert show.engine.storage.responses.get(connection, response["id"]) is None
+    with setup.engine.storage.read() as connection:
+        assert setup.engine.storage.responses.get(connection, response["id"]) is None
 
 
-def test_failed_unstored_response_leaves_nothing(stage: SetUp) -> None:
+def test_failed_unstored_response_leaves_nothing(stream_setup: MakeStreamSetup) -> None:
     """A streamed response that fails and is not to be stored is gone as well."""
-    show = stage(Fail())
-    response = shown(show.stream_response_events(store=False).rest()[-1])
-    with show.engine.storage.read() as connection:
-        assert show.engine.storage.responses.get(connection, response["id"]) is None
+    setup = stream_setup(Fail())
+    response = object_of(setup.stream_response(store=False).rest()[-1])
+    with setup.engine.storage.read() as connection:
+        assert setup.engine.storage.responses.get(connection, response["id"]) is None
 
 
 # Reading again.
 
 
 @pytest.mark.parametrize("after, first", [(-1, 0), (-7, 0), (0, 1), (3, 4)])
-def test_stream_begins_after_a_number(stage: SetUp, after: int, first: int) -> None:
+def test_stream_begins_after_a_number(
+    stream_setup: MakeStreamSetup, after: int, first: int
+) -> None:
     """A response is read again from the event after a number on; there are none below 0."""
-    show = stage(Reply("hello"))
-    received = show.stream_response_events(background=True).rest()
-    again = show.resume(shown(received[-1])["id"], starting_after=after).rest()
+    setup = stream_setup(Reply("hello"))
+    received = setup.stream_response(background=True).rest()
+    again = setup.resume(object_of(received[-1])["id"], starting_after=after).rest()
     assert again == received[first:]
 
 
-def test_stream_begins_after_its_end(stage: SetUp) -> None:
+def test_stream_begins_after_its_end(stream_setup: MakeStreamSetup) -> None:
     """Who has read everything gets an empty stream."""
-    show = stage(Reply("hello"))
-    received = show.stream_response_events(background=True).rest()
-    assert show.resume(shown(received[-1])["id"], starting_after=len(received)).rest() == []
+    setup = stream_setup(Reply("hello"))
+    received = setup.stream_response(background=True).rest()
+    assert setup.resume(object_of(received[-1])["id"], starting_after=len(received)).rest() == []
 
 
 @pytest.mark.parametrize("value", ["true", "1", "True"])
-def test_spellings_of_a_stream(stage: SetUp, value: str) -> None:
+def test_spellings_of_a_stream(stream_setup: MakeStreamSetup, value: str) -> None:
     """A stream is asked for in a query by any word for yes."""
-    show = stage(Reply("hello"))
-    received = show.stream_response_events(background=True).rest()
-    assert show.resume(shown(received[-1])["id"], stream=value).rest() == received
+    setup = stream_setup(Reply("hello"))
+    received = setup.stream_response(background=True).rest()
+    assert setup.resume(object_of(received[-1])["id"], stream=value).rest() == received
 
 
 @pytest.mark.parametrize(
     "query, param",
     [({"stream": "perhaps"}, "stream"), ({"starting_after": "x"}, "starting_after")],
 )
-def test_bad_queries(stage: SetUp, query: Json, param: str) -> None:
+def test_bad_queries(stream_setup: MakeStreamSetup, query: Json, param: str) -> None:
     """A value that is none is refused by its parameter."""
-    show = stage(Reply("hello"))
-    response = show.wire.respond()
-    status, error = show.wire.refusal("GET", f"/responses/{response['id']}", params=query)
+    setup = stream_setup(Reply("hello"))
+    response = setup.wire.respond()
+    status, error = setup.wire.refusal("GET", f"/responses/{response['id']}", params=query)
     assert (status, error["param"]) == (400, param)
 
 
-def test_other_queries_are_passed_over(stage: SetUp) -> None:
+def test_other_queries_are_passed_over(stream_setup: MakeStreamSetup) -> None:
     """A query that means nothing here is taken."""
-    show = stage(Reply("hello"))
-    response = show.wire.respond()
-    found = show.wire.get(f"/responses/{response['id']}", include_obfuscation="false", x="y")
+    setup = stream_setup(Reply("hello"))
+    response = setup.wire.respond()
+    found = setup.wire.get(f"/responses/{response['id']}", include_obfuscation="false", x="y")
     assert found == response
 
 
-def test_many_readers_of_a_response(stage: SetUp) -> None:
+def test_many_readers_of_a_response(stream_setup: MakeStreamSetup) -> None:
     """All who read a response while it is made get all of it."""
-    show = stage(Hold(Reply("hello")))
-    first = show.stream_response_events(background=True)
+    setup = stream_setup(Hold(Reply("hello")))
+    first = setup.stream_response(background=True)
     created = next(first)
-    others = [show.resume(shown(created)["id"]) for _ in range(5)]
-    show.release()
+    others = [setup.resume(object_of(created)["id"]) for _ in range(5)]
+    setup.release()
     received = [created, *first.rest()]
     assert [other.rest() for other in others] == [received] * 5
 
 
-def test_stream_of_a_deleted_response(stage: SetUp) -> None:
+def test_stream_of_a_deleted_response(stream_setup: MakeStreamSetup) -> None:
     """A response that was deleted is not read again."""
-    show = stage(Reply("hello"))
-    received = show.stream_response_events(background=True).rest()
-    response_id = shown(received[-1])["id"]
-    show.wire.delete(f"/responses/{response_id}")
+    setup = stream_setup(Reply("hello"))
+    received = setup.stream_response(background=True).rest()
+    response_id = object_of(received[-1])["id"]
+    setup.wire.delete(f"/responses/{response_id}")
     params = {"stream": "true"}
-    assert show.wire.refusal("GET", f"/responses/{response_id}", params=params)[0] == 404
+    assert setup.wire.refusal("GET", f"/responses/{response_id}", params=params)[0] == 404
 
 
 # Cancellation, while the model says nothing and goes on to do so.
 
 
-def test_cancelled_run_ends_its_stream(stage: SetUp) -> None:
+def test_cancelled_run_ends_its_stream(stream_setup: MakeStreamSetup) -> None:
     """A run that is cancelled at work tells so at once, and has no more to tell."""
-    show = stage(Hold())
-    reader = show.stream_run()
-    run = show.at_work(reader)
-    show.wire.post(f"{run_path(run)}/cancel")
+    setup = stream_setup(Hold())
+    reader = setup.stream_run()
+    run = setup.in_progress(reader)
+    setup.wire.post(f"{run_path(run)}/cancel")
     assert reader.names()[-3:] == ["thread.run.cancelling", "thread.run.cancelled", "done"]
 
 
-def test_cancelled_run_is_told_as_it_is(stage: SetUp) -> None:
+def test_cancelled_run_is_told_as_it_is(stream_setup: MakeStreamSetup) -> None:
     """What is told of a cancelled run is what is found."""
-    show = stage(Hold())
-    reader = show.stream_run()
-    run = show.at_work(reader)
-    show.wire.post(f"{run_path(run)}/cancel")
-    assert reader.until("thread.run.cancelled").data == show.wire.get(run_path(run))
+    setup = stream_setup(Hold())
+    reader = setup.stream_run()
+    run = setup.in_progress(reader)
+    setup.wire.post(f"{run_path(run)}/cancel")
+    assert reader.until("thread.run.cancelled").data == setup.wire.get(run_path(run))
 
 
-def test_cancelled_response_ends_its_stream(stage: SetUp) -> None:
+def test_cancelled_response_ends_its_stream(stream_setup: MakeStreamSetup) -> None:
     """A response that is cancelled at work tells so at once, as a failure."""
-    show = stage(Hold())
-    reader = show.stream_response_events(background=True)
-    response = show.at_work(reader)
-    cancelled = show.wire.cancel(response["id"])
+    setup = stream_setup(Hold())
+    reader = setup.stream_response(background=True)
+    response = setup.in_progress(reader)
+    cancelled = setup.wire.cancel(response["id"])
     last = reader.rest()[-1]
-    assert (last.name, shown(last)) == ("response.failed", cancelled)
+    assert (last.name, object_of(last)) == ("response.failed", cancelled)
     assert cancelled["status"] == "cancelled"
 
 
-def test_late_reply_of_a_cancelled_response_is_not_told(stage: SetUp) -> None:
+def test_late_reply_of_a_cancelled_response_is_not_told(stream_setup: MakeStreamSetup) -> None:
     """What a model says after the cancellation is not in the stream, read again or not."""
-    show = stage(Hold(Reply("too late")))
-    reader = show.stream_response_events(background=True)
-    response = show.at_work(reader)
-    show.wire.cancel(response["id"])
+    setup = stream_setup(Hold(Reply("too late")))
+    reader = setup.stream_response(background=True)
+    response = setup.in_progress(reader)
+    setup.wire.cancel(response["id"])
     reader.rest()
-    show.release()
-    quiet()
-    assert show.resume(response["id"]).names()[2:] == [
+    setup.release()
+    wait_until_idle()
+    assert setup.resume(response["id"]).names()[2:] == [
         "response.in_progress",
         "response.failed",
     ]
 
 
-def test_cancelled_while_it_waits(stage: SetUp) -> None:
+def test_cancelled_while_it_waits(stream_setup: MakeStreamSetup) -> None:
     """A run that is cancelled while it waits for outputs is cancelled, its stream long over."""
-    show = stage(CALL)
-    run, _ = show.stream_until_waiting()
-    assert show.wire.post(f"{run_path(run)}/cancel")["status"] == "cancelled"
+    setup = stream_setup(CALL)
+    run, _ = setup.stream_until_waiting()
+    assert setup.wire.post(f"{run_path(run)}/cancel")["status"] == "cancelled"
 
 
-def test_foreground_stream_is_not_cancelled(stage: SetUp) -> None:
+def test_foreground_stream_is_not_cancelled(stream_setup: MakeStreamSetup) -> None:
     """A response that is streamed in the foreground cannot be cancelled, and is told to its end."""
-    show = stage(Hold(Reply("hello")))
-    reader = show.stream_response_events()
-    response = show.at_work(reader)
-    status, _ = show.wire.refusal("POST", f"/responses/{response['id']}/cancel")
-    show.release()
+    setup = stream_setup(Hold(Reply("hello")))
+    reader = setup.stream_response()
+    response = setup.in_progress(reader)
+    status, _ = setup.wire.refusal("POST", f"/responses/{response['id']}/cancel")
+    setup.release()
     assert (status, reader.names()[-1]) == (400, "response.completed")
 
 
 # Time.
 
 
-def test_expired_run(stage: SetUp) -> None:
+def test_expired_run(stream_setup: MakeStreamSetup) -> None:
     """A run out of time is told as expired when its model is done, as it is found."""
-    show = stage(Hold())
-    reader = show.stream_run()
-    run = show.at_work(reader)
-    show.clock.now += 600
-    show.release()
+    setup = stream_setup(Hold())
+    reader = setup.stream_run()
+    run = setup.in_progress(reader)
+    setup.clock.now += 600
+    setup.release()
     expired, done = reader.rest()[-2:]
     assert (expired.name, done.name) == ("thread.run.expired", "done")
-    assert expired.data == show.wire.get(run_path(run))
+    assert expired.data == setup.wire.get(run_path(run))
 
 
-def test_run_that_was_seen_to_expire(stage: SetUp) -> None:
+def test_run_that_was_seen_to_expire(stream_setup: MakeStreamSetup) -> None:
     """A run that somebody has found expired is told as expired all the same."""
-    show = stage(Hold())
-    reader = show.stream_run()
-    run = show.at_work(reader)
-    show.clock.now += 600
-    assert show.wire.get(run_path(run))["status"] == "expired"
-    show.release()
+    setup = stream_setup(Hold())
+    reader = setup.stream_run()
+    run = setup.in_progress(reader)
+    setup.clock.now += 600
+    assert setup.wire.get(run_path(run))["status"] == "expired"
+    setup.release()
     assert reader.names()[-2:] == ["thread.run.expired", "done"]
 
 
-def test_run_without_time(stage: SetUp) -> None:
+def test_run_without_time(stream_setup: MakeStreamSetup) -> None:
     """A run whose time is up before it is taken up is told as expired, and ends."""
-    names = stage(run_seconds=0).stream_run().names()
+    names = stream_setup(run_seconds=0).stream_run().names()
     assert names == ["thread.run.created", "thread.run.queued", "thread.run.expired", "done"]
 
 
-def test_response_without_time(stage: SetUp) -> None:
+def test_response_without_time(stream_setup: MakeStreamSetup) -> None:
     """A response whose time is up before it is taken up is told as failed, and ends."""
-    names = stage(run_seconds=0).stream_response_events().names()
+    names = stream_setup(run_seconds=0).stream_response().names()
     assert names == ["response.created", "response.queued", "response.failed"]
 
 
 # What is deleted or broken meanwhile.
 
 
-def test_thread_deleted_meanwhile(caplog: pytest.LogCaptureFixture, stage: SetUp) -> None:
+def test_thread_deleted_meanwhile(
+    caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup
+) -> None:
     """The stream of a run whose thread is deleted ends with its model, without an outcome."""
-    show = stage(Hold(Reply("hello")))
-    reader = show.stream_run()
-    run = show.at_work(reader)
-    show.wire.delete(f"/threads/{run['thread_id']}")
-    show.release()
+    setup = stream_setup(Hold(Reply("hello")))
+    reader = setup.stream_run()
+    run = setup.in_progress(reader)
+    setup.wire.delete(f"/threads/{run['thread_id']}")
+    setup.release()
     names = reader.names()
-    quiet()
+    wait_until_idle()
     assert "thread.run.completed" not in names
     assert names[-1] == "thread.message.delta"
     assert caplog.records == []
 
 
-def test_response_deleted_meanwhile(caplog: pytest.LogCaptureFixture, stage: SetUp) -> None:
+def test_response_deleted_meanwhile(
+    caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup
+) -> None:
     """The stream of a response that is deleted ends with its model, without an outcome."""
-    show = stage(Hold(Reply("hello")))
-    reader = show.stream_response_events()
-    response = show.at_work(reader)
-    show.wire.delete(f"/responses/{response['id']}")
-    show.release()
+    setup = stream_setup(Hold(Reply("hello")))
+    reader = setup.stream_response()
+    response = setup.in_progress(reader)
+    setup.wire.delete(f"/responses/{response['id']}")
+    setup.release()
     names = reader.names()
-    quiet()
+    wait_until_idle()
     assert "response.completed" not in names
     assert names[-1] == "response.output_text.delta"
     assert caplog.records == []
 
 
-def test_conversation_deleted_meanwhile(stage: SetUp) -> None:
+def test_conversation_deleted_meanwhile(stream_setup: MakeStreamSetup) -> None:
     """The stream of a response whose conversation is deleted is told to its end."""
-    show = stage(Hold(Reply("hello")))
-    conversation_id = show.wire.conversation()
-    reader = show.stream_response_events(conversation=conversation_id)
-    show.at_work(reader)
-    show.wire.delete(f"/conversations/{conversation_id}")
-    show.release()
+    setup = stream_setup(Hold(Reply("hello")))
+    conversation_id = setup.wire.conversation()
+    reader = setup.stream_response(conversation=conversation_id)
+    setup.in_progress(reader)
+    setup.wire.delete(f"/conversations/{conversation_id}")
+    setup.release()
     assert reader.names()[-1] == "response.completed"
 
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_database_that_breaks_meanwhile(
-    caplog: pytest.LogCaptureFixture, stage: SetUp, tmp_path: Path, wire: str
+    caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup, tmp_path: Path, wire: str
 ) -> None:
     """A stream whose work cannot be kept ends, without an outcome."""
     location = tmp_path / "a.db"
-    show = stage(Hold(Reply("hello")), location=str(location))
-    reader = show.stream_either(wire)
-    show.at_work(reader)
-    connection = sqlite3.connect(location)
-    connection.execute(f"DROP TABLE {wire}")
-    connection.close()
-    show.release()
+    setup = stream_setup(Hold(Reply("hello")), location=str(location))
+    reader = setup.stream_either(wire)
+    setup.in_progress(reader)
+    drop_table(location, wire)
+    setup.release()
     names = reader.names()
     assert names[-1] in ("thread.message.delta", "response.output_text.delta")
     assert "could not be kept" in caplog.text
@@ -683,34 +563,38 @@ def test_database_that_breaks_meanwhile(
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_reader_that_goes(caplog: pytest.LogCaptureFixture, stage: SetUp, wire: str) -> None:
+def test_reader_that_goes(
+    caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup, wire: str
+) -> None:
     """A reader that hangs up does not stop the work, and nothing is complained of."""
-    show = stage(Hold(Reply(*["hello "] * 500)))
-    reader = show.stream_either(wire)
-    found = show.at_work(reader)
+    setup = stream_setup(Hold(Reply(*["hello "] * 500)))
+    reader = setup.stream_either(wire)
+    found = setup.in_progress(reader)
     reader.close()
-    show.release()
+    setup.release()
     path = run_path(found) if wire == "runs" else f"/responses/{found['id']}"
-    quiet()
-    assert show.wire.get(path)["status"] == "completed"
+    wait_until_idle()
+    assert setup.wire.get(path)["status"] == "completed"
     assert caplog.records == []
 
 
-def test_reader_that_goes_in_silence(monkeypatch: pytest.MonkeyPatch, stage: SetUp) -> None:
+def test_reader_that_goes_in_silence(
+    monkeypatch: pytest.MonkeyPatch, stream_setup: MakeStreamSetup
+) -> None:
     """A reader that hangs up is noticed while the model says nothing."""
     monkeypatch.setattr(streams, "HEARTBEAT", 0.01)
     before = set(threading.enumerate())
-    show = stage(Hold())
-    reader = show.stream_response_events()
-    response = show.at_work(reader)
+    setup = stream_setup(Hold())
+    reader = setup.stream_response()
+    response = setup.in_progress(reader)
     answering = answerers(before)
     reader.close()
     wait_for(lambda: answerers(before), lambda left: len(left) < len(answering))
-    assert show.wire.response(response["id"])["status"] == "in_progress"
+    assert setup.wire.response(response["id"])["status"] == "in_progress"
 
 
 def answerers(before: set[threading.Thread]) -> set[threading.Thread]:
-    """Give the threads that answer requests, the server's own and the work's aside."""
+    """Give the threads that answer requests, the server's own and the work's executor."""
     return {
         thread
         for thread in set(threading.enumerate()) - before
@@ -720,31 +604,31 @@ def answerers(before: set[threading.Thread]) -> set[threading.Thread]:
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_server_that_stops(
-    caplog: pytest.LogCaptureFixture, aside: ThreadPoolExecutor, wire: str
+    caplog: pytest.LogCaptureFixture, executor: ThreadPoolExecutor, wire: str
 ) -> None:
     """A server stops though streams are open and models hold, and the readers are let go."""
-    show = Scripted(*[Hold()] * 3)
-    readers = [show.stream_either(wire) for _ in range(3)]
-    wait_for(lambda: show.model.requests, lambda asked: len(asked) == 3)
-    reading = [aside.submit(reader.names) for reader in readers]
-    aside.submit(show.stop).result(PATIENCE)
+    setup = ScriptedStreamSetup(*[Hold()] * 3)
+    readers = [setup.stream_either(wire) for _ in range(3)]
+    wait_for(lambda: setup.model.requests, lambda asked: len(asked) == 3)
+    reading = [executor.submit(reader.names) for reader in readers]
+    executor.submit(setup.stop).result(PATIENCE)
     ends = [read.result(PATIENCE)[-1] for read in reading]
-    show.release()
-    quiet()
-    show.hang_up()
+    setup.release()
+    wait_until_idle()
+    setup.hang_up()
     begun = "thread.run.in_progress" if wire == "runs" else "response.in_progress"
     assert ends == [begun] * 3
     assert caplog.records == []
 
 
-def test_many_streams_at_once(stage: SetUp) -> None:
+def test_many_streams_at_once(stream_setup: MakeStreamSetup) -> None:
     """Two hundred streams that are open at once are all told to their ends."""
-    show = stage(*[Hold(Reply("hello"))] * 200)
-    assistant_id = show.assistant()
-    readers = [show.stream_response_events() for _ in range(100)]
-    readers += [show.stream("/threads/runs", assistant_id=assistant_id) for _ in range(100)]
-    wait_for(lambda: show.model.requests, lambda asked: len(asked) == 200)
-    show.release()
+    setup = stream_setup(*[Hold(Reply("hello"))] * 200)
+    assistant_id = setup.wire.assistant()
+    readers = [setup.stream_response() for _ in range(100)]
+    readers += [setup.stream("/threads/runs", assistant_id=assistant_id) for _ in range(100)]
+    wait_for(lambda: setup.model.requests, lambda asked: len(asked) == 200)
+    setup.release()
     ends = [reader.names()[-2:] for reader in readers]
     assert ends == [
         *[["response.output_item.done", "response.completed"]] * 100,
@@ -806,16 +690,6 @@ def test_stream_of_a_response_that_is_over(
     assert told_of_response(engine, status) == told
 
 
-def force(location: Path, run_id: str, **fields: Any) -> None:
-    """Change a run in the database as another server would."""
-    storage = Storage(str(location))
-    with storage.write() as connection:
-        run = storage.runs.get(connection, run_id, lock=True)
-        assert run is not None
-        storage.runs.update(connection, {**run, **fields})
-    storage.close()
-
-
 @pytest.mark.parametrize(
     "status, told",
     [
@@ -824,17 +698,17 @@ def force(location: Path, run_id: str, **fields: Any) -> None:
     ],
 )
 def test_run_cancelled_by_another_server(
-    stage: SetUp, tmp_path: Path, status: str, told: list[str]
+    stream_setup: MakeStreamSetup, tmp_path: Path, status: str, told: list[str]
 ) -> None:
     """A stream tells of a cancellation by another server when its model is done."""
     location = tmp_path / "a.db"
-    show = stage(Hold(Reply()), location=str(location))
-    reader = show.stream_run()
-    run = show.at_work(reader)
-    force(location, run["id"], status=status)
-    show.release()
+    setup = stream_setup(Hold(Reply()), location=str(location))
+    reader = setup.stream_run()
+    run = setup.in_progress(reader)
+    change_stored(location, "runs", run["id"], status=status)
+    setup.release()
     assert reader.names()[-len(told) :] == told
-    assert show.wire.get(run_path(run))["status"] == "cancelled"
+    assert setup.wire.get(run_path(run))["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("status", ["cancelling", "cancelled"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,13 +18,6 @@ from tests.support.wire_client import Json
 PATIENCE = 10.0
 
 ONE, TWO, THREE = (StreamEvent("said", {"what": word}) for word in ("one", "two", "three"))
-
-
-@pytest.fixture
-def aside() -> Iterator[ThreadPoolExecutor]:
-    """Give threads for readers that wait."""
-    with ThreadPoolExecutor() as threads:
-        yield threads
 
 
 def encoded(*events: StreamEvent) -> list[bytes]:
@@ -84,32 +76,32 @@ def test_reader_need_not_wait_for_the_end() -> None:
     assert next(stream.read()) == ONE.encode()
 
 
-def test_reader_waits_for_more(aside: ThreadPoolExecutor) -> None:
+def test_reader_waits_for_more(executor: ThreadPoolExecutor) -> None:
     """A reader who has everything gets the next event when it is told."""
     stream = Stream()
     stream.publish(ONE)
     reader = stream.read()
     next(reader)
-    waiting = aside.submit(next, reader)
+    waiting = executor.submit(next, reader)
     stream.publish(TWO)
     assert waiting.result(PATIENCE) == TWO.encode()
 
 
-def test_reader_waits_for_the_end(aside: ThreadPoolExecutor) -> None:
+def test_reader_waits_for_the_end(executor: ThreadPoolExecutor) -> None:
     """A reader who has everything is let go at the end."""
     stream = Stream()
     stream.publish(ONE)
     reader = stream.read()
     next(reader)
-    waiting = aside.submit(list, reader)
+    waiting = executor.submit(list, reader)
     stream.end()
     assert waiting.result(PATIENCE) == []
 
 
-def test_every_reader_gets_everything(aside: ThreadPoolExecutor) -> None:
+def test_every_reader_gets_everything(executor: ThreadPoolExecutor) -> None:
     """Readers do not take events from each other."""
     stream = Stream()
-    readers = [aside.submit(list, stream.read()) for _ in range(4)]
+    readers = [executor.submit(list, stream.read()) for _ in range(4)]
     for event in (ONE, TWO, THREE):
         stream.publish(event)
     stream.end()
@@ -134,11 +126,11 @@ def test_reader_may_begin_in_the_middle(begin: int, found: list[StreamEvent]) ->
     assert list(ended_stream(ONE, TWO, THREE).read(begin)) == encoded(*found)
 
 
-def test_reader_may_begin_with_what_is_not_told_yet(aside: ThreadPoolExecutor) -> None:
+def test_reader_may_begin_with_what_is_not_told_yet(executor: ThreadPoolExecutor) -> None:
     """A place that is not reached yet is waited for, and what comes before it passed over."""
     stream = Stream()
     stream.publish(ONE)
-    waiting = aside.submit(list, stream.read(2))
+    waiting = executor.submit(list, stream.read(2))
     stream.publish(TWO)
     stream.publish(THREE, last=True)
     assert waiting.result(PATIENCE) == [THREE.encode()]
@@ -220,10 +212,10 @@ def test_texts_are_not_numbered() -> None:
     assert list(stream.read()) == [b"event: done\ndata: [DONE]\n\n"]
 
 
-def test_many_tellers_get_numbers_of_their_own(aside: ThreadPoolExecutor) -> None:
+def test_many_tellers_get_numbers_of_their_own(executor: ThreadPoolExecutor) -> None:
     """Events told by many threads at once are numbered without a gap."""
     stream = Stream(numbered=True)
-    list(aside.map(lambda _: stream.publish(ONE, TWO), range(50)))
+    list(executor.map(lambda _: stream.publish(ONE, TWO), range(50)))
     stream.end()
     assert numbers(stream) == list(range(100))
 
@@ -288,14 +280,14 @@ def test_dropped_stream_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> N
     assert list(stream.read()) == [ONE.encode()]
 
 
-def test_close_lets_all_readers_go(aside: ThreadPoolExecutor) -> None:
+def test_close_lets_all_readers_go(executor: ThreadPoolExecutor) -> None:
     """When all is closed readers get what there is, and go."""
     kept = Streams()
     readers = []
     for work_id in "abc":
         stream = kept.open(work_id)
         stream.publish(ONE)
-        readers.append(aside.submit(list, stream.read()))
+        readers.append(executor.submit(list, stream.read()))
     kept.close()
     assert [reader.result(PATIENCE) for reader in readers] == [[ONE.encode()]] * 3
 

@@ -31,7 +31,7 @@ class ResponsesClient(WireClient):
         """Have a response made, and give it as it is answered."""
         return self.post("/responses", {"model": "any", "input": "hi", **fields})
 
-    def begin(self, conversation_id: str, **fields: Any) -> str:
+    def start_background(self, conversation_id: str, **fields: Any) -> str:
         """Have a response made for a conversation in the background, and give its id."""
         response = self.respond(conversation=conversation_id, background=True, **fields)
         return str(response["id"])
@@ -40,7 +40,7 @@ class ResponsesClient(WireClient):
         """Give a response as it is now."""
         return self.get(f"/responses/{response_id}")
 
-    def over(self, response_id: str) -> Json:
+    def final(self, response_id: str) -> Json:
         """Wait until a response is over, and give it."""
         return wait_for(
             lambda: self.response(response_id), lambda response: response["status"] not in LIVE
@@ -61,7 +61,7 @@ class ResponsesClient(WireClient):
         found = self.get(f"/conversations/{conversation_id}/items", order="asc", limit=100)
         return list(found["data"])
 
-    def spoken(self, conversation_id: str) -> list[str]:
+    def item_texts(self, conversation_id: str) -> list[str]:
         """Give the texts of a conversation's messages, oldest first, and the kinds of the rest."""
         return [text_of(item) for item in self.items(conversation_id)]
 

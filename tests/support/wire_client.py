@@ -10,7 +10,7 @@ from tests.support.polling import wait_for
 
 Json = dict[str, Any]
 
-RESTING = frozenset(
+SETTLED = frozenset(
     {"requires_action", "cancelled", "failed", "completed", "incomplete", "expired"}
 )
 """The statuses in which a run does nothing by itself."""
@@ -78,15 +78,15 @@ class WireClient:
         """Give a run as it is now."""
         return self.get(f"/threads/{thread_id}/runs/{run_id}")
 
-    def rested(self, thread_id: str, run_id: str) -> Json:
+    def settled(self, thread_id: str, run_id: str) -> Json:
         """Wait until a run is over or waits for outputs, and give it."""
-        return wait_for(lambda: self.run(thread_id, run_id), lambda run: run["status"] in RESTING)
+        return wait_for(lambda: self.run(thread_id, run_id), lambda run: run["status"] in SETTLED)
 
-    def when(self, thread_id: str, run_id: str, status: str) -> Json:
+    def with_status(self, thread_id: str, run_id: str, status: str) -> Json:
         """Wait until a run has a status, and give it."""
         return wait_for(lambda: self.run(thread_id, run_id), lambda run: run["status"] == status)
 
-    def answer(self, thread_id: str, run: Json, *outputs: str) -> Json:
+    def submit(self, thread_id: str, run: Json, *outputs: str) -> Json:
         """Submit outputs to the calls that a run waits for, in their order."""
         pairs = zip(calls_of(run), outputs, strict=True)
         body = {"tool_outputs": [{"tool_call_id": c["id"], "output": o} for c, o in pairs]}

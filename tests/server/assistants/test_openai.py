@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -15,29 +15,12 @@ from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from tests.support.polling import wait_for
-from tests.support.scripted_model import ScriptedServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 CALL = CallTools(("add", {"a": 1}), ("add", {"a": 2}))
 
 Connect = Callable[..., openai.OpenAI]
-
-
-@pytest.fixture
-def connect(make_server: Callable[..., ScriptedServer]) -> Iterator[Connect]:
-    """Give a maker of clients of servers that follow steps."""
-    clients: list[openai.OpenAI] = []
-
-    def make(*steps: Any) -> openai.OpenAI:
-        server = make_server(steps)
-        client = openai.OpenAI(base_url=server.base_url, api_key="key", max_retries=0)
-        clients.append(client)
-        return client
-
-    yield make
-    for client in clients:
-        client.close()
 
 
 def begin(client: openai.OpenAI) -> tuple[str, str]:

@@ -109,7 +109,7 @@ def test_reply_shape(wire: WireClient) -> None:
     """The assistant's message names its run and its assistant."""
     thread_id, assistant_id = wire.thread("hi"), wire.assistant()
     run_id = wire.start(thread_id, assistant_id=assistant_id)
-    wire.rested(thread_id, run_id)
+    wire.settled(thread_id, run_id)
     reply = wire.get(f"/threads/{thread_id}/messages")["data"][0]
     assert (reply["role"], reply["status"], reply["run_id"], reply["assistant_id"]) == (
         "assistant",
@@ -158,7 +158,7 @@ def test_new_run_shape(serve: Serve) -> None:
 def test_completed_run_shape(wire: WireClient) -> None:
     """A completed run says when and at which cost, and no longer expires."""
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
+    run = wire.settled(thread_id, wire.start(thread_id))
     assert (run["status"], run["expires_at"], run["usage"]) == (
         "completed",
         None,
@@ -171,7 +171,7 @@ def test_required_action_shape(serve: Serve) -> None:
     """A waiting run names its calls as the wire does."""
     wire = serve(CallTools(("add", {"a": 1})))
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
+    run = wire.settled(thread_id, wire.start(thread_id))
     (call,) = calls_of(run)
     assert prefix(call.pop("id")) == "call"
     assert call == {"type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
@@ -217,7 +217,7 @@ def test_run_with_additional_messages(wire: WireClient) -> None:
     """A run may bring messages along, which come before its reply."""
     thread_id = wire.thread("one")
     more = [{"role": "user", "content": "two"}]
-    wire.rested(thread_id, wire.start(thread_id, additional_messages=more))
+    wire.settled(thread_id, wire.start(thread_id, additional_messages=more))
     assert wire.texts(thread_id) == ["one", "two", "ok"]
 
 
@@ -225,7 +225,7 @@ def test_thread_and_run(wire: WireClient) -> None:
     """A thread and its first run are made in one request."""
     thread = {"messages": [{"role": "user", "content": "one"}]}
     run = wire.post("/threads/runs", {"assistant_id": wire.assistant(), "thread": thread})
-    wire.rested(run["thread_id"], run["id"])
+    wire.settled(run["thread_id"], run["id"])
     assert wire.texts(run["thread_id"]) == ["one", "ok"]
 
 
@@ -319,7 +319,7 @@ def test_run_update(wire: WireClient, change: Json, metadata: str) -> None:
     """A run's metadata is replaced if the update has any."""
     thread_id = wire.thread("hi")
     run_id = wire.start(thread_id, metadata={"c": "b"})
-    wire.rested(thread_id, run_id)
+    wire.settled(thread_id, run_id)
     wire.post(f"/threads/{thread_id}/runs/{run_id}", change)
     assert wire.run(thread_id, run_id)["metadata"] == {"c": metadata}
 
@@ -359,7 +359,7 @@ def test_reading_is_asked_to_wait_while_a_run_is_live(serve: Serve) -> None:
 def test_reading_is_not_asked_to_wait_for_a_run_that_is_over(wire: WireClient) -> None:
     """The answer about a run that is over asks for no other look."""
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
+    run = wire.settled(thread_id, wire.start(thread_id))
     answer = wire.send("GET", f"/threads/{thread_id}/runs/{run['id']}")
     assert "openai-poll-after-ms" not in answer.headers
 
@@ -438,7 +438,7 @@ def test_messages_of_a_run(wire: WireClient) -> None:
     """Messages may be asked for by the run that wrote them."""
     thread_id = wire.thread("hi")
     first, second = (
-        wire.rested(thread_id, wire.start(thread_id, metadata={"n": number}))["id"]
+        wire.settled(thread_id, wire.start(thread_id, metadata={"n": number}))["id"]
         for number in "12"
     )
     found = [
@@ -452,7 +452,7 @@ def test_messages_of_a_run(wire: WireClient) -> None:
 def test_run_pages(wire: WireClient) -> None:
     """Runs are listed newest first, page by page, as they are shown one by one."""
     thread_id = wire.thread("hi")
-    runs = [wire.rested(thread_id, wire.start(thread_id)) for _ in range(3)]
+    runs = [wire.settled(thread_id, wire.start(thread_id)) for _ in range(3)]
     path = f"/threads/{thread_id}/runs"
     first = wire.get(path, limit=2)
     second = wire.get(path, limit=2, after=first["last_id"])
@@ -473,7 +473,7 @@ def test_run_filter_is_for_messages(serve: Serve, kind: str) -> None:
     """A list that has no filter by run passes it over."""
     wire = serve()
     thread_id = wire.thread("hi")
-    wire.rested(thread_id, wire.start(thread_id))
+    wire.settled(thread_id, wire.start(thread_id))
     path = "/assistants" if kind == "assistants" else f"/threads/{thread_id}/runs"
     assert len(wire.get(path, run_id="run_x")["data"]) == 1
 
@@ -521,7 +521,7 @@ def test_run_while_a_run_is_live(serve: Serve) -> None:
 def test_outputs_for_a_run_that_is_over(wire: WireClient) -> None:
     """Outputs are refused by a run that waits for none."""
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
+    run = wire.settled(thread_id, wire.start(thread_id))
     path = f"/threads/{thread_id}/runs/{run['id']}/submit_tool_outputs"
     assert wire.refusal("POST", path, json={"tool_outputs": []}) == (
         400,
@@ -533,9 +533,9 @@ def test_outputs_twice(serve: Serve) -> None:
     """The same outputs are not taken a second time."""
     wire = serve(CALL, Reply("done"))
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
-    wire.answer(thread_id, run, "1", "2")
-    wire.rested(thread_id, run["id"])
+    run = wire.settled(thread_id, wire.start(thread_id))
+    wire.submit(thread_id, run, "1", "2")
+    wire.settled(thread_id, run["id"])
     path = f"/threads/{thread_id}/runs/{run['id']}/submit_tool_outputs"
     outputs = [{"tool_call_id": call["id"], "output": "1"} for call in calls_of(run)]
     assert wire.refusal("POST", path, json={"tool_outputs": outputs}) == (
@@ -551,7 +551,7 @@ def test_wrong_outputs(serve: Serve, given: list[int | str]) -> None:
     """Too few, too many or wrong outputs are refused with the ids that are waited for."""
     wire = serve(CALL)
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
+    run = wire.settled(thread_id, wire.start(thread_id))
     ids = [call["id"] for call in calls_of(run)]
     got = [ids[item] if isinstance(item, int) else item for item in given]
     path = f"/threads/{thread_id}/runs/{run['id']}/submit_tool_outputs"
@@ -566,17 +566,17 @@ def test_refused_outputs_leave_the_run_waiting(serve: Serve) -> None:
     """After wrong outputs a run still waits for the right ones."""
     wire = serve(CALL, Reply("done"))
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
+    run = wire.settled(thread_id, wire.start(thread_id))
     path = f"/threads/{thread_id}/runs/{run['id']}/submit_tool_outputs"
     wire.refusal("POST", path, json={"tool_outputs": []})
-    wire.answer(thread_id, run, "1", "2")
-    assert wire.rested(thread_id, run["id"])["status"] == "completed"
+    wire.submit(thread_id, run, "1", "2")
+    assert wire.settled(thread_id, run["id"])["status"] == "completed"
 
 
 def test_cancel_of_a_run_that_is_over(wire: WireClient) -> None:
     """A run that is over is not cancelled."""
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
+    run = wire.settled(thread_id, wire.start(thread_id))
     assert wire.refusal("POST", f"/threads/{thread_id}/runs/{run['id']}/cancel") == (
         400,
         plain("Cannot cancel run with status 'completed'."),

@@ -694,7 +694,7 @@ def test_run_over_upstream(serve: Serve, front: Callable[[Upstream], WireClient]
     upstream = serve(completion("hello"))
     wire = front(upstream)
     thread_id = wire.thread("hi")
-    wire.rested(thread_id, wire.start(thread_id, instructions="Be kind."))
+    wire.settled(thread_id, wire.start(thread_id, instructions="Be kind."))
     assert wire.texts(thread_id) == ["hi", "hello"]
     assert upstream.headers[0]["Authorization"] == "Bearer secret"
 
@@ -706,7 +706,7 @@ def test_plain_run_sends_nothing_that_chats_refuse(
     upstream = serve(completion("hello"))
     wire = front(upstream)
     thread_id = wire.thread("hi")
-    wire.rested(thread_id, wire.start(thread_id))
+    wire.settled(thread_id, wire.start(thread_id))
     assert upstream.requests == [
         {"model": "any", "messages": [{"role": "user", "content": "hi"}], **STREAMED}
     ]
@@ -717,9 +717,9 @@ def test_tools_over_upstream(serve: Serve, front: Callable[[Upstream], WireClien
     upstream = serve(completion(None, ("add", '{"a": 1}')))
     wire = front(upstream)
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id, tools=[TOOL]))
-    wire.answer(thread_id, run, "2")
-    wire.rested(thread_id, run["id"])
+    run = wire.settled(thread_id, wire.start(thread_id, tools=[TOOL]))
+    wire.submit(thread_id, run, "2")
+    wire.settled(thread_id, run["id"])
     calls = calls_of(run)
     assert upstream.requests[1]["messages"][1:] == [
         {"role": "assistant", "content": None, "tool_calls": calls},
@@ -732,5 +732,5 @@ def test_demo_stays_at_home(serve: Serve, front: Callable[[Upstream], WireClient
     upstream = serve(completion("hello"))
     wire = front(upstream)
     thread_id = wire.thread("hi")
-    wire.rested(thread_id, wire.start(thread_id, assistant_id=wire.assistant(model="demo")))
+    wire.settled(thread_id, wire.start(thread_id, assistant_id=wire.assistant(model="demo")))
     assert upstream.requests == []

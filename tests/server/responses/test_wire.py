@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -26,9 +24,18 @@ from tests.support.responses_client import (
     text_of,
 )
 from tests.support.scripted_model import ScriptedModel, ScriptedServer
+from tests.support.server_setup import (
+    START,
+    MakeResponseSetup,
+    MakeServer,
+    ResponseSetup,
+    change_stored,
+    drop_table,
+    post_at_once,
+    stored_ids,
+    wait_until_idle,
+)
 from tests.support.wire_client import Json
-
-START = 1_000_000.0
 
 CALL = CallTools(("add", {"a": 1}))
 TWO_CALLS = CallTools(("add", {"a": 1}), ("add", {"a": 2}))
@@ -41,75 +48,6 @@ LOCKED = {
     "code": "conversation_locked",
 }
 
-MakeServer = Callable[..., ScriptedServer]
-
-
-class Clock:
-    """Tell the time that a test has set."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        """Give it."""
-        return self.now
-
-
-class Stage:
-    """Hold a scripted server, its clock and a client.
-
-    Args:
-        server: The server.
-        clock: What it tells the time by.
-    """
-
-    def __init__(self, server: ScriptedServer, clock: Clock) -> None:
-        self.server = server
-        self.model = server.model
-        self.clock = clock
-        self.wire = ResponsesClient(server.base_url)
-
-    def at_work(self, **fields: Any) -> tuple[str, str]:
-        """Begin a response for a new conversation, wait for its model, and give both ids."""
-        conversation_id = self.wire.conversation()
-        response_id = self.wire.begin(conversation_id, **fields)
-        wait_for(lambda: self.model.requests, bool)
-        return conversation_id, response_id
-
-    def answered(self, **fields: Any) -> tuple[str, Json]:
-        """Have a response made for a new conversation, and give the conversation and it."""
-        conversation_id = self.wire.conversation()
-        return conversation_id, self.wire.respond(conversation=conversation_id, **fields)
-
-    def asked(self, **fields: Any) -> list[tuple[str, Any]]:
-        """Have a response made, and give role and content of what its model was asked."""
-        self.wire.respond(**fields)
-        return self.chat()
-
-    def chat(self) -> list[tuple[str, Any]]:
-        """Give role and content of what the model was asked last."""
-        return [(said["role"], said["content"]) for said in self.model.requests[-1].messages]
-
-
-SetUp = Callable[..., Stage]
-
-
-@pytest.fixture
-def stage(make_server: MakeServer) -> Iterator[SetUp]:
-    """Give a maker of stages that follow steps."""
-    stages: list[Stage] = []
-
-    def make(*steps: Any, **options: Any) -> Stage:
-        clock = Clock()
-        made = Stage(make_server(steps, clock=clock, **options), clock)
-        stages.append(made)
-        return made
-
-    yield make
-    for made in stages:
-        made.model.released.set()
-        made.wire.close()
-
 
 @pytest.fixture(scope="module")
 def wire() -> Iterator[ResponsesClient]:
@@ -119,29 +57,6 @@ def wire() -> Iterator[ResponsesClient]:
     yield client
     client.close()
     server.stop()
-
-
-@pytest.fixture
-def aside() -> Iterator[ThreadPoolExecutor]:
-    """Give threads for requests that are not answered at once."""
-    with ThreadPoolExecutor() as threads:
-        yield threads
-
-
-def quiet() -> None:
-    """Wait until no server works on a response in the background."""
-    wait_for(
-        lambda: [each.name for each in threading.enumerate() if "server-resp" in each.name],
-        lambda names: not names,
-    )
-
-
-def rows(location: Path, table: str) -> list[str]:
-    """Give the ids of what a server's database holds of one kind."""
-    connection = sqlite3.connect(location)
-    found = [str(row[0]) for row in connection.execute(f"SELECT id FROM {table} ORDER BY seq")]
-    connection.close()
-    return found
 
 
 def prefix(object_id: str) -> str:
@@ -172,9 +87,9 @@ def test_conversation_without_a_body(wire: ResponsesClient, body: Json) -> None:
     assert wire.send("POST", "/conversations", **body).json()["object"] == "conversation"
 
 
-def test_new_response_shape(stage: SetUp) -> None:
+def test_new_response_shape(response_setup: MakeResponseSetup) -> None:
     """A new response has all the fields of the wire, and no others."""
-    wire = stage(Hold()).wire
+    wire = response_setup(Hold()).wire
     conversation_id = wire.conversation()
     made = wire.respond(conversation=conversation_id, background=True)
     assert prefix(made.pop("id")) == "resp"
@@ -210,20 +125,20 @@ def test_new_response_shape(stage: SetUp) -> None:
     }
 
 
-def test_response_at_work(stage: SetUp) -> None:
+def test_response_at_work(response_setup: MakeResponseSetup) -> None:
     """A response whose model is at work is in progress."""
-    show = stage(Hold())
-    _, response_id = show.at_work()
-    assert show.wire.response(response_id)["status"] == "in_progress"
+    setup = response_setup(Hold())
+    _, response_id = setup.in_progress()
+    assert setup.wire.response(response_id)["status"] == "in_progress"
 
 
-def test_completed_response_shape(stage: SetUp) -> None:
+def test_completed_response_shape(response_setup: MakeResponseSetup) -> None:
     """A completed response says when and at which cost."""
-    show = stage(Hold())
-    _, response_id = show.at_work()
-    show.clock.now += 5.5
-    show.model.released.set()
-    response = show.wire.over(response_id)
+    setup = response_setup(Hold())
+    _, response_id = setup.in_progress()
+    setup.clock.now += 5.5
+    setup.release()
+    response = setup.wire.final(response_id)
     assert (response["status"], response["created_at"], response["completed_at"]) == (
         "completed",
         START,
@@ -241,15 +156,17 @@ def test_completed_response_shape(stage: SetUp) -> None:
 @pytest.mark.parametrize(
     "step, status", [(Fail(), "failed"), (Incomplete(), "incomplete")], ids=["failed", "cut short"]
 )
-def test_only_completed_responses_say_when(stage: SetUp, step: Any, status: str) -> None:
+def test_only_completed_responses_say_when(
+    response_setup: MakeResponseSetup, step: Any, status: str
+) -> None:
     """A response that failed or was cut short was never completed."""
-    _, response = stage(step).answered()
+    _, response = response_setup(step).answered()
     assert (response["status"], response["completed_at"]) == (status, None)
 
 
-def test_failed_response_shape(stage: SetUp) -> None:
+def test_failed_response_shape(response_setup: MakeResponseSetup) -> None:
     """A failed response has an error, and neither output nor cost."""
-    _, response = stage(Fail("invalid_prompt", "No.")).answered()
+    _, response = response_setup(Fail("invalid_prompt", "No.")).answered()
     assert (response["error"], response["output"], response["usage"]) == (
         {"code": "invalid_prompt", "message": "No."},
         [],
@@ -257,9 +174,9 @@ def test_failed_response_shape(stage: SetUp) -> None:
     )
 
 
-def test_reply_shape(stage: SetUp) -> None:
+def test_reply_shape(response_setup: MakeResponseSetup) -> None:
     """A model's text, though given in pieces, is one message of the assistant's."""
-    _, response = stage(Reply("Hel", "lo")).answered()
+    _, response = response_setup(Reply("Hel", "lo")).answered()
     (item,) = response["output"]
     assert prefix(item.pop("id")) == "msg"
     part = {"type": "output_text", "text": "Hello", "annotations": [], "logprobs": []}
@@ -271,9 +188,9 @@ def test_reply_shape(stage: SetUp) -> None:
     }
 
 
-def test_call_shape(stage: SetUp) -> None:
+def test_call_shape(response_setup: MakeResponseSetup) -> None:
     """A model's call is an item with two ids."""
-    _, response = stage(CALL).answered()
+    _, response = response_setup(CALL).answered()
     (item,) = response["output"]
     assert (prefix(item.pop("id")), prefix(item.pop("call_id"))) == ("fc", "call")
     assert item == {
@@ -284,21 +201,21 @@ def test_call_shape(stage: SetUp) -> None:
     }
 
 
-def test_response_with_calls_has_no_message(stage: SetUp) -> None:
+def test_response_with_calls_has_no_message(response_setup: MakeResponseSetup) -> None:
     """A model that only asks for calls has said nothing."""
-    _, response = stage(TWO_CALLS).answered()
+    _, response = response_setup(TWO_CALLS).answered()
     assert [item["type"] for item in response["output"]] == ["function_call", "function_call"]
 
 
-def test_silent_model_has_an_empty_message(stage: SetUp) -> None:
+def test_silent_model_has_an_empty_message(response_setup: MakeResponseSetup) -> None:
     """A model that says nothing at all is kept as an empty message."""
-    _, response = stage(Reply()).answered()
+    _, response = response_setup(Reply()).answered()
     assert [text_of(item) for item in response["output"]] == [""]
 
 
-def test_message_cut_short_is_incomplete(stage: SetUp) -> None:
+def test_message_cut_short_is_incomplete(response_setup: MakeResponseSetup) -> None:
     """The message of a response that was cut short says that it is not whole."""
-    _, response = stage(Incomplete("content_filter", "so far")).answered()
+    _, response = response_setup(Incomplete("content_filter", "so far")).answered()
     assert [item["status"] for item in response["output"]] == ["incomplete"]
 
 
@@ -321,9 +238,11 @@ def test_deletion_receipts(wire: ResponsesClient) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_reading_is_asked_to_wait_while_a_response_is_live(stage: SetUp, method: str) -> None:
+def test_reading_is_asked_to_wait_while_a_response_is_live(
+    response_setup: MakeResponseSetup, method: str
+) -> None:
     """The answer about a live response says after how many milliseconds to look again."""
-    wire = stage(Hold()).wire
+    wire = response_setup(Hold()).wire
     body = {"model": "any", "input": "hi", "background": True}
     answer = wire.send("POST", "/responses", json=body)
     if method == "GET":
@@ -356,7 +275,7 @@ def test_twenty_items_at_once(wire: ResponsesClient, where: str) -> None:
     conversation_id = wire.conversation(*(given if where != "later" else ()))
     if where == "later":
         wire.post(f"/conversations/{conversation_id}/items", {"items": given})
-    assert wire.spoken(conversation_id) == said
+    assert wire.item_texts(conversation_id) == said
 
 
 @pytest.mark.parametrize("path", ["/conversations", "/conversations/{conversation}/items"])
@@ -377,12 +296,12 @@ def test_too_many_items(wire: ResponsesClient, path: str) -> None:
 
 @pytest.mark.parametrize("items", [[message("x")] * 21, [message("x"), {"type": "nothing"}]])
 def test_refused_items_leave_no_conversation(
-    stage: SetUp, tmp_path: Path, items: list[Json]
+    response_setup: MakeResponseSetup, tmp_path: Path, items: list[Json]
 ) -> None:
     """A conversation whose items are refused is not made at all."""
-    show = stage(location=str(tmp_path / "a.db"))
-    status, _ = show.wire.refusal("POST", "/conversations", json={"items": items})
-    assert (status, rows(tmp_path / "a.db", "conversations")) == (400, [])
+    setup = response_setup(location=str(tmp_path / "a.db"))
+    status, _ = setup.wire.refusal("POST", "/conversations", json={"items": items})
+    assert (status, stored_ids(tmp_path / "a.db", "conversations")) == (400, [])
 
 
 def test_refused_items_leave_nothing(wire: ResponsesClient) -> None:
@@ -390,7 +309,7 @@ def test_refused_items_leave_nothing(wire: ResponsesClient) -> None:
     conversation_id = wire.conversation(message("one"))
     body = {"items": [message("two"), {"type": "nothing"}]}
     status, _ = wire.refusal("POST", f"/conversations/{conversation_id}/items", json=body)
-    assert (status, wire.spoken(conversation_id)) == (400, ["one"])
+    assert (status, wire.item_texts(conversation_id)) == (400, ["one"])
 
 
 def test_added_items_are_answered(wire: ResponsesClient) -> None:
@@ -463,326 +382,329 @@ def test_deleted_item_is_gone(wire: ResponsesClient) -> None:
     conversation_id = wire.conversation(message("one"), message("two"))
     path = f"/conversations/{conversation_id}/items/{wire.items(conversation_id)[0]['id']}"
     wire.delete(path)
-    assert (wire.refusal("GET", path)[0], wire.spoken(conversation_id)) == (404, ["two"])
+    assert (wire.refusal("GET", path)[0], wire.item_texts(conversation_id)) == (404, ["two"])
 
 
-def test_deleted_conversation_takes_its_items(stage: SetUp, tmp_path: Path) -> None:
+def test_deleted_conversation_takes_its_items(
+    response_setup: MakeResponseSetup, tmp_path: Path
+) -> None:
     """With a conversation its items are deleted, and no other's."""
-    wire = stage(location=str(tmp_path / "a.db")).wire
+    wire = response_setup(location=str(tmp_path / "a.db")).wire
     gone, left = wire.conversation(message("one")), wire.conversation(message("two"))
     wire.delete(f"/conversations/{gone}")
-    assert rows(tmp_path / "a.db", "items") == [item["id"] for item in wire.items(left)]
+    assert stored_ids(tmp_path / "a.db", "items") == [item["id"] for item in wire.items(left)]
 
 
-def test_added_item_starts_nothing(stage: SetUp) -> None:
+def test_added_item_starts_nothing(response_setup: MakeResponseSetup) -> None:
     """A user's message added to a conversation is not answered by itself."""
-    show = stage()
-    conversation_id = show.wire.conversation()
-    show.wire.post(f"/conversations/{conversation_id}/items", {"items": [message("hi")]})
-    quiet()
-    assert show.model.requests == []
-    assert show.wire.spoken(conversation_id) == ["hi"]
+    setup = response_setup()
+    conversation_id = setup.wire.conversation()
+    setup.wire.post(f"/conversations/{conversation_id}/items", {"items": [message("hi")]})
+    wait_until_idle()
+    assert setup.model.requests == []
+    assert setup.wire.item_texts(conversation_id) == ["hi"]
 
 
 # What comes into a conversation, and when.
 
 
-def test_live_response_leaves_its_conversation(stage: SetUp) -> None:
+def test_live_response_leaves_its_conversation(response_setup: MakeResponseSetup) -> None:
     """While a response is live not even its input is in the conversation."""
-    show = stage(Hold())
-    conversation_id, _ = show.at_work()
-    assert show.wire.items(conversation_id) == []
+    setup = response_setup(Hold())
+    conversation_id, _ = setup.in_progress()
+    assert setup.wire.items(conversation_id) == []
 
 
-def test_completed_response_is_in_its_conversation(stage: SetUp) -> None:
+def test_completed_response_is_in_its_conversation(response_setup: MakeResponseSetup) -> None:
     """When a response is completed its input and its output are at the conversation's end."""
-    wire = stage(Reply("hello")).wire
+    wire = response_setup(Reply("hello")).wire
     conversation_id = wire.conversation(message("one"))
-    wire.over(wire.begin(conversation_id, input=[message("two"), message("three")]))
-    assert wire.spoken(conversation_id) == ["one", "two", "three", "hello"]
+    wire.final(wire.start_background(conversation_id, input=[message("two"), message("three")]))
+    assert wire.item_texts(conversation_id) == ["one", "two", "three", "hello"]
 
 
-def test_output_keeps_its_ids(stage: SetUp) -> None:
+def test_output_keeps_its_ids(response_setup: MakeResponseSetup) -> None:
     """The items of a response's output are in the conversation as the response shows them."""
-    show = stage(TWO_CALLS)
-    conversation_id, response = show.answered()
-    assert show.wire.items(conversation_id)[1:] == response["output"]
+    setup = response_setup(TWO_CALLS)
+    conversation_id, response = setup.answered()
+    assert setup.wire.items(conversation_id)[1:] == response["output"]
 
 
-def test_incomplete_response_is_in_its_conversation(stage: SetUp) -> None:
+def test_incomplete_response_is_in_its_conversation(response_setup: MakeResponseSetup) -> None:
     """A response that was cut short leaves its input and what was written until then."""
-    show = stage(Incomplete("max_completion_tokens", "so far"))
-    conversation_id, _ = show.answered()
-    assert show.wire.spoken(conversation_id) == ["hi", "so far"]
+    setup = response_setup(Incomplete("max_completion_tokens", "so far"))
+    conversation_id, _ = setup.answered()
+    assert setup.wire.item_texts(conversation_id) == ["hi", "so far"]
 
 
-def test_failed_response_leaves_nothing(stage: SetUp) -> None:
+def test_failed_response_leaves_nothing(response_setup: MakeResponseSetup) -> None:
     """A failed response leaves nothing in its conversation."""
-    show = stage(Fail())
-    conversation_id, response = show.answered()
-    assert (response["status"], show.wire.items(conversation_id)) == ("failed", [])
+    setup = response_setup(Fail())
+    conversation_id, response = setup.answered()
+    assert (response["status"], setup.wire.items(conversation_id)) == ("failed", [])
 
 
-def test_cancelled_response_leaves_nothing(stage: SetUp) -> None:
+def test_cancelled_response_leaves_nothing(response_setup: MakeResponseSetup) -> None:
     """What a model says after its response was cancelled is not kept anywhere."""
-    show = stage(Hold())
-    conversation_id, response_id = show.at_work()
-    show.wire.cancel(response_id)
-    show.model.released.set()
-    quiet()
-    response = show.wire.response(response_id)
+    setup = response_setup(Hold())
+    conversation_id, response_id = setup.in_progress()
+    setup.wire.cancel(response_id)
+    setup.release()
+    wait_until_idle()
+    response = setup.wire.response(response_id)
     assert (response["status"], response["output"]) == ("cancelled", [])
-    assert show.wire.items(conversation_id) == []
+    assert setup.wire.items(conversation_id) == []
 
 
-def test_expired_response_leaves_nothing(stage: SetUp) -> None:
+def test_expired_response_leaves_nothing(response_setup: MakeResponseSetup) -> None:
     """What a model says after its response is out of time is not kept anywhere."""
-    show = stage(Hold())
-    conversation_id, response_id = show.at_work()
-    show.clock.now += 600
-    show.model.released.set()
-    quiet()
-    response = show.wire.response(response_id)
+    setup = response_setup(Hold())
+    conversation_id, response_id = setup.in_progress()
+    setup.clock.now += 600
+    setup.release()
+    wait_until_idle()
+    response = setup.wire.response(response_id)
     assert (response["status"], response["output"]) == ("failed", [])
-    assert show.wire.items(conversation_id) == []
+    assert setup.wire.items(conversation_id) == []
 
 
-def test_response_that_is_not_stored_is_in_its_conversation(stage: SetUp) -> None:
+def test_response_that_is_not_stored_is_in_its_conversation(
+    response_setup: MakeResponseSetup,
+) -> None:
     """A conversation keeps what was said in a response that is not stored itself."""
-    show = stage(Reply("hello"))
-    conversation_id, _ = show.answered(store=False)
-    assert show.wire.spoken(conversation_id) == ["hi", "hello"]
+    setup = response_setup(Reply("hello"))
+    conversation_id, _ = setup.answered(store=False)
+    assert setup.wire.item_texts(conversation_id) == ["hi", "hello"]
 
 
-def test_deleted_response_stays_in_its_conversation(stage: SetUp) -> None:
+def test_deleted_response_stays_in_its_conversation(response_setup: MakeResponseSetup) -> None:
     """A conversation keeps what was said in a response that was deleted afterwards."""
-    show = stage(Reply("hello"))
-    conversation_id, response = show.answered()
-    show.wire.delete(f"/responses/{response['id']}")
-    assert show.wire.spoken(conversation_id) == ["hi", "hello"]
+    setup = response_setup(Reply("hello"))
+    conversation_id, response = setup.answered()
+    setup.wire.delete(f"/responses/{response['id']}")
+    assert setup.wire.item_texts(conversation_id) == ["hi", "hello"]
 
 
 def test_response_deleted_at_work_leaves_nothing(
-    caplog: pytest.LogCaptureFixture, stage: SetUp
+    caplog: pytest.LogCaptureFixture, response_setup: MakeResponseSetup
 ) -> None:
     """A response may be deleted while its model is at work, whose reply then goes nowhere."""
-    show = stage(Hold())
-    conversation_id, response_id = show.at_work()
-    show.wire.delete(f"/responses/{response_id}")
-    show.model.released.set()
-    quiet()
-    assert show.wire.items(conversation_id) == []
-    assert show.wire.send("GET", f"/responses/{response_id}").status_code == 404
+    setup = response_setup(Hold())
+    conversation_id, response_id = setup.in_progress()
+    setup.wire.delete(f"/responses/{response_id}")
+    setup.release()
+    wait_until_idle()
+    assert setup.wire.items(conversation_id) == []
+    assert setup.wire.send("GET", f"/responses/{response_id}").status_code == 404
     assert caplog.records == []
 
 
 def test_conversation_deleted_under_a_response(
-    caplog: pytest.LogCaptureFixture, stage: SetUp, tmp_path: Path
+    caplog: pytest.LogCaptureFixture, response_setup: MakeResponseSetup, tmp_path: Path
 ) -> None:
     """A conversation may be deleted under a response at work, whose reply is then its own only."""
-    show = stage(Hold(Reply("hello")), location=str(tmp_path / "a.db"))
-    conversation_id, response_id = show.at_work()
-    show.wire.delete(f"/conversations/{conversation_id}")
-    show.model.released.set()
-    response = show.wire.over(response_id)
+    setup = response_setup(Hold(Reply("hello")), location=str(tmp_path / "a.db"))
+    conversation_id, response_id = setup.in_progress()
+    setup.wire.delete(f"/conversations/{conversation_id}")
+    setup.release()
+    response = setup.wire.final(response_id)
     assert [text_of(item) for item in response["output"]] == ["hello"]
-    assert rows(tmp_path / "a.db", "items") == []
+    assert stored_ids(tmp_path / "a.db", "items") == []
     assert caplog.records == []
 
 
 # The lock.
 
 
-def test_live_response_locks_its_conversation(stage: SetUp) -> None:
+def test_live_response_locks_its_conversation(response_setup: MakeResponseSetup) -> None:
     """While a response is live no other is made for its conversation."""
-    show = stage(Hold())
-    conversation_id, _ = show.at_work()
-    assert show.wire.refused(conversation=conversation_id) == (400, LOCKED)
+    setup = response_setup(Hold())
+    conversation_id, _ = setup.in_progress()
+    assert setup.wire.refused(conversation=conversation_id) == (400, LOCKED)
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_lock_is_for_all_responses(stage: SetUp, background: bool) -> None:
+def test_lock_is_for_all_responses(response_setup: MakeResponseSetup, background: bool) -> None:
     """A locked conversation refuses responses of both kinds, however it is named."""
-    show = stage(Hold())
-    conversation_id, _ = show.at_work()
-    refusal = show.wire.refused(conversation={"id": conversation_id}, background=background)
+    setup = response_setup(Hold())
+    conversation_id, _ = setup.in_progress()
+    refusal = setup.wire.refused(conversation={"id": conversation_id}, background=background)
     assert refusal == (400, LOCKED)
 
 
 def test_foreground_response_locks_its_conversation(
-    aside: ThreadPoolExecutor, stage: SetUp
+    executor: ThreadPoolExecutor, response_setup: MakeResponseSetup
 ) -> None:
     """A response that its caller waits for locks the conversation as well."""
-    show = stage(Hold())
-    conversation_id = show.wire.conversation()
-    other = ResponsesClient(show.server.base_url)
-    answer = aside.submit(other.respond, conversation=conversation_id)
-    wait_for(lambda: show.model.requests, bool)
-    refusal = show.wire.refused(conversation=conversation_id)
-    show.model.released.set()
+    setup = response_setup(Hold())
+    conversation_id = setup.wire.conversation()
+    other = ResponsesClient(setup.server.base_url)
+    answer = executor.submit(other.respond, conversation=conversation_id)
+    wait_for(lambda: setup.model.requests, bool)
+    refusal = setup.wire.refused(conversation=conversation_id)
+    setup.release()
     assert answer.result(20)["status"] == "completed"
     other.close()
     assert refusal == (400, LOCKED)
 
 
-def test_live_response_locks_no_other_conversation(stage: SetUp) -> None:
+def test_live_response_locks_no_other_conversation(response_setup: MakeResponseSetup) -> None:
     """Other conversations go on while one is locked."""
-    show = stage(Hold(), Reply("ok"))
-    show.at_work()
-    _, response = show.answered()
+    setup = response_setup(Hold(), Reply("ok"))
+    setup.in_progress()
+    _, response = setup.answered()
     assert response["status"] == "completed"
 
 
-def test_live_response_locks_no_response_without_a_conversation(stage: SetUp) -> None:
+def test_live_response_locks_no_response_without_a_conversation(
+    response_setup: MakeResponseSetup,
+) -> None:
     """Responses without a conversation go on side by side."""
-    show = stage(Hold(), Reply("ok"))
-    show.wire.respond(background=True)
-    wait_for(lambda: show.model.requests, bool)
-    assert show.wire.respond()["status"] == "completed"
+    setup = response_setup(Hold(), Reply("ok"))
+    setup.wire.respond(background=True)
+    wait_for(lambda: setup.model.requests, bool)
+    assert setup.wire.respond()["status"] == "completed"
 
 
 @pytest.mark.parametrize("step", [Reply("ok"), Fail(), Incomplete()])
-def test_response_that_is_over_frees_its_conversation(stage: SetUp, step: Any) -> None:
+def test_response_that_is_over_frees_its_conversation(
+    response_setup: MakeResponseSetup, step: Any
+) -> None:
     """After a response of any end the conversation takes the next one."""
-    show = stage(step, Reply("next"))
-    conversation_id, _ = show.answered()
-    show.wire.respond(conversation=conversation_id)
-    assert show.wire.spoken(conversation_id)[-1] == "next"
+    setup = response_setup(step, Reply("next"))
+    conversation_id, _ = setup.answered()
+    setup.wire.respond(conversation=conversation_id)
+    assert setup.wire.item_texts(conversation_id)[-1] == "next"
 
 
-def test_cancelled_response_frees_its_conversation(stage: SetUp) -> None:
+def test_cancelled_response_frees_its_conversation(response_setup: MakeResponseSetup) -> None:
     """After a cancellation the next response is taken, though the model still works."""
-    show = stage(Hold(), Reply("next"))
-    conversation_id, response_id = show.at_work()
-    show.wire.cancel(response_id)
-    assert show.wire.respond(conversation=conversation_id)["status"] == "completed"
+    setup = response_setup(Hold(), Reply("next"))
+    conversation_id, response_id = setup.in_progress()
+    setup.wire.cancel(response_id)
+    assert setup.wire.respond(conversation=conversation_id)["status"] == "completed"
 
 
-def test_expired_response_frees_its_conversation(stage: SetUp) -> None:
+def test_expired_response_frees_its_conversation(response_setup: MakeResponseSetup) -> None:
     """Once the time of a response is up the next one is taken, without anybody looking."""
-    show = stage(Hold(), Reply("next"))
-    conversation_id, _ = show.at_work()
-    show.clock.now += 600
-    assert show.wire.respond(conversation=conversation_id)["status"] == "completed"
+    setup = response_setup(Hold(), Reply("next"))
+    conversation_id, _ = setup.in_progress()
+    setup.clock.now += 600
+    assert setup.wire.respond(conversation=conversation_id)["status"] == "completed"
 
 
-def test_lock_holds_until_the_last_second(stage: SetUp) -> None:
+def test_lock_holds_until_the_last_second(response_setup: MakeResponseSetup) -> None:
     """A response that still has time locks its conversation."""
-    show = stage(Hold())
-    conversation_id, _ = show.at_work()
-    show.clock.now += 599
-    assert show.wire.refused(conversation=conversation_id) == (400, LOCKED)
+    setup = response_setup(Hold())
+    conversation_id, _ = setup.in_progress()
+    setup.clock.now += 599
+    assert setup.wire.refused(conversation=conversation_id) == (400, LOCKED)
 
 
-def test_deleted_response_frees_its_conversation(stage: SetUp) -> None:
+def test_deleted_response_frees_its_conversation(response_setup: MakeResponseSetup) -> None:
     """A live response that is deleted locks nothing any more."""
-    show = stage(Hold(), Reply("next"))
-    conversation_id, response_id = show.at_work()
-    show.wire.delete(f"/responses/{response_id}")
-    assert show.wire.respond(conversation=conversation_id)["status"] == "completed"
+    setup = response_setup(Hold(), Reply("next"))
+    conversation_id, response_id = setup.in_progress()
+    setup.wire.delete(f"/responses/{response_id}")
+    assert setup.wire.respond(conversation=conversation_id)["status"] == "completed"
 
 
-def test_refused_response_locks_nothing(stage: SetUp) -> None:
+def test_refused_response_locks_nothing(response_setup: MakeResponseSetup) -> None:
     """A response that was refused does not hold the conversation."""
-    show = stage(Reply("ok"))
-    conversation_id = show.wire.conversation()
-    show.wire.refused(conversation=conversation_id, input=[output("call_x")])
-    assert show.wire.respond(conversation=conversation_id)["status"] == "completed"
+    setup = response_setup(Reply("ok"))
+    conversation_id = setup.wire.conversation()
+    setup.wire.refused(conversation=conversation_id, input=[output("call_x")])
+    assert setup.wire.respond(conversation=conversation_id)["status"] == "completed"
 
 
-def race(*base_urls: str) -> list[int]:
-    """Ask for a response for one conversation by many clients at once, and give the statuses."""
-    clients = [ResponsesClient(base_url) for base_url in base_urls]
-    conversation_id = clients[0].conversation()
-    start = threading.Barrier(len(clients))
-    body = {"model": "any", "input": "hi", "conversation": conversation_id, "background": True}
-
-    def try_it(client: ResponsesClient) -> int:
-        start.wait(10)
-        return client.send("POST", "/responses", json=body).status_code
-
-    with ThreadPoolExecutor(len(clients)) as threads:
-        statuses = sorted(threads.map(try_it, clients))
-    for client in clients:
-        client.close()
-    return statuses
-
-
-def test_one_of_many_responses_wins(stage: SetUp) -> None:
+def test_one_of_many_responses_wins(response_setup: MakeResponseSetup) -> None:
     """Of many responses asked for at once in one conversation exactly one is taken."""
-    show = stage(Hold())
-    assert race(*[show.server.base_url] * 6) == [200, 400, 400, 400, 400, 400]
+    setup = response_setup(Hold())
+    body = background_response(setup.wire.conversation())
+    statuses = post_at_once("/responses", body, *[setup.server.base_url] * 6)
+    assert statuses == [200, 400, 400, 400, 400, 400]
 
 
-def test_one_response_wins_over_two_servers(stage: SetUp, tmp_path: Path) -> None:
+def background_response(conversation_id: str) -> Json:
+    """Return the body of a background response in a conversation."""
+    return {"model": "any", "input": "hi", "conversation": conversation_id, "background": True}
+
+
+def test_one_response_wins_over_two_servers(
+    response_setup: MakeResponseSetup, tmp_path: Path
+) -> None:
     """Of responses asked for at once through two servers exactly one is taken."""
     location = str(tmp_path / "a.db")
-    pair = [stage(Hold(), location=location) for _ in range(2)]
-    assert race(*(show.server.base_url for show in pair)) == [200, 400]
+    one, other = (response_setup(Hold(), location=location) for _ in range(2))
+    body = background_response(one.wire.conversation())
+    statuses = post_at_once("/responses", body, one.server.base_url, other.server.base_url)
+    assert statuses == [200, 400]
 
 
 # Time.
 
 
-def test_slow_response_fails(stage: SetUp) -> None:
+def test_slow_response_fails(response_setup: MakeResponseSetup) -> None:
     """A response whose model takes ten minutes fails while it is at work."""
-    show = stage(Hold())
-    _, response_id = show.at_work()
-    show.clock.now += 600
-    response = show.wire.response(response_id)
+    setup = response_setup(Hold())
+    _, response_id = setup.in_progress()
+    setup.clock.now += 600
+    response = setup.wire.response(response_id)
     assert (response["status"], response["error"]) == (
         "failed",
         {"code": "server_error", "message": "The response took too long."},
     )
 
 
-def test_response_does_not_expire_early(stage: SetUp) -> None:
+def test_response_does_not_expire_early(response_setup: MakeResponseSetup) -> None:
     """A response is at work until its very last second."""
-    show = stage(Hold())
-    _, response_id = show.at_work()
-    show.clock.now += 599
-    assert show.wire.response(response_id)["status"] == "in_progress"
+    setup = response_setup(Hold())
+    _, response_id = setup.in_progress()
+    setup.clock.now += 599
+    assert setup.wire.response(response_id)["status"] == "in_progress"
 
 
-def test_response_seconds(stage: SetUp) -> None:
+def test_response_seconds(response_setup: MakeResponseSetup) -> None:
     """How long responses may take is an option of the server."""
-    show = stage(Hold(), run_seconds=5)
-    _, response_id = show.at_work()
-    show.clock.now += 5
-    assert show.wire.response(response_id)["status"] == "failed"
+    setup = response_setup(Hold(), run_seconds=5)
+    _, response_id = setup.in_progress()
+    setup.clock.now += 5
+    assert setup.wire.response(response_id)["status"] == "failed"
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_response_without_time_is_not_begun(stage: SetUp, background: bool) -> None:
+def test_response_without_time_is_not_begun(
+    response_setup: MakeResponseSetup, background: bool
+) -> None:
     """A response whose time is up before it is taken up fails, and its model is not asked."""
-    show = stage(run_seconds=0)
-    response_id = show.wire.respond(background=background)["id"]
-    quiet()
-    assert show.wire.response(response_id)["status"] == "failed"
-    assert show.model.requests == []
+    setup = response_setup(run_seconds=0)
+    response_id = setup.wire.respond(background=background)["id"]
+    wait_until_idle()
+    assert setup.wire.response(response_id)["status"] == "failed"
+    assert setup.model.requests == []
 
 
 # Calls and outputs.
 
 
-def test_unanswered_calls(stage: SetUp) -> None:
+def test_unanswered_calls(response_setup: MakeResponseSetup) -> None:
     """A response is refused while a call of the conversation has no output."""
-    show = stage(CALL)
-    conversation_id, response = show.answered()
+    setup = response_setup(CALL)
+    conversation_id, response = setup.answered()
     call_id = response["output"][0]["call_id"]
-    assert show.wire.refused(conversation=conversation_id) == (
+    assert setup.wire.refused(conversation=conversation_id) == (
         400,
         plain(f"No tool output found for function call {call_id}.", param="input"),
     )
 
 
-def test_too_few_outputs(stage: SetUp) -> None:
+def test_too_few_outputs(response_setup: MakeResponseSetup) -> None:
     """All parallel calls must be answered at once; the refusal names the one that is not."""
-    show = stage(TWO_CALLS)
-    conversation_id, response = show.answered()
+    setup = response_setup(TWO_CALLS)
+    conversation_id, response = setup.answered()
     first, second = outputs_of(response, "1", "2")
     refusals = [
-        show.wire.refused(conversation=conversation_id, input=[given])[1]["message"]
+        setup.wire.refused(conversation=conversation_id, input=[given])[1]["message"]
         for given in (first, second)
     ]
     assert refusals == [
@@ -799,35 +721,35 @@ def test_output_without_a_call(wire: ResponsesClient) -> None:
     )
 
 
-def test_outputs_twice(stage: SetUp) -> None:
+def test_outputs_twice(response_setup: MakeResponseSetup) -> None:
     """The same outputs are not taken a second time."""
-    show = stage(CALL, Reply("done"))
-    conversation_id, response = show.answered()
+    setup = response_setup(CALL, Reply("done"))
+    conversation_id, response = setup.answered()
     given = outputs_of(response, "1")
-    show.wire.respond(conversation=conversation_id, input=given)
-    _, error = show.wire.refused(conversation=conversation_id, input=given)
+    setup.wire.respond(conversation=conversation_id, input=given)
+    _, error = setup.wire.refused(conversation=conversation_id, input=given)
     assert error["message"].startswith("No tool call found for function call output")
 
 
-def test_outputs_in_any_order(stage: SetUp) -> None:
+def test_outputs_in_any_order(response_setup: MakeResponseSetup) -> None:
     """Outputs given in another order than their calls reach the model by their ids."""
-    show = stage(TWO_CALLS, Reply("done"))
-    conversation_id, response = show.answered()
+    setup = response_setup(TWO_CALLS, Reply("done"))
+    conversation_id, response = setup.answered()
     given = outputs_of(response, "1", "2")[::-1]
-    show.wire.respond(conversation=conversation_id, input=given)
-    told = [said for said in show.model.requests[-1].messages if said["role"] == "tool"]
+    setup.wire.respond(conversation=conversation_id, input=given)
+    told = [said for said in setup.model.requests[-1].messages if said["role"] == "tool"]
     assert [(said["tool_call_id"], said["content"]) for said in told] == [
         (item["call_id"], item["output"]) for item in given
     ]
 
 
-def test_outputs_with_a_message(stage: SetUp) -> None:
+def test_outputs_with_a_message(response_setup: MakeResponseSetup) -> None:
     """Outputs and a user's message may come in one request."""
-    show = stage(CALL, Reply("done"))
-    conversation_id, response = show.answered()
+    setup = response_setup(CALL, Reply("done"))
+    conversation_id, response = setup.answered()
     given = [*outputs_of(response, "1"), message("and?")]
-    show.wire.respond(conversation=conversation_id, input=given)
-    assert show.wire.spoken(conversation_id) == [
+    setup.wire.respond(conversation=conversation_id, input=given)
+    assert setup.wire.item_texts(conversation_id) == [
         "hi",
         "function_call",
         "function_call_output",
@@ -836,42 +758,44 @@ def test_outputs_with_a_message(stage: SetUp) -> None:
     ]
 
 
-def test_outputs_added_as_items(stage: SetUp) -> None:
+def test_outputs_added_as_items(response_setup: MakeResponseSetup) -> None:
     """Calls may be answered by items, and a response asked for without any input."""
-    show = stage(CALL, Reply("done"))
-    conversation_id, response = show.answered()
+    setup = response_setup(CALL, Reply("done"))
+    conversation_id, response = setup.answered()
     path = f"/conversations/{conversation_id}/items"
-    show.wire.post(path, {"items": outputs_of(response, "1")})
+    setup.wire.post(path, {"items": outputs_of(response, "1")})
     body = {"model": "any", "conversation": conversation_id}
-    assert show.wire.post("/responses", body)["status"] == "completed"
+    assert setup.wire.post("/responses", body)["status"] == "completed"
 
 
 @pytest.mark.parametrize("step", [Fail(), Hold()], ids=["failed", "cancelled"])
-def test_outputs_of_a_lost_response_are_asked_for_again(stage: SetUp, step: Any) -> None:
+def test_outputs_of_a_lost_response_are_asked_for_again(
+    response_setup: MakeResponseSetup, step: Any
+) -> None:
     """Outputs given to a response that failed or was cancelled may be given again."""
-    show = stage(CALL, step, Reply("done"))
-    conversation_id, response = show.answered()
+    setup = response_setup(CALL, step, Reply("done"))
+    conversation_id, response = setup.answered()
     given = outputs_of(response, "1")
-    lost = show.wire.begin(conversation_id, input=given)
+    lost = setup.wire.start_background(conversation_id, input=given)
     if isinstance(step, Hold):
-        show.wire.cancel(lost)
-    show.wire.over(lost)
-    again = show.wire.respond(conversation=conversation_id, input=given)
+        setup.wire.cancel(lost)
+    setup.wire.final(lost)
+    again = setup.wire.respond(conversation=conversation_id, input=given)
     assert again["status"] == "completed"
 
 
-def test_refused_outputs_leave_the_calls(stage: SetUp) -> None:
+def test_refused_outputs_leave_the_calls(response_setup: MakeResponseSetup) -> None:
     """After wrong outputs the right ones are still taken."""
-    show = stage(CALL, Reply("done"))
-    conversation_id, response = show.answered()
-    show.wire.refused(conversation=conversation_id, input=[output("call_x")])
-    again = show.wire.respond(conversation=conversation_id, input=outputs_of(response, "1"))
+    setup = response_setup(CALL, Reply("done"))
+    conversation_id, response = setup.answered()
+    setup.wire.refused(conversation=conversation_id, input=[output("call_x")])
+    again = setup.wire.respond(conversation=conversation_id, input=outputs_of(response, "1"))
     assert again["status"] == "completed"
 
 
-def test_unanswered_calls_of_an_earlier_response(stage: SetUp) -> None:
+def test_unanswered_calls_of_an_earlier_response(response_setup: MakeResponseSetup) -> None:
     """Going on from a response is refused while a call of it has no output."""
-    wire = stage(CALL).wire
+    wire = response_setup(CALL).wire
     first = wire.respond()
     call_id = first["output"][0]["call_id"]
     assert wire.refused(previous_response_id=first["id"]) == (
@@ -913,18 +837,18 @@ def test_item_in_another_conversation(wire: ResponsesClient) -> None:
     """An item of one conversation may be copied into another, where it gets an id of its own."""
     one, other = wire.conversation(message("hi")), wire.conversation()
     wire.post(f"/conversations/{other}/items", {"items": wire.items(one)})
-    assert wire.spoken(other) == ["hi"]
+    assert wire.item_texts(other) == ["hi"]
     assert wire.items(other)[0]["id"] != wire.items(one)[0]["id"]
 
 
 # What the model is asked.
 
 
-def test_model_reads_the_conversation(stage: SetUp) -> None:
+def test_model_reads_the_conversation(response_setup: MakeResponseSetup) -> None:
     """The model is asked with the instructions, the conversation and the input, in this order."""
-    show = stage(Reply("one"))
-    conversation_id, _ = show.answered()
-    assert show.asked(conversation=conversation_id, input="and?", instructions="Be kind.") == [
+    setup = response_setup(Reply("one"))
+    conversation_id, _ = setup.answered()
+    assert setup.chat_of(conversation=conversation_id, input="and?", instructions="Be kind.") == [
         ("system", "Be kind."),
         ("user", "hi"),
         ("assistant", "one"),
@@ -932,12 +856,12 @@ def test_model_reads_the_conversation(stage: SetUp) -> None:
     ]
 
 
-def test_model_reads_the_chain(stage: SetUp) -> None:
+def test_model_reads_the_chain(response_setup: MakeResponseSetup) -> None:
     """The model is asked with all earlier responses, oldest first."""
-    show = stage(Reply("one"), Reply("two"))
-    first = show.wire.respond(input="a")
-    second = show.wire.respond(input="b", previous_response_id=first["id"])
-    assert show.asked(input="c", previous_response_id=second["id"]) == [
+    setup = response_setup(Reply("one"), Reply("two"))
+    first = setup.wire.respond(input="a")
+    second = setup.wire.respond(input="b", previous_response_id=first["id"])
+    assert setup.chat_of(input="c", previous_response_id=second["id"]) == [
         ("user", "a"),
         ("assistant", "one"),
         ("user", "b"),
@@ -946,46 +870,46 @@ def test_model_reads_the_chain(stage: SetUp) -> None:
     ]
 
 
-def test_chain_forks(stage: SetUp) -> None:
+def test_chain_forks(response_setup: MakeResponseSetup) -> None:
     """Two responses may go on from the same one, and do not read each other."""
-    show = stage(Reply("one"))
-    first = show.wire.respond(input="a")
-    show.wire.respond(input="b", previous_response_id=first["id"])
-    assert show.asked(input="c", previous_response_id=first["id"]) == [
+    setup = response_setup(Reply("one"))
+    first = setup.wire.respond(input="a")
+    setup.wire.respond(input="b", previous_response_id=first["id"])
+    assert setup.chat_of(input="c", previous_response_id=first["id"]) == [
         ("user", "a"),
         ("assistant", "one"),
         ("user", "c"),
     ]
 
 
-def test_instructions_are_not_carried_over(stage: SetUp) -> None:
+def test_instructions_are_not_carried_over(response_setup: MakeResponseSetup) -> None:
     """The instructions of an earlier response are not those of the next."""
-    show = stage()
-    first = show.wire.respond(input="a", instructions="Be kind.")
-    chat = show.asked(input="b", previous_response_id=first["id"])
+    setup = response_setup()
+    first = setup.wire.respond(input="a", instructions="Be kind.")
+    chat = setup.chat_of(input="b", previous_response_id=first["id"])
     assert chat == [("user", "a"), ("assistant", "ok"), ("user", "b")]
 
 
-def test_chain_without_its_beginning(stage: SetUp) -> None:
+def test_chain_without_its_beginning(response_setup: MakeResponseSetup) -> None:
     """A chain whose beginning was deleted goes on with what is left of it."""
-    show = stage(Reply("one"), Reply("two"))
-    first = show.wire.respond(input="a")
-    second = show.wire.respond(input="b", previous_response_id=first["id"])
-    show.wire.delete(f"/responses/{first['id']}")
-    assert show.asked(input="c", previous_response_id=second["id"]) == [
+    setup = response_setup(Reply("one"), Reply("two"))
+    first = setup.wire.respond(input="a")
+    second = setup.wire.respond(input="b", previous_response_id=first["id"])
+    setup.wire.delete(f"/responses/{first['id']}")
+    assert setup.chat_of(input="c", previous_response_id=second["id"]) == [
         ("user", "b"),
         ("assistant", "two"),
         ("user", "c"),
     ]
 
 
-def test_model_reads_calls_and_outputs(stage: SetUp) -> None:
+def test_model_reads_calls_and_outputs(response_setup: MakeResponseSetup) -> None:
     """The model reads calls and outputs as chats spell them."""
-    show = stage(TWO_CALLS, Reply("done"))
-    conversation_id, response = show.answered()
-    show.wire.respond(conversation=conversation_id, input=outputs_of(response, "1", "2"))
+    setup = response_setup(TWO_CALLS, Reply("done"))
+    conversation_id, response = setup.answered()
+    setup.wire.respond(conversation=conversation_id, input=outputs_of(response, "1", "2"))
     one, two = (item["call_id"] for item in response["output"])
-    assert show.model.requests[-1].messages == (
+    assert setup.model.requests[-1].messages == (
         {"role": "user", "content": "hi"},
         {
             "role": "assistant",
@@ -1008,7 +932,7 @@ def test_model_reads_calls_and_outputs(stage: SetUp) -> None:
     )
 
 
-def test_model_reads_images(stage: SetUp) -> None:
+def test_model_reads_images(response_setup: MakeResponseSetup) -> None:
     """Texts and image addresses go to the model, files it cannot read do not."""
     content = [
         {"type": "input_text", "text": "Look:"},
@@ -1016,7 +940,7 @@ def test_model_reads_images(stage: SetUp) -> None:
         {"type": "input_image", "file_id": "file_1"},
         {"type": "input_file", "file_id": "file_2"},
     ]
-    assert stage().asked(input=[{"role": "user", "content": content}]) == [
+    assert response_setup().chat_of(input=[{"role": "user", "content": content}]) == [
         (
             "user",
             [
@@ -1027,11 +951,11 @@ def test_model_reads_images(stage: SetUp) -> None:
     ]
 
 
-def test_model_gets_the_tools(stage: SetUp) -> None:
+def test_model_gets_the_tools(response_setup: MakeResponseSetup) -> None:
     """Tools go to the model as chats spell them, without what they leave open."""
     parameters = {"type": "object", "properties": {"a": {"type": "number"}}}
-    show = stage()
-    show.asked(
+    setup = response_setup()
+    setup.chat_of(
         tools=[
             {
                 "type": "function",
@@ -1049,7 +973,7 @@ def test_model_gets_the_tools(stage: SetUp) -> None:
         "parameters": parameters,
         "strict": False,
     }
-    assert show.model.requests[0].tools == (
+    assert setup.model.requests[0].tools == (
         {"type": "function", "function": function},
         {"type": "function", "function": {"name": "stop"}},
     )
@@ -1067,11 +991,13 @@ def test_model_gets_the_tools(stage: SetUp) -> None:
         ),
     ],
 )
-def test_model_gets_the_tool_choice(stage: SetUp, fields: Json, choice: str | Json) -> None:
+def test_model_gets_the_tool_choice(
+    response_setup: MakeResponseSetup, fields: Json, choice: str | Json
+) -> None:
     """The choice of tools goes to the model as chats spell it."""
-    show = stage()
-    show.asked(**fields)
-    assert show.model.requests[0].tool_choice == choice
+    setup = response_setup()
+    setup.chat_of(**fields)
+    assert setup.model.requests[0].tool_choice == choice
 
 
 SCHEMA = {"name": "sum", "schema": {"type": "object"}, "strict": True}
@@ -1099,59 +1025,49 @@ SCHEMA = {"name": "sum", "schema": {"type": "object"}, "strict": True}
         ),
     ],
 )
-def test_model_gets_options(stage: SetUp, fields: Json, options: Json) -> None:
+def test_model_gets_options(response_setup: MakeResponseSetup, fields: Json, options: Json) -> None:
     """A response's parameters go to the model by its names; what is not said is left out."""
-    show = stage()
-    show.asked(**fields)
-    assert show.model.requests[0].options == {"parallel_tool_calls": True, **options}
+    setup = response_setup()
+    setup.chat_of(**fields)
+    assert setup.model.requests[0].options == {"parallel_tool_calls": True, **options}
 
 
 # Cancelling.
 
 
-def test_cancel_at_work(stage: SetUp) -> None:
+def test_cancel_at_work(response_setup: MakeResponseSetup) -> None:
     """A response at work is cancelled at once."""
-    show = stage(Hold())
-    _, response_id = show.at_work()
-    answered = show.wire.cancel(response_id)
+    setup = response_setup(Hold())
+    _, response_id = setup.in_progress()
+    answered = setup.wire.cancel(response_id)
     assert (answered["status"], answered["output"]) == ("cancelled", [])
-    assert show.wire.response(response_id) == answered
+    assert setup.wire.response(response_id) == answered
 
 
-def test_cancel_twice(stage: SetUp) -> None:
+def test_cancel_twice(response_setup: MakeResponseSetup) -> None:
     """A cancelled response may be cancelled again, and is as it was."""
-    show = stage(Hold())
-    _, response_id = show.at_work()
-    assert show.wire.cancel(response_id) == show.wire.cancel(response_id)
+    setup = response_setup(Hold())
+    _, response_id = setup.in_progress()
+    assert setup.wire.cancel(response_id) == setup.wire.cancel(response_id)
 
 
-def force(location: Path, response_id: str, **fields: Any) -> None:
-    """Leave a response in the database as a server that has stopped would."""
-    storage = Storage(str(location))
-    with storage.write() as connection:
-        response = storage.responses.get(connection, response_id, lock=True)
-        assert response is not None
-        storage.responses.update(connection, {**response, **fields})
-    storage.close()
-
-
-def test_cancel_queued(stage: SetUp, tmp_path: Path) -> None:
+def test_cancel_queued(response_setup: MakeResponseSetup, tmp_path: Path) -> None:
     """A response that nobody has taken up is cancelled at once."""
-    show = stage(location=str(tmp_path / "a.db"))
-    response_id = show.wire.respond(background=True)["id"]
-    quiet()
-    force(tmp_path / "a.db", response_id, status="queued")
-    assert show.wire.cancel(response_id)["status"] == "cancelled"
+    setup = response_setup(location=str(tmp_path / "a.db"))
+    response_id = setup.wire.respond(background=True)["id"]
+    wait_until_idle()
+    change_stored(tmp_path / "a.db", "responses", response_id, status="queued")
+    assert setup.wire.cancel(response_id)["status"] == "cancelled"
 
 
 @pytest.mark.parametrize(
     "step, said",
     [(Reply("ok"), "a completed"), (Fail(), "a failed"), (Incomplete(), "an incomplete")],
 )
-def test_cancel_when_over(stage: SetUp, step: Any, said: str) -> None:
+def test_cancel_when_over(response_setup: MakeResponseSetup, step: Any, said: str) -> None:
     """A response that is over is not cancelled, and the refusal names its status."""
-    wire = stage(step).wire
-    response = wire.over(wire.respond(background=True)["id"])
+    wire = response_setup(step).wire
+    response = wire.final(wire.respond(background=True)["id"])
     assert wire.refusal("POST", f"/responses/{response['id']}/cancel") == (
         400,
         plain(f"Cannot cancel {said} response."),
@@ -1159,14 +1075,14 @@ def test_cancel_when_over(stage: SetUp, step: Any, said: str) -> None:
     assert wire.response(response["id"]) == response
 
 
-def test_late_cancel(stage: SetUp) -> None:
+def test_late_cancel(response_setup: MakeResponseSetup) -> None:
     """A response whose time is up is not cancelled: it has failed."""
-    show = stage(Hold())
-    _, response_id = show.at_work()
-    show.clock.now += 600
-    refusal = show.wire.refusal("POST", f"/responses/{response_id}/cancel")
+    setup = response_setup(Hold())
+    _, response_id = setup.in_progress()
+    setup.clock.now += 600
+    refusal = setup.wire.refusal("POST", f"/responses/{response_id}/cancel")
     assert refusal == (400, plain("Cannot cancel a failed response."))
-    assert show.wire.response(response_id)["status"] == "failed"
+    assert setup.wire.response(response_id)["status"] == "failed"
 
 
 def test_cancel_of_a_foreground_response(wire: ResponsesClient) -> None:
@@ -1179,33 +1095,33 @@ def test_cancel_of_a_foreground_response(wire: ResponsesClient) -> None:
 
 @pytest.fixture
 def held(
-    aside: ThreadPoolExecutor, stage: SetUp, tmp_path: Path
-) -> Iterator[Callable[..., tuple[Stage, str, Future[Json]]]]:
-    """Give a maker of foreground responses at work: stage, id, and the answer to come."""
+    executor: ThreadPoolExecutor, response_setup: MakeResponseSetup, tmp_path: Path
+) -> Iterator[Callable[..., tuple[ResponseSetup, str, Future[Json]]]]:
+    """Give a maker of foreground responses at work: response_setup, id, and the answer to come."""
     clients: list[ResponsesClient] = []
 
-    def make(**fields: Any) -> tuple[Stage, str, Future[Json]]:
-        show = stage(Hold(Reply("hello")), location=str(tmp_path / "a.db"))
-        client = ResponsesClient(show.server.base_url)
+    def make(**fields: Any) -> tuple[ResponseSetup, str, Future[Json]]:
+        setup = response_setup(Hold(Reply("hello")), location=str(tmp_path / "a.db"))
+        client = ResponsesClient(setup.server.base_url)
         clients.append(client)
-        answer = aside.submit(client.respond, **fields)
-        wait_for(lambda: show.model.requests, bool)
-        (response_id,) = rows(tmp_path / "a.db", "responses")
-        return show, response_id, answer
+        answer = executor.submit(client.respond, **fields)
+        wait_for(lambda: setup.model.requests, bool)
+        (response_id,) = stored_ids(tmp_path / "a.db", "responses")
+        return setup, response_id, answer
 
     yield make
     for client in clients:
         client.close()
 
 
-Held = Callable[..., tuple[Stage, str, "Future[Json]"]]
+Held = Callable[..., tuple[ResponseSetup, str, "Future[Json]"]]
 
 
 def test_cancel_of_a_foreground_response_at_work(held: Held) -> None:
     """A response that its caller waits for is not cancelled, and comes to its end."""
-    show, response_id, answer = held()
-    refusal = show.wire.refusal("POST", f"/responses/{response_id}/cancel")
-    show.model.released.set()
+    setup, response_id, answer = held()
+    refusal = setup.wire.refusal("POST", f"/responses/{response_id}/cancel")
+    setup.release()
     assert refusal == (400, plain("Cannot cancel a synchronous response."))
     assert answer.result(20)["status"] == "completed"
 
@@ -1215,16 +1131,16 @@ def test_cancel_of_a_foreground_response_at_work(held: Held) -> None:
 
 def test_foreground_response_is_found_at_work(held: Held) -> None:
     """A response that its caller waits for is found by others meanwhile."""
-    show, response_id, answer = held()
-    found = show.wire.response(response_id)
-    show.model.released.set()
+    setup, response_id, answer = held()
+    found = setup.wire.response(response_id)
+    setup.release()
     assert (found["status"], found["background"]) == ("in_progress", False)
-    assert answer.result(20) == show.wire.response(response_id)
+    assert answer.result(20) == setup.wire.response(response_id)
 
 
-def test_failed_foreground_response(stage: SetUp) -> None:
+def test_failed_foreground_response(response_setup: MakeResponseSetup) -> None:
     """A model's failure is told in the response, which is answered as any other."""
-    wire = stage(Fail("rate_limit_exceeded", "Rate limit reached.")).wire
+    wire = response_setup(Fail("rate_limit_exceeded", "Rate limit reached.")).wire
     answer = wire.send("POST", "/responses", json={"model": "any", "input": "hi"})
     assert (answer.status_code, answer.json()["error"]) == (
         200,
@@ -1234,29 +1150,31 @@ def test_failed_foreground_response(stage: SetUp) -> None:
 
 def test_foreground_response_deleted_at_work(held: Held) -> None:
     """A response that is deleted while its caller waits is answered without an output."""
-    show, response_id, answer = held()
-    show.wire.delete(f"/responses/{response_id}")
-    show.model.released.set()
+    setup, response_id, answer = held()
+    setup.wire.delete(f"/responses/{response_id}")
+    setup.release()
     assert answer.result(20)["output"] == []
 
 
 def test_response_that_is_not_stored_is_never_found(held: Held) -> None:
     """A response that is not to be stored is not found even while it is at work."""
-    show, response_id, answer = held(store=False)
+    setup, response_id, answer = held(store=False)
     refusals = [
-        show.wire.refusal("GET", f"/responses/{response_id}"),
-        show.wire.refused(previous_response_id=response_id),
+        setup.wire.refusal("GET", f"/responses/{response_id}"),
+        setup.wire.refused(previous_response_id=response_id),
     ]
-    show.model.released.set()
+    setup.release()
     assert [status for status, _ in refusals] == [404, 400]
     assert [text_of(item) for item in answer.result(20)["output"]] == ["hello"]
 
 
-def test_response_that_is_not_stored_is_not_kept(stage: SetUp, tmp_path: Path) -> None:
+def test_response_that_is_not_stored_is_not_kept(
+    response_setup: MakeResponseSetup, tmp_path: Path
+) -> None:
     """Nothing is left in the database of a response that is not to be stored."""
-    show = stage(location=str(tmp_path / "a.db"))
-    show.wire.respond(store=False)
-    assert rows(tmp_path / "a.db", "responses") == []
+    setup = response_setup(location=str(tmp_path / "a.db"))
+    setup.wire.respond(store=False)
+    assert stored_ids(tmp_path / "a.db", "responses") == []
 
 
 def test_background_needs_storing(wire: ResponsesClient) -> None:
@@ -1523,7 +1441,7 @@ def test_objects_of_the_other_wire(wire: ResponsesClient, name: str) -> None:
     """Threads, runs and messages of the other wire are not found on this one."""
     thread_id = wire.thread("hi")
     run_id = wire.start(thread_id)
-    wire.rested(thread_id, run_id)
+    wire.settled(thread_id, run_id)
     message_id = wire.get(f"/threads/{thread_id}/messages")["data"][0]["id"]
     path, status = {
         "thread": (f"/conversations/{thread_id}", 400),
@@ -1540,39 +1458,44 @@ def test_items_are_no_messages(wire: ResponsesClient) -> None:
     assert wire.refusal("GET", path)[0] == 404
 
 
-def test_wires_work_side_by_side(stage: SetUp) -> None:
+def test_wires_work_side_by_side(response_setup: MakeResponseSetup) -> None:
     """A run of the one wire and a response of the other do not hold each other up."""
-    show = stage(Hold(), Reply("one"), Reply("two"))
-    show.at_work()
-    thread_id = show.wire.thread("hi")
-    run = show.wire.rested(thread_id, show.wire.start(thread_id))
-    _, response = show.answered()
+    setup = response_setup(Hold(), Reply("one"), Reply("two"))
+    setup.in_progress()
+    thread_id = setup.wire.thread("hi")
+    run = setup.wire.settled(thread_id, setup.wire.start(thread_id))
+    _, response = setup.answered()
     assert (run["status"], response["status"]) == ("completed", "completed")
 
 
 # Two servers, one database.
 
 
-def test_servers_share_responses(stage: SetUp, tmp_path: Path) -> None:
+def test_servers_share_responses(response_setup: MakeResponseSetup, tmp_path: Path) -> None:
     """A response at work on one server locks, and is cancelled, through the other."""
     location = str(tmp_path / "a.db")
-    one, other = stage(Hold(), location=location), stage(location=location)
-    conversation_id, response_id = one.at_work()
+    one, other = response_setup(Hold(), location=location), response_setup(location=location)
+    conversation_id, response_id = one.in_progress()
     refusal = other.wire.refused(conversation=conversation_id)
     other.wire.cancel(response_id)
-    one.model.released.set()
-    quiet()
+    one.release()
+    wait_until_idle()
     assert refusal == (400, LOCKED)
     assert one.wire.response(response_id)["status"] == "cancelled"
 
 
-def test_calls_are_answered_at_the_other_server(stage: SetUp, tmp_path: Path) -> None:
+def test_calls_are_answered_at_the_other_server(
+    response_setup: MakeResponseSetup, tmp_path: Path
+) -> None:
     """A call of a response of one server is answered through the other."""
     location = str(tmp_path / "a.db")
-    one, other = stage(CALL, location=location), stage(Reply("done"), location=location)
+    one, other = (
+        response_setup(CALL, location=location),
+        response_setup(Reply("done"), location=location),
+    )
     conversation_id, response = one.answered()
     other.wire.respond(conversation=conversation_id, input=outputs_of(response, "1"))
-    assert one.wire.spoken(conversation_id)[-1] == "done"
+    assert one.wire.item_texts(conversation_id)[-1] == "done"
 
 
 # The work by itself.
@@ -1603,16 +1526,14 @@ def test_response_that_is_gone_is_not_taken_up(engine: Engine) -> None:
 
 
 def test_response_that_cannot_be_kept(
-    caplog: pytest.LogCaptureFixture, stage: SetUp, tmp_path: Path
+    caplog: pytest.LogCaptureFixture, response_setup: MakeResponseSetup, tmp_path: Path
 ) -> None:
     """A database that breaks while a model is at work is logged with the response's id."""
     location = tmp_path / "a.db"
-    show = stage(Hold(), location=str(location))
-    _, response_id = show.at_work()
-    connection = sqlite3.connect(location)
-    connection.execute("DROP TABLE responses")
-    connection.close()
-    show.model.released.set()
+    setup = response_setup(Hold(), location=str(location))
+    _, response_id = setup.in_progress()
+    drop_table(location, "responses")
+    setup.release()
     with caplog.at_level(logging.ERROR):
-        quiet()
+        wait_until_idle()
     assert f"response {response_id} could not be kept" in caplog.text
