@@ -1,53 +1,34 @@
-"""Streams over HTTP on both wires: lines, ends, readers that go, servers that stop."""
+"""Streams over HTTP on both wires: lines, headers, and what is readable meanwhile."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpt_agent_sync.server import streams
 from gpt_agent_sync.server.app import make_engine
-from gpt_agent_sync.server.assistants.run_work import RunWork, finish_cancelling
-from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import TextDelta
-from gpt_agent_sync.server.responses.response_work import ResponseWork
-from gpt_agent_sync.server.storage import Storage
-from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
+from gpt_agent_sync.testing import Fail, Hold, Incomplete, Reply
 from tests.support.chunk_model import ChunkModel
 from tests.support.event_lines import EventReader
-from tests.support.polling import wait_for
 from tests.support.responses_client import ResponsesClient
-from tests.support.scripted_model import ScriptedModel
 from tests.support.server_setup import (
+    CALL,
     MakeStreamSetup,
-    ScriptedStreamSetup,
     StreamSetup,
-    change_stored,
-    drop_table,
     object_of,
-    wait_until_idle,
 )
 from tests.support.wire_client import Json, calls_of
 
-PATIENCE = 20.0
-
-CALL = CallTools(("add", {"a": 1}))
 WIRES = ("runs", "responses")
 
 
 def run_path(run: Json) -> str:
     """Give where a run is."""
     return f"/threads/{run['thread_id']}/runs/{run['id']}"
-
-
-# Lines and headers.
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -206,9 +187,6 @@ def test_comments_are_no_events(
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-# A slow model.
-
-
 @pytest.mark.parametrize(
     "wire, name", [("runs", "thread.message.delta"), ("responses", "response.output_text.delta")]
 )
@@ -236,9 +214,6 @@ def test_beginning_is_told_before_the_model_speaks(
     reader = stream_setup(Hold()).stream_either(wire)
     name = "thread.run.in_progress" if wire == "runs" else "response.in_progress"
     assert object_of(reader.until(name))["status"] == "in_progress"
-
-
-# What is there while a stream goes on, and afterwards.
 
 
 def test_run_is_read_while_it_is_streamed(stream_setup: MakeStreamSetup) -> None:
@@ -325,9 +300,6 @@ def test_failed_unstored_response_leaves_nothing(stream_setup: MakeStreamSetup) 
         assert setup.engine.storage.responses.get(connection, response["id"]) is None
 
 
-# Reading again.
-
-
 @pytest.mark.parametrize("after, first", [(-1, 0), (-7, 0), (0, 1), (3, 4)])
 def test_stream_begins_after_a_number(
     stream_setup: MakeStreamSetup, after: int, first: int
@@ -393,352 +365,3 @@ def test_stream_of_a_deleted_response(stream_setup: MakeStreamSetup) -> None:
     setup.wire.delete(f"/responses/{response_id}")
     params = {"stream": "true"}
     assert setup.wire.refusal("GET", f"/responses/{response_id}", params=params)[0] == 404
-
-
-# Cancellation, while the model says nothing and goes on to do so.
-
-
-def test_cancelled_run_ends_its_stream(stream_setup: MakeStreamSetup) -> None:
-    """A run that is cancelled at work tells so at once, and has no more to tell."""
-    setup = stream_setup(Hold())
-    reader = setup.stream_run()
-    run = setup.in_progress(reader)
-    setup.wire.post(f"{run_path(run)}/cancel")
-    assert reader.names()[-3:] == ["thread.run.cancelling", "thread.run.cancelled", "done"]
-
-
-def test_cancelled_run_is_told_as_it_is(stream_setup: MakeStreamSetup) -> None:
-    """What is told of a cancelled run is what is found."""
-    setup = stream_setup(Hold())
-    reader = setup.stream_run()
-    run = setup.in_progress(reader)
-    setup.wire.post(f"{run_path(run)}/cancel")
-    assert reader.until("thread.run.cancelled").data == setup.wire.get(run_path(run))
-
-
-def test_cancelled_response_ends_its_stream(stream_setup: MakeStreamSetup) -> None:
-    """A response that is cancelled at work tells so at once, as a failure."""
-    setup = stream_setup(Hold())
-    reader = setup.stream_response(background=True)
-    response = setup.in_progress(reader)
-    cancelled = setup.wire.cancel(response["id"])
-    last = reader.rest()[-1]
-    assert (last.name, object_of(last)) == ("response.failed", cancelled)
-    assert cancelled["status"] == "cancelled"
-
-
-def test_late_reply_of_a_cancelled_response_is_not_told(stream_setup: MakeStreamSetup) -> None:
-    """What a model says after the cancellation is not in the stream, read again or not."""
-    setup = stream_setup(Hold(Reply("too late")))
-    reader = setup.stream_response(background=True)
-    response = setup.in_progress(reader)
-    setup.wire.cancel(response["id"])
-    reader.rest()
-    setup.release()
-    wait_until_idle()
-    assert setup.resume(response["id"]).names()[2:] == [
-        "response.in_progress",
-        "response.failed",
-    ]
-
-
-def test_cancelled_while_it_waits(stream_setup: MakeStreamSetup) -> None:
-    """A run that is cancelled while it waits for outputs is cancelled, its stream long over."""
-    setup = stream_setup(CALL)
-    run, _ = setup.stream_until_waiting()
-    assert setup.wire.post(f"{run_path(run)}/cancel")["status"] == "cancelled"
-
-
-def test_foreground_stream_is_not_cancelled(stream_setup: MakeStreamSetup) -> None:
-    """A response that is streamed in the foreground cannot be cancelled, and is told to its end."""
-    setup = stream_setup(Hold(Reply("hello")))
-    reader = setup.stream_response()
-    response = setup.in_progress(reader)
-    status, _ = setup.wire.refusal("POST", f"/responses/{response['id']}/cancel")
-    setup.release()
-    assert (status, reader.names()[-1]) == (400, "response.completed")
-
-
-# Time.
-
-
-def test_expired_run(stream_setup: MakeStreamSetup) -> None:
-    """A run out of time is told as expired when its model is done, as it is found."""
-    setup = stream_setup(Hold())
-    reader = setup.stream_run()
-    run = setup.in_progress(reader)
-    setup.clock.now += 600
-    setup.release()
-    expired, done = reader.rest()[-2:]
-    assert (expired.name, done.name) == ("thread.run.expired", "done")
-    assert expired.data == setup.wire.get(run_path(run))
-
-
-def test_run_that_was_seen_to_expire(stream_setup: MakeStreamSetup) -> None:
-    """A run that somebody has found expired is told as expired all the same."""
-    setup = stream_setup(Hold())
-    reader = setup.stream_run()
-    run = setup.in_progress(reader)
-    setup.clock.now += 600
-    assert setup.wire.get(run_path(run))["status"] == "expired"
-    setup.release()
-    assert reader.names()[-2:] == ["thread.run.expired", "done"]
-
-
-def test_run_without_time(stream_setup: MakeStreamSetup) -> None:
-    """A run whose time is up before it is taken up is told as expired, and ends."""
-    names = stream_setup(run_seconds=0).stream_run().names()
-    assert names == ["thread.run.created", "thread.run.queued", "thread.run.expired", "done"]
-
-
-def test_response_without_time(stream_setup: MakeStreamSetup) -> None:
-    """A response whose time is up before it is taken up is told as failed, and ends."""
-    names = stream_setup(run_seconds=0).stream_response().names()
-    assert names == ["response.created", "response.queued", "response.failed"]
-
-
-# What is deleted or broken meanwhile.
-
-
-def test_thread_deleted_meanwhile(
-    caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup
-) -> None:
-    """The stream of a run whose thread is deleted ends with its model, without an outcome."""
-    setup = stream_setup(Hold(Reply("hello")))
-    reader = setup.stream_run()
-    run = setup.in_progress(reader)
-    setup.wire.delete(f"/threads/{run['thread_id']}")
-    setup.release()
-    names = reader.names()
-    wait_until_idle()
-    assert "thread.run.completed" not in names
-    assert names[-1] == "thread.message.delta"
-    assert caplog.records == []
-
-
-def test_response_deleted_meanwhile(
-    caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup
-) -> None:
-    """The stream of a response that is deleted ends with its model, without an outcome."""
-    setup = stream_setup(Hold(Reply("hello")))
-    reader = setup.stream_response()
-    response = setup.in_progress(reader)
-    setup.wire.delete(f"/responses/{response['id']}")
-    setup.release()
-    names = reader.names()
-    wait_until_idle()
-    assert "response.completed" not in names
-    assert names[-1] == "response.output_text.delta"
-    assert caplog.records == []
-
-
-def test_conversation_deleted_meanwhile(stream_setup: MakeStreamSetup) -> None:
-    """The stream of a response whose conversation is deleted is told to its end."""
-    setup = stream_setup(Hold(Reply("hello")))
-    conversation_id = setup.wire.conversation()
-    reader = setup.stream_response(conversation=conversation_id)
-    setup.in_progress(reader)
-    setup.wire.delete(f"/conversations/{conversation_id}")
-    setup.release()
-    assert reader.names()[-1] == "response.completed"
-
-
-@pytest.mark.parametrize("wire", WIRES)
-def test_database_that_breaks_meanwhile(
-    caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup, tmp_path: Path, wire: str
-) -> None:
-    """A stream whose work cannot be kept ends, without an outcome."""
-    location = tmp_path / "a.db"
-    setup = stream_setup(Hold(Reply("hello")), location=str(location))
-    reader = setup.stream_either(wire)
-    setup.in_progress(reader)
-    drop_table(location, wire)
-    setup.release()
-    names = reader.names()
-    assert names[-1] in ("thread.message.delta", "response.output_text.delta")
-    assert "could not be kept" in caplog.text
-
-
-# Readers that go, and servers that stop.
-
-
-@pytest.mark.parametrize("wire", WIRES)
-def test_reader_that_goes(
-    caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup, wire: str
-) -> None:
-    """A reader that hangs up does not stop the work, and nothing is complained of."""
-    setup = stream_setup(Hold(Reply(*["hello "] * 500)))
-    reader = setup.stream_either(wire)
-    found = setup.in_progress(reader)
-    reader.close()
-    setup.release()
-    path = run_path(found) if wire == "runs" else f"/responses/{found['id']}"
-    wait_until_idle()
-    assert setup.wire.get(path)["status"] == "completed"
-    assert caplog.records == []
-
-
-def test_reader_that_goes_in_silence(
-    monkeypatch: pytest.MonkeyPatch, stream_setup: MakeStreamSetup
-) -> None:
-    """A reader that hangs up is noticed while the model says nothing."""
-    monkeypatch.setattr(streams, "HEARTBEAT", 0.01)
-    before = set(threading.enumerate())
-    setup = stream_setup(Hold())
-    reader = setup.stream_response()
-    response = setup.in_progress(reader)
-    answering = answerers(before)
-    reader.close()
-    wait_for(lambda: answerers(before), lambda left: len(left) < len(answering))
-    assert setup.wire.response(response["id"])["status"] == "in_progress"
-
-
-def answerers(before: set[threading.Thread]) -> set[threading.Thread]:
-    """Give the threads that answer requests, the server's own and the work's executor."""
-    return {
-        thread
-        for thread in set(threading.enumerate()) - before
-        if not thread.name.startswith("gpt-agent-")
-    }
-
-
-@pytest.mark.parametrize("wire", WIRES)
-def test_server_that_stops(
-    caplog: pytest.LogCaptureFixture, executor: ThreadPoolExecutor, wire: str
-) -> None:
-    """A server stops though streams are open and models hold, and the readers are let go."""
-    setup = ScriptedStreamSetup(*[Hold()] * 3)
-    readers = [setup.stream_either(wire) for _ in range(3)]
-    wait_for(lambda: setup.model.requests, lambda asked: len(asked) == 3)
-    reading = [executor.submit(reader.names) for reader in readers]
-    executor.submit(setup.stop).result(PATIENCE)
-    ends = [read.result(PATIENCE)[-1] for read in reading]
-    setup.release()
-    wait_until_idle()
-    setup.hang_up()
-    begun = "thread.run.in_progress" if wire == "runs" else "response.in_progress"
-    assert ends == [begun] * 3
-    assert caplog.records == []
-
-
-def test_many_streams_at_once(stream_setup: MakeStreamSetup) -> None:
-    """Two hundred streams that are open at once are all told to their ends."""
-    setup = stream_setup(*[Hold(Reply("hello"))] * 200)
-    assistant_id = setup.wire.assistant()
-    readers = [setup.stream_response() for _ in range(100)]
-    readers += [setup.stream("/threads/runs", assistant_id=assistant_id) for _ in range(100)]
-    wait_for(lambda: setup.model.requests, lambda asked: len(asked) == 200)
-    setup.release()
-    ends = [reader.names()[-2:] for reader in readers]
-    assert ends == [
-        *[["response.output_item.done", "response.completed"]] * 100,
-        *[["thread.run.completed", "done"]] * 100,
-    ]
-
-
-# The work by itself.
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    """Give an engine in memory whose model says nothing."""
-    engine = Engine(Storage(":memory:"), [ScriptedModel([Reply()])])
-    yield engine
-    engine.close()
-
-
-def told_of_run(engine: Engine, run: Json | None) -> list[str]:
-    """Have a run worked on, and give the names of the events of its stream, which must end."""
-    if run is not None:
-        with engine.storage.write() as connection:
-            engine.storage.runs.insert(connection, run)
-    stream = engine.streams.open("run_1")
-    engine.do(RunWork(engine, "run_1", stream))
-    return [event.split(b"\n")[0].decode() for event in stream.read()]
-
-
-def test_stream_of_a_run_that_is_gone(engine: Engine) -> None:
-    """The stream of a run that was deleted before anybody took it up just ends."""
-    assert told_of_run(engine, None) == []
-
-
-@pytest.mark.parametrize("status", ["cancelled", "expired"])
-def test_stream_of_a_run_that_is_over(engine: Engine, status: str) -> None:
-    """The stream of a run that was over before anybody took it up tells so, and ends."""
-    assert told_of_run(engine, {"id": "run_1", "status": status}) == [
-        f"event: thread.run.{status}",
-        "event: done",
-    ]
-
-
-def told_of_response(engine: Engine, status: str | None) -> list[str]:
-    """Have a response worked on, and give the names of the events of its stream."""
-    response = {"id": "resp_1", "status": "queued", "_stored": True}
-    if status is not None:
-        with engine.storage.write() as connection:
-            engine.storage.responses.insert(connection, {**response, "status": status})
-    stream = engine.streams.open("resp_1", numbered=True)
-    engine.do(ResponseWork(engine, response, stream))
-    return [event.split(b"\n")[0].decode() for event in stream.read()][2:]
-
-
-@pytest.mark.parametrize("status, told", [(None, []), ("cancelled", ["event: response.failed"])])
-def test_stream_of_a_response_that_is_over(
-    engine: Engine, status: str | None, told: list[str]
-) -> None:
-    """The stream of a response that was gone or cancelled before anybody took it up ends."""
-    assert told_of_response(engine, status) == told
-
-
-@pytest.mark.parametrize(
-    "status, told",
-    [
-        ("cancelling", ["thread.run.cancelling", "thread.run.cancelled", "done"]),
-        ("cancelled", ["thread.run.cancelled", "done"]),
-    ],
-)
-def test_run_cancelled_by_another_server(
-    stream_setup: MakeStreamSetup, tmp_path: Path, status: str, told: list[str]
-) -> None:
-    """A stream tells of a cancellation by another server when its model is done."""
-    location = tmp_path / "a.db"
-    setup = stream_setup(Hold(Reply()), location=str(location))
-    reader = setup.stream_run()
-    run = setup.in_progress(reader)
-    change_stored(location, "runs", run["id"], status=status)
-    setup.release()
-    assert reader.names()[-len(told) :] == told
-    assert setup.wire.get(run_path(run))["status"] == "cancelled"
-
-
-@pytest.mark.parametrize("status", ["cancelling", "cancelled"])
-def test_finished_cancelling_gives_the_run(engine: Engine, status: str) -> None:
-    """Who cancels a run gets it as it is then, whoever was first."""
-    run = {
-        "id": "run_1",
-        "status": status,
-        "_usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
-    }
-    with engine.storage.write() as connection:
-        engine.storage.runs.insert(connection, run)
-    found = finish_cancelling(engine, "run_1")
-    assert found is not None
-    assert found["status"] == "cancelled"
-
-
-class StoppedWork(ResponseWork):
-    """Be begun just when the server stops."""
-
-    def begin(self) -> bool:
-        """Stop."""
-        self._engine.close()
-        return True
-
-
-def test_work_begun_when_the_server_stops(caplog: pytest.LogCaptureFixture, engine: Engine) -> None:
-    """Work that finds the server stopped is left as it is, and its stream ends."""
-    stream = engine.streams.open("resp_1")
-    response = {"id": "resp_1", "status": "queued", "instructions": None, "conversation": None}
-    engine.do(StoppedWork(engine, response, stream))
-    assert len(list(stream.read())) == 2
-    assert caplog.records == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import Model
 from gpt_agent_sync.server.storage import Storage
+from gpt_agent_sync.testing import CallTools, Fail, Incomplete, Reply
 from tests.support.event_lines import EventReader, ReceivedEvent
 from tests.support.polling import wait_for
 from tests.support.responses_client import ResponsesClient
@@ -24,6 +25,19 @@ from tests.support.wire_client import Json, WireClient
 
 START = 1_000_000.0
 """The Unix time at which every clock begins."""
+
+CALL = CallTools(("add", {"a": 1}))
+TWO_CALLS = CallTools(("add", {"a": 1}), ("add", {"a": 2}))
+
+STEPS = {
+    "reply": Reply("Hel", "lo"),
+    "nothing": Reply(),
+    "calls": TWO_CALLS,
+    "failure": Fail(),
+    "cut short": Incomplete("max_completion_tokens", "Hel"),
+    "cut short at once": Incomplete(),
+}
+"""A step of each kind in which a model's answer may end."""
 
 MakeServer = Callable[..., ScriptedServer]
 
@@ -147,6 +161,9 @@ class OpenAISetup(Setup):
         self.client.close()
 
 
+Connect = Callable[..., openai.OpenAI]
+MakeClient = Callable[..., WireClient]
+MakeForeground = Callable[..., tuple[ResponseSetup, str, "Future[Json]"]]
 MakeRunSetup = Callable[..., RunSetup]
 MakeResponseSetup = Callable[..., ResponseSetup]
 MakeOpenAISetup = Callable[..., OpenAISetup]

@@ -104,6 +104,17 @@ def calls_of(run: Json) -> list[Json]:
     return calls
 
 
+def id_prefix(object_id: str) -> str:
+    """Return the prefix of an id, which names the object's kind."""
+    return object_id.split("_")[0]
+
+
+def plain_error(text: str, **fields: str) -> Json:
+    """Return a refusal that has nothing but a text, save for some fields."""
+    nothing = {"type": "invalid_request_error", "param": None, "code": None}
+    return {"message": text, **nothing, **fields}
+
+
 def _good(answer: requests.Response) -> Json:
     assert answer.ok, answer.text
     data: Json = answer.json()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -13,14 +12,11 @@ from openai.types.beta.threads.run_submit_tool_outputs_params import ToolOutput
 
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
-from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
+from gpt_agent_sync.testing import Fail, Hold, Incomplete, Reply
 from tests.support.polling import wait_for
+from tests.support.server_setup import TWO_CALLS, Connect
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-CALL = CallTools(("add", {"a": 1}), ("add", {"a": 2}))
-
-Connect = Callable[..., openai.OpenAI]
 
 
 def begin(client: openai.OpenAI) -> tuple[str, str]:
@@ -81,7 +77,7 @@ def test_messages_are_valid(connect: Connect) -> None:
         (Reply("ok"), "completed"),
         (Fail(), "failed"),
         (Incomplete(), "incomplete"),
-        (CALL, "requires_action"),
+        (TWO_CALLS, "requires_action"),
     ],
 )
 def test_runs_are_valid(connect: Connect, step: Any, status: str) -> None:
@@ -245,7 +241,7 @@ def test_thread_and_run(connect: Connect) -> None:
 
 def test_run_with_tools(connect: Connect) -> None:
     """Outputs are submitted, and the run is polled until it is over."""
-    client = connect(CALL, Reply("done"))
+    client = connect(TWO_CALLS, Reply("done"))
     thread_id, assistant_id = begin(client)
     runs = client.beta.threads.runs
     run = runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
@@ -361,7 +357,7 @@ def test_unknown_model(connect: Connect) -> None:
 
 def test_message_while_a_run_is_live(connect: Connect) -> None:
     """A message to a thread with a live run is a ``BadRequestError``."""
-    client = connect(CALL)
+    client = connect(TWO_CALLS)
     thread_id, assistant_id = begin(client)
     client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     with pytest.raises(openai.BadRequestError, match=r"Can't add messages to .* while a run"):
@@ -370,7 +366,7 @@ def test_message_while_a_run_is_live(connect: Connect) -> None:
 
 def test_second_run(connect: Connect) -> None:
     """A second run on a thread is a ``BadRequestError``."""
-    client = connect(CALL)
+    client = connect(TWO_CALLS)
     thread_id, assistant_id = begin(client)
     runs = client.beta.threads.runs
     runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
@@ -380,7 +376,7 @@ def test_second_run(connect: Connect) -> None:
 
 def test_wrong_outputs(connect: Connect) -> None:
     """Too few outputs are a ``BadRequestError``."""
-    client = connect(CALL)
+    client = connect(TWO_CALLS)
     thread_id, assistant_id = begin(client)
     runs = client.beta.threads.runs
     run = runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -22,8 +21,7 @@ from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from tests.support.polling import wait_for
-
-TWO_CALLS = CallTools(("add", {"a": 1}), ("add", {"a": 2}))
+from tests.support.server_setup import TWO_CALLS, Connect
 
 TOOL: FunctionToolParam = {
     "type": "function",
@@ -65,8 +63,6 @@ HISTORY: dict[str, ResponseInputItemParam] = {
     },
 }
 """An item of each kind that a conversation takes, as requests spell it."""
-
-Connect = Callable[..., openai.OpenAI]
 
 
 def over(client: openai.OpenAI, response_id: str) -> Response:
