@@ -10,9 +10,13 @@ import openai
 import pytest
 
 from gpt_agent_sync.server.app import make_engine
+from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import Finish, TextDelta, ToolCall
+from gpt_agent_sync.server.storage import Storage
+from gpt_agent_sync.testing import Reply
 from tests.support.chunk_model import ChunkModel
+from tests.support.scripted_model import ScriptedModel
 from tests.support.server_setup import (
     MakeOpenAISetup,
     MakeResponseSetup,
@@ -32,6 +36,14 @@ def executor() -> Iterator[ThreadPoolExecutor]:
     """Yield threads for what a test does meanwhile."""
     with ThreadPoolExecutor() as threads:
         yield threads
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    """Yield an engine in memory, without a server, whose model's first answer is empty."""
+    engine = Engine(Storage(":memory:"), [ScriptedModel([Reply()])])
+    yield engine
+    engine.close()
 
 
 @pytest.fixture

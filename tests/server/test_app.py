@@ -14,7 +14,7 @@ from tests.support.wire_client import WireClient, plain_error
 
 @pytest.fixture
 def locked() -> Iterator[str]:
-    """Give the base URL of a server that asks for a key."""
+    """Yield the base URL of a server that asks for a key."""
     server = EmbeddedServer(make_engine(":memory:"), api_key="secret-ü")
     yield server.base_url
     server.stop()

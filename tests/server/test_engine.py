@@ -27,10 +27,10 @@ from tests.support.wire_client import WireClient
 
 
 class BrokenModel(Model):
-    """Break in the middle of a reply."""
+    """A model that breaks in the middle of a reply."""
 
     def serves(self, name: str) -> bool:
-        """Answer to one name."""
+        """Return whether the name is its own."""
         return name == "broken"
 
     def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
@@ -40,7 +40,7 @@ class BrokenModel(Model):
 
 
 def test_model_breaks(caplog: pytest.LogCaptureFixture) -> None:
-    """A bug in a model fails the run, is logged, and is not told to clients."""
+    """A bug in a model fails the run, is logged, and is not shown to clients."""
     server = EmbeddedServer(make_engine(":memory:", models=[BrokenModel()]))
     wire = WireClient(server.base_url)
     thread_id = wire.thread("hi")
@@ -72,7 +72,7 @@ def test_model_that_is_gone(
 def test_run_that_cannot_be_kept(
     caplog: pytest.LogCaptureFixture, run_setup: MakeRunSetup, tmp_path: Path
 ) -> None:
-    """A database that breaks while a model is at work is logged with the run's id."""
+    """A database that breaks while a model answers is logged with the run's id."""
     location = tmp_path / "a.db"
     setup = run_setup(Hold(), location=str(location))
     _, run_id = setup.in_progress()
@@ -84,7 +84,7 @@ def test_run_that_cannot_be_kept(
 
 
 def test_server_stopped_under_a_run(caplog: pytest.LogCaptureFixture) -> None:
-    """A server that is stopped while a model is at work complains of nothing."""
+    """A server that is stopped while a model answers complains of nothing."""
     model = ScriptedModel([Hold()])
     server = EmbeddedServer(make_engine(":memory:", models=[model]))
     wire = WireClient(server.base_url)
@@ -98,20 +98,20 @@ def test_server_stopped_under_a_run(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class PlainModel(Model):
-    """Say nothing, to any name but one."""
+    """A model of every name but one, whose answer is empty."""
 
     def serves(self, name: str) -> bool:
-        """Answer to all names but one."""
+        """Return whether the name is another than that one."""
         return name != "other"
 
     def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
-        """Say nothing."""
+        """Yield the end."""
         yield Finish()
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    """Give an engine in memory."""
+    """Yield an engine in memory."""
     engine = Engine(Storage(":memory:"), [PlainModel()], default_model="stand-in")
     yield engine
     engine.storage.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,10 +12,8 @@ from gpt_agent_sync.server import streams
 from gpt_agent_sync.server.assistants.run_work import RunWork, finish_cancelling
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.responses.response_work import ResponseWork
-from gpt_agent_sync.server.storage import Storage
 from gpt_agent_sync.testing import Hold, Reply
 from tests.support.polling import wait_for
-from tests.support.scripted_model import ScriptedModel
 from tests.support.server_setup import (
     CALL,
     MakeStreamSetup,
@@ -24,6 +21,7 @@ from tests.support.server_setup import (
     change_stored,
     drop_table,
     object_of,
+    run_path,
     wait_until_idle,
 )
 from tests.support.wire_client import Json
@@ -34,13 +32,8 @@ PATIENCE = 20.0
 WIRES = ("runs", "responses")
 
 
-def run_path(run: Json) -> str:
-    """Give where a run is."""
-    return f"/threads/{run['thread_id']}/runs/{run['id']}"
-
-
 def test_cancelled_run_ends_its_stream(stream_setup: MakeStreamSetup) -> None:
-    """A run that is cancelled at work tells so at once, and has no more to tell."""
+    """A run that is cancelled in progress ends its stream at once with the events of that."""
     setup = stream_setup(Hold())
     reader = setup.stream_run()
     run = setup.in_progress(reader)
@@ -48,8 +41,8 @@ def test_cancelled_run_ends_its_stream(stream_setup: MakeStreamSetup) -> None:
     assert reader.names()[-3:] == ["thread.run.cancelling", "thread.run.cancelled", "done"]
 
 
-def test_cancelled_run_is_told_as_it_is(stream_setup: MakeStreamSetup) -> None:
-    """What is told of a cancelled run is what is found."""
+def test_cancelled_run_is_streamed_as_it_is(stream_setup: MakeStreamSetup) -> None:
+    """The event of a cancelled run has what is found."""
     setup = stream_setup(Hold())
     reader = setup.stream_run()
     run = setup.in_progress(reader)
@@ -58,7 +51,7 @@ def test_cancelled_run_is_told_as_it_is(stream_setup: MakeStreamSetup) -> None:
 
 
 def test_cancelled_response_ends_its_stream(stream_setup: MakeStreamSetup) -> None:
-    """A response that is cancelled at work tells so at once, as a failure."""
+    """A response that is cancelled in progress ends its stream at once, as a failure."""
     setup = stream_setup(Hold())
     reader = setup.stream_response(background=True)
     response = setup.in_progress(reader)
@@ -68,7 +61,7 @@ def test_cancelled_response_ends_its_stream(stream_setup: MakeStreamSetup) -> No
     assert cancelled["status"] == "cancelled"
 
 
-def test_late_reply_of_a_cancelled_response_is_not_told(stream_setup: MakeStreamSetup) -> None:
+def test_late_reply_of_a_cancelled_response_is_not_streamed(stream_setup: MakeStreamSetup) -> None:
     """What a model says after the cancellation is not in the stream, read again or not."""
     setup = stream_setup(Hold(Reply("too late")))
     reader = setup.stream_response(background=True)
@@ -91,7 +84,7 @@ def test_cancelled_while_it_waits(stream_setup: MakeStreamSetup) -> None:
 
 
 def test_foreground_stream_is_not_cancelled(stream_setup: MakeStreamSetup) -> None:
-    """A response that is streamed in the foreground cannot be cancelled, and is told to its end."""
+    """A response streamed in the foreground cannot be cancelled, and goes to its end."""
     setup = stream_setup(Hold(Reply("hello")))
     reader = setup.stream_response()
     response = setup.in_progress(reader)
@@ -101,7 +94,7 @@ def test_foreground_stream_is_not_cancelled(stream_setup: MakeStreamSetup) -> No
 
 
 def test_expired_run(stream_setup: MakeStreamSetup) -> None:
-    """A run out of time is told as expired when its model is done, as it is found."""
+    """An expired run ends its stream when its model is done, as it is found."""
     setup = stream_setup(Hold())
     reader = setup.stream_run()
     run = setup.in_progress(reader)
@@ -113,7 +106,7 @@ def test_expired_run(stream_setup: MakeStreamSetup) -> None:
 
 
 def test_run_that_was_seen_to_expire(stream_setup: MakeStreamSetup) -> None:
-    """A run that somebody has found expired is told as expired all the same."""
+    """A run that somebody has found expired ends its stream as expired all the same."""
     setup = stream_setup(Hold())
     reader = setup.stream_run()
     run = setup.in_progress(reader)
@@ -124,13 +117,13 @@ def test_run_that_was_seen_to_expire(stream_setup: MakeStreamSetup) -> None:
 
 
 def test_run_without_time(stream_setup: MakeStreamSetup) -> None:
-    """A run whose time is up before it is taken up is told as expired, and ends."""
+    """A run whose time is up before it is taken up streams that it expired, and ends."""
     names = stream_setup(run_seconds=0).stream_run().names()
     assert names == ["thread.run.created", "thread.run.queued", "thread.run.expired", "done"]
 
 
 def test_response_without_time(stream_setup: MakeStreamSetup) -> None:
-    """A response whose time is up before it is taken up is told as failed, and ends."""
+    """A response whose time is up before it is taken up streams that it failed, and ends."""
     names = stream_setup(run_seconds=0).stream_response().names()
     assert names == ["response.created", "response.queued", "response.failed"]
 
@@ -168,7 +161,7 @@ def test_response_deleted_meanwhile(
 
 
 def test_conversation_deleted_meanwhile(stream_setup: MakeStreamSetup) -> None:
-    """The stream of a response whose conversation is deleted is told to its end."""
+    """The stream of a response whose conversation is deleted goes to its end."""
     setup = stream_setup(Hold(Reply("hello")))
     conversation_id = setup.wire.conversation()
     reader = setup.stream_response(conversation=conversation_id)
@@ -219,14 +212,14 @@ def test_reader_that_goes_in_silence(
     setup = stream_setup(Hold())
     reader = setup.stream_response()
     response = setup.in_progress(reader)
-    answering = answerers(before)
+    answering = request_threads(before)
     reader.close()
-    wait_for(lambda: answerers(before), lambda left: len(left) < len(answering))
+    wait_for(lambda: request_threads(before), lambda left: len(left) < len(answering))
     assert setup.wire.response(response["id"])["status"] == "in_progress"
 
 
-def answerers(before: set[threading.Thread]) -> set[threading.Thread]:
-    """Give the threads that answer requests, the server's own and the work's executor."""
+def request_threads(before: set[threading.Thread]) -> set[threading.Thread]:
+    """Return the threads that answer requests, the server's own and the work's executor."""
     return {
         thread
         for thread in set(threading.enumerate()) - before
@@ -254,7 +247,7 @@ def test_server_that_stops(
 
 
 def test_many_streams_at_once(stream_setup: MakeStreamSetup) -> None:
-    """Two hundred streams that are open at once are all told to their ends."""
+    """Two hundred streams that are open at once all come to their ends."""
     setup = stream_setup(*[Hold(Reply("hello"))] * 200)
     assistant_id = setup.wire.assistant()
     readers = [setup.stream_response() for _ in range(100)]
@@ -268,16 +261,8 @@ def test_many_streams_at_once(stream_setup: MakeStreamSetup) -> None:
     ]
 
 
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    """Give an engine in memory whose model says nothing."""
-    engine = Engine(Storage(":memory:"), [ScriptedModel([Reply()])])
-    yield engine
-    engine.close()
-
-
-def told_of_run(engine: Engine, run: Json | None) -> list[str]:
-    """Have a run worked on, and give the names of the events of its stream, which must end."""
+def events_of_run(engine: Engine, run: Json | None) -> list[str]:
+    """Do the work of a run, and return the names of the events of its stream, which must end."""
     if run is not None:
         with engine.storage.write() as connection:
             engine.storage.runs.insert(connection, run)
@@ -288,20 +273,20 @@ def told_of_run(engine: Engine, run: Json | None) -> list[str]:
 
 def test_stream_of_a_run_that_is_gone(engine: Engine) -> None:
     """The stream of a run that was deleted before anybody took it up just ends."""
-    assert told_of_run(engine, None) == []
+    assert events_of_run(engine, None) == []
 
 
 @pytest.mark.parametrize("status", ["cancelled", "expired"])
-def test_stream_of_a_run_that_is_over(engine: Engine, status: str) -> None:
-    """The stream of a run that was over before anybody took it up tells so, and ends."""
-    assert told_of_run(engine, {"id": "run_1", "status": status}) == [
+def test_stream_of_a_run_that_is_final(engine: Engine, status: str) -> None:
+    """The stream of a run that was final before anybody took it up has that event, and ends."""
+    assert events_of_run(engine, {"id": "run_1", "status": status}) == [
         f"event: thread.run.{status}",
         "event: done",
     ]
 
 
-def told_of_response(engine: Engine, status: str | None) -> list[str]:
-    """Have a response worked on, and give the names of the events of its stream."""
+def events_of_response(engine: Engine, status: str | None) -> list[str]:
+    """Do the work of a response, and return the names of the events of its stream."""
     response = {"id": "resp_1", "status": "queued", "_stored": True}
     if status is not None:
         with engine.storage.write() as connection:
@@ -311,32 +296,32 @@ def told_of_response(engine: Engine, status: str | None) -> list[str]:
     return [event.split(b"\n")[0].decode() for event in stream.read()][2:]
 
 
-@pytest.mark.parametrize("status, told", [(None, []), ("cancelled", ["event: response.failed"])])
-def test_stream_of_a_response_that_is_over(
-    engine: Engine, status: str | None, told: list[str]
+@pytest.mark.parametrize("status, names", [(None, []), ("cancelled", ["event: response.failed"])])
+def test_stream_of_a_response_that_is_final(
+    engine: Engine, status: str | None, names: list[str]
 ) -> None:
     """The stream of a response that was gone or cancelled before anybody took it up ends."""
-    assert told_of_response(engine, status) == told
+    assert events_of_response(engine, status) == names
 
 
 @pytest.mark.parametrize(
-    "status, told",
+    "status, names",
     [
         ("cancelling", ["thread.run.cancelling", "thread.run.cancelled", "done"]),
         ("cancelled", ["thread.run.cancelled", "done"]),
     ],
 )
 def test_run_cancelled_by_another_server(
-    stream_setup: MakeStreamSetup, tmp_path: Path, status: str, told: list[str]
+    stream_setup: MakeStreamSetup, tmp_path: Path, status: str, names: list[str]
 ) -> None:
-    """A stream tells of a cancellation by another server when its model is done."""
+    """A stream has the cancel by another server when its model is done."""
     location = tmp_path / "a.db"
     setup = stream_setup(Hold(Reply()), location=str(location))
     reader = setup.stream_run()
     run = setup.in_progress(reader)
     change_stored(location, "runs", run["id"], status=status)
     setup.release()
-    assert reader.names()[-len(told) :] == told
+    assert reader.names()[-len(names) :] == names
     assert setup.wire.get(run_path(run))["status"] == "cancelled"
 
 
@@ -356,7 +341,7 @@ def test_finished_cancelling_gives_the_run(engine: Engine, status: str) -> None:
 
 
 class StoppedWork(ResponseWork):
-    """Be begun just when the server stops."""
+    """Work that begins just when the server stops."""
 
     def begin(self) -> bool:
         """Stop."""

@@ -20,15 +20,11 @@ from tests.support.server_setup import (
     MakeStreamSetup,
     StreamSetup,
     object_of,
+    run_path,
 )
 from tests.support.wire_client import Json, calls_of
 
 WIRES = ("runs", "responses")
-
-
-def run_path(run: Json) -> str:
-    """Give where a run is."""
-    return f"/threads/{run['thread_id']}/runs/{run['id']}"
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -47,7 +43,7 @@ def test_stream_is_not_to_be_kept(stream_setup: MakeStreamSetup, wire: str) -> N
 
 
 def blocks(reader: EventReader) -> list[list[str]]:
-    """Give the lines of each event of a stream."""
+    """Return the lines of each event of a stream."""
     text = reader.answer.text
     assert text.endswith("\n\n")
     return [block.split("\n") for block in text.removesuffix("\n\n").split("\n\n")]
@@ -88,7 +84,7 @@ def test_response_events_are_named_twice(stream_setup: MakeStreamSetup) -> None:
 
 
 def test_created_run_is_queued(stream_setup: MakeStreamSetup) -> None:
-    """A run is told as created and as queued before anybody works on it."""
+    """A run has events as created and as queued before anybody works on it."""
     received = stream_setup(Reply("hello")).stream_run().rest()[:3]
     assert [(event.name, event.data["status"]) for event in received] == [
         ("thread.run.created", "queued"),
@@ -98,7 +94,7 @@ def test_created_run_is_queued(stream_setup: MakeStreamSetup) -> None:
 
 
 def test_created_response_is_queued(stream_setup: MakeStreamSetup) -> None:
-    """A response is told as created and as queued before anybody works on it."""
+    """A response has events as created and as queued before anybody works on it."""
     received = stream_setup(Reply("hello")).stream_response().rest()[:3]
     assert [(event.name, object_of(event)["status"]) for event in received] == [
         ("response.created", "queued"),
@@ -108,7 +104,7 @@ def test_created_response_is_queued(stream_setup: MakeStreamSetup) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_nothing_kept_beside_is_told(stream_setup: MakeStreamSetup, wire: str) -> None:
+def test_nothing_kept_beside_is_streamed(stream_setup: MakeStreamSetup, wire: str) -> None:
     """No event shows what the server keeps for itself."""
     received = stream_setup(CALL).stream_either(wire).rest()
     objects = [object_of(event) for event in received if isinstance(event.data, dict)]
@@ -190,8 +186,8 @@ def test_comments_are_no_events(
 @pytest.mark.parametrize(
     "wire, name", [("runs", "thread.message.delta"), ("responses", "response.output_text.delta")]
 )
-def test_pieces_come_before_the_end(wire: str, name: str) -> None:
-    """Each piece of a slow model's text is read before the model says the next one."""
+def test_deltas_come_before_the_end(wire: str, name: str) -> None:
+    """Each part of a slow model's text is read before the model yields the next one."""
     model = ChunkModel(TextDelta("one"), TextDelta("two"), held=True)
     setup = StreamSetup(model)
     reader = setup.stream_either(wire)
@@ -207,7 +203,7 @@ def test_pieces_come_before_the_end(wire: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_beginning_is_told_before_the_model_speaks(
+def test_beginning_is_streamed_before_the_model_answers(
     stream_setup: MakeStreamSetup, wire: str
 ) -> None:
     """A reader sees the work go on though its model says nothing yet."""
@@ -217,7 +213,7 @@ def test_beginning_is_told_before_the_model_speaks(
 
 
 def test_run_is_read_while_it_is_streamed(stream_setup: MakeStreamSetup) -> None:
-    """A streamed run is found at work meanwhile, and holds its thread."""
+    """A streamed run is in progress meanwhile, and locks its thread."""
     setup = stream_setup(Hold())
     run = setup.in_progress(setup.stream_run())
     status, error = setup.wire.refusal(
@@ -237,7 +233,7 @@ def test_streamed_run_frees_its_thread(stream_setup: MakeStreamSetup) -> None:
 
 
 def test_response_is_read_while_it_is_streamed(stream_setup: MakeStreamSetup) -> None:
-    """A streamed response is found at work meanwhile, and locks its conversation."""
+    """A streamed response is in progress meanwhile, and locks its conversation."""
     setup = stream_setup(Hold())
     conversation_id = setup.wire.conversation()
     response = setup.in_progress(setup.stream_response(conversation=conversation_id))
@@ -269,7 +265,7 @@ def test_stream_of_outputs(stream_setup: MakeStreamSetup) -> None:
 
 
 def test_unstored_response_leaves_nothing(stream_setup: MakeStreamSetup) -> None:
-    """A streamed response that is not to be stored is told, and then gone."""
+    """A streamed response that is not to be stored is streamed, and then gone."""
     setup = stream_setup(Reply("hello"))
     received = setup.stream_response(store=False).rest()
     assert object_of(received[-1])["output"][0]["content"][0]["text"] == "hello"
@@ -319,7 +315,7 @@ def test_stream_begins_after_its_end(stream_setup: MakeStreamSetup) -> None:
 
 
 @pytest.mark.parametrize("value", ["true", "1", "True"])
-def test_spellings_of_a_stream(stream_setup: MakeStreamSetup, value: str) -> None:
+def test_values_of_the_stream_parameter(stream_setup: MakeStreamSetup, value: str) -> None:
     """A stream is asked for in a query by any word for yes."""
     setup = stream_setup(Reply("hello"))
     received = setup.stream_response(background=True).rest()

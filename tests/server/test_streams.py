@@ -16,23 +16,23 @@ ONE, TWO, THREE = (StreamEvent("said", {"what": word}) for word in ("one", "two"
 
 
 def encoded(*events: StreamEvent) -> list[bytes]:
-    """Give events as they go over the wire."""
+    """Return events as they go over the wire."""
     return [event.encode() for event in events]
 
 
 def ended_stream(*events: StreamEvent) -> Stream:
-    """Give a stream that was told these events, and no more to come."""
+    """Return a stream with these events that has ended."""
     stream = Stream()
     stream.publish(*events, last=True)
     return stream
 
 
-def test_event_is_spelled_with_its_name() -> None:
+def test_event_is_encoded_with_its_name() -> None:
     """An event has a line for its name, a line for its data, and an empty one."""
     assert StreamEvent("said", {"what": 1}).encode() == b'event: said\ndata: {"what": 1}\n\n'
 
 
-def test_text_is_spelled_as_it_is() -> None:
+def test_text_is_encoded_as_it_is() -> None:
     """Data that is a text is not made JSON."""
     assert StreamEvent("done", "[DONE]").encode() == b"event: done\ndata: [DONE]\n\n"
 
@@ -45,13 +45,13 @@ def test_texts_stay_on_one_line(text: str) -> None:
     assert len(lines) == 3
 
 
-def test_reader_gets_what_was_told() -> None:
+def test_reader_gets_what_was_published() -> None:
     """Who comes late gets everything, in order."""
     assert list(ended_stream(ONE, TWO).read()) == encoded(ONE, TWO)
 
 
-def test_reader_gets_what_is_told_by_and_by() -> None:
-    """Events may be told together or one after the other."""
+def test_reader_gets_what_is_published_by_and_by() -> None:
+    """Events may be published together or one after the other."""
     stream = Stream()
     stream.publish(ONE, TWO)
     stream.publish(THREE, last=True)
@@ -59,14 +59,14 @@ def test_reader_gets_what_is_told_by_and_by() -> None:
 
 
 def test_reader_need_not_wait_for_the_end() -> None:
-    """What was told is read before more comes."""
+    """What is published is read before more comes."""
     stream = Stream()
     stream.publish(ONE)
     assert next(stream.read()) == ONE.encode()
 
 
 def test_reader_waits_for_more(executor: ThreadPoolExecutor) -> None:
-    """A reader who has everything gets the next event when it is told."""
+    """A reader who has everything gets the next event when it is published."""
     stream = Stream()
     stream.publish(ONE)
     reader = stream.read()
@@ -115,7 +115,7 @@ def test_reader_may_begin_in_the_middle(begin: int, found: list[StreamEvent]) ->
     assert list(ended_stream(ONE, TWO, THREE).read(begin)) == encoded(*found)
 
 
-def test_reader_may_begin_with_what_is_not_told_yet(executor: ThreadPoolExecutor) -> None:
+def test_reader_may_begin_with_what_is_not_published_yet(executor: ThreadPoolExecutor) -> None:
     """A place that is not reached yet is waited for, and what comes before it passed over."""
     stream = Stream()
     stream.publish(ONE)
@@ -125,7 +125,7 @@ def test_reader_may_begin_with_what_is_not_told_yet(executor: ThreadPoolExecutor
     assert waiting.result(PATIENCE) == [THREE.encode()]
 
 
-def test_nothing_is_told_after_the_last() -> None:
+def test_nothing_is_published_after_the_last() -> None:
     """What comes after the last event is dropped."""
     stream = ended_stream(ONE)
     stream.publish(TWO, last=True)
@@ -133,7 +133,7 @@ def test_nothing_is_told_after_the_last() -> None:
 
 
 def test_stream_may_end_without_an_event() -> None:
-    """A stream that was told nothing ends all the same."""
+    """A stream without events ends all the same."""
     assert list(ended_stream().read()) == []
 
 
@@ -162,13 +162,13 @@ def test_comments_are_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def numbers(stream: Stream) -> list[int]:
-    """Give the sequence numbers of a stream that has ended."""
+    """Return the sequence numbers of a stream that has ended."""
     lines = [event.decode().splitlines()[1] for event in stream.read()]
     return [json.loads(line.removeprefix("data: "))["sequence_number"] for line in lines]
 
 
 def test_numbers_count_from_zero() -> None:
-    """Each event carries its number, however many are told together."""
+    """Each event carries its number, however many are published together."""
     stream = Stream(numbered=True)
     stream.publish(ONE)
     stream.publish(TWO, THREE)
@@ -184,7 +184,7 @@ def test_numbers_are_added() -> None:
     assert event == b'event: said\ndata: {"what": "one", "sequence_number": 0}\n\n'
 
 
-def test_numbers_leave_what_was_told_alone() -> None:
+def test_numbers_leave_what_was_published_alone() -> None:
     """The number is not written into the data that was given."""
     data = {"what": "one"}
     Stream(numbered=True).publish(StreamEvent("said", data))
@@ -198,8 +198,8 @@ def test_texts_are_not_numbered() -> None:
     assert list(stream.read()) == [b"event: done\ndata: [DONE]\n\n"]
 
 
-def test_many_tellers_get_numbers_of_their_own(executor: ThreadPoolExecutor) -> None:
-    """Events told by many threads at once are numbered without a gap."""
+def test_many_publishers_get_numbers_of_their_own(executor: ThreadPoolExecutor) -> None:
+    """Events published by many threads at once are numbered without a gap."""
     stream = Stream(numbered=True)
     list(executor.map(lambda _: stream.publish(ONE, TWO), range(50)))
     stream.end()
@@ -207,7 +207,7 @@ def test_many_tellers_get_numbers_of_their_own(executor: ThreadPoolExecutor) -> 
 
 
 def test_unknown_stream() -> None:
-    """Work of which nothing is told has no stream."""
+    """Work without events has no stream."""
     assert Streams().get("run_1") is None
 
 
@@ -220,7 +220,7 @@ def test_stream_is_found_by_its_work() -> None:
 
 
 def test_new_stream_takes_the_place_of_the_old() -> None:
-    """Work that is told of again has the new stream."""
+    """Work that opens a stream again has the new one."""
     kept = Streams()
     old, new = kept.open("run_1"), kept.open("run_1")
     assert kept.get("run_1") is new
@@ -245,7 +245,7 @@ def test_oldest_streams_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stream_that_is_opened_again_is_young(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work that is told of again is not the oldest any more."""
+    """Work that opens a stream again is not the oldest any more."""
     monkeypatch.setattr(streams, "MAX_STREAMS", 2)
     kept = Streams()
     for work_id in ("a", "b", "a", "c"):

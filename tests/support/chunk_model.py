@@ -1,4 +1,4 @@
-"""A model that says the same pieces to everybody, at the pace of a test."""
+"""A model that answers everybody in the same chunks, at the pace of a test."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from gpt_agent_sync.server.models.base import Model, ModelChunk, ModelRequest
 
 
 class ChunkModel(Model):
-    """Say the same pieces, under any name.
+    """A model that always answers in the same chunks, under any name.
 
     Args:
-        pieces: What it says.
-        held: Whether each piece, and the end, waits until a test says ``go_on``.
+        chunks: Its answer.
+        held: Whether each chunk, and the end, waits until a test calls ``go_on``.
     """
 
-    def __init__(self, *pieces: ModelChunk, held: bool = False) -> None:
-        self._pieces = pieces
+    def __init__(self, *chunks: ModelChunk, held: bool = False) -> None:
+        self._chunks = chunks
         self._held = held
-        self._leave = threading.Semaphore(0)
+        self._permits = threading.Semaphore(0)
 
     def serves(self, name: str) -> bool:
-        """Answer to every name."""
+        """Return ``True``: it has every name."""
         return True
 
     def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
-        """Say the pieces, one after the other."""
-        for piece in self._pieces:
+        """Yield the chunks, one after the other."""
+        for chunk in self._chunks:
             self._wait()
-            yield piece
+            yield chunk
         self._wait()
 
     def go_on(self, steps: int = 1) -> None:
-        """Let it say more pieces, or come to its end."""
-        self._leave.release(steps)
+        """Let it yield more chunks, or come to its end."""
+        self._permits.release(steps)
 
     def _wait(self) -> None:
-        assert not self._held or self._leave.acquire(timeout=30)
+        assert not self._held or self._permits.acquire(timeout=30)

@@ -12,7 +12,7 @@ import requests
 
 @attrs.frozen
 class ReceivedEvent:
-    """Hold an event as it came.
+    """An event as it was received.
 
     Attributes:
         name: Its name.
@@ -24,7 +24,7 @@ class ReceivedEvent:
 
 
 class EventReader(Iterator[ReceivedEvent]):
-    """Give the events of an answer as they come, and pass comments over.
+    """An iterator over the events of an answer as they come; comments are skipped.
 
     Args:
         answer: The answer, not read yet.
@@ -46,17 +46,17 @@ class EventReader(Iterator[ReceivedEvent]):
         raise StopIteration
 
     def until(self, name: str) -> ReceivedEvent:
-        """Read on to an event of a name, and give it."""
+        """Read on to an event of a name, and return it."""
         return next(event for event in self if event.name == name)
 
     def rest(self) -> list[ReceivedEvent]:
-        """Give all events that are left."""
+        """Return all events that are left."""
         return list(self)
 
     def names(self) -> list[str]:
-        """Give the names of all events that are left."""
+        """Return the names of all events that are left."""
         return [event.name for event in self]
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.answer.close()

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import openai
 import requests
+from openai.types.beta.threads import Run
+from openai.types.beta.threads.run_submit_tool_outputs_params import ToolOutput
 
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
@@ -275,6 +277,24 @@ def object_of(event: ReceivedEvent) -> Json:
     """Return the run or the response that an event carries."""
     found: Json = event.data.get("response", event.data)
     return found
+
+
+def run_path(run: Json) -> str:
+    """Return the path of a run."""
+    return f"/threads/{run['thread_id']}/runs/{run['id']}"
+
+
+def thread_and_assistant(client: openai.OpenAI) -> tuple[str, str]:
+    """Create a thread with a message, and an assistant, and return the ids of both."""
+    thread = client.beta.threads.create(messages=[{"role": "user", "content": "hi"}])
+    return thread.id, client.beta.assistants.create(model="any").id
+
+
+def outputs_for(run: Run, output: str = "1") -> list[ToolOutput]:
+    """Return an output for every call that a run waits for."""
+    assert run.required_action is not None
+    calls = run.required_action.submit_tool_outputs.tool_calls
+    return [{"tool_call_id": call.id, "output": output} for call in calls]
 
 
 def wait_until_idle() -> None:

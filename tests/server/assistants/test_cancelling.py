@@ -17,8 +17,8 @@ from tests.support.server_setup import (
 )
 
 
-def test_cancel_at_work(run_setup: MakeRunSetup) -> None:
-    """A run at work answers that it is being cancelled, and is so at the next look."""
+def test_cancel_in_progress(run_setup: MakeRunSetup) -> None:
+    """A run in progress answers that it is being cancelled, and is so at the next poll."""
     setup = run_setup(Hold())
     thread_id, run_id = setup.in_progress()
     answered = setup.cancel(thread_id, run_id)
@@ -66,8 +66,8 @@ def test_cancel_queued(run_setup: MakeRunSetup, tmp_path: Path) -> None:
     "step, status",
     [(Reply("ok"), "completed"), (Fail(), "failed"), (Incomplete(), "incomplete")],
 )
-def test_cancel_when_over(run_setup: MakeRunSetup, step: Any, status: str) -> None:
-    """A run that is over cannot be cancelled, and the refusal names its status."""
+def test_cancel_when_final(run_setup: MakeRunSetup, step: Any, status: str) -> None:
+    """A run in a final status cannot be cancelled, and the refusal names its status."""
     setup = run_setup(step)
     thread_id, run_id = setup.start()
     setup.wire.settled(thread_id, run_id)
@@ -95,7 +95,7 @@ def test_cancelled_run_frees_the_thread(run_setup: MakeRunSetup) -> None:
 def test_deleted_thread_drops_its_run(
     caplog: pytest.LogCaptureFixture, run_setup: MakeRunSetup
 ) -> None:
-    """A thread may be deleted under a run at work, whose reply then goes nowhere."""
+    """A thread may be deleted under a run in progress, whose reply then goes nowhere."""
     setup = run_setup(Hold())
     thread_id, run_id = setup.in_progress()
     setup.wire.delete(f"/threads/{thread_id}")

@@ -77,7 +77,7 @@ def test_run_does_not_expire_early(run_setup: MakeRunSetup) -> None:
 
 
 def test_slow_run_expires(run_setup: MakeRunSetup) -> None:
-    """A run whose model takes too long expires while it is at work."""
+    """A run whose model takes too long expires while it is in progress."""
     setup = run_setup(Hold())
     thread_id, run_id = setup.in_progress()
     setup.clock.now += 600
@@ -175,7 +175,7 @@ def test_late_cancel(run_setup: MakeRunSetup) -> None:
 
 @pytest.fixture
 def pair(run_setup: MakeRunSetup, tmp_path: Path) -> tuple[RunSetup, RunSetup]:
-    """Give two servers that share a file; the first calls a tool, the second replies."""
+    """Return two servers that share a file; the first calls a tool, the second replies."""
     location = str(tmp_path / "a.db")
     return run_setup(CALL, Hold(), location=location), run_setup(Reply("done"), location=location)
 
@@ -208,7 +208,7 @@ def test_run_goes_on_at_the_other_server(pair: tuple[RunSetup, RunSetup]) -> Non
 
 
 def test_cancel_from_the_other_server(pair: tuple[RunSetup, RunSetup]) -> None:
-    """A run at work on one server is cancelled through the other."""
+    """A run in progress on one server is cancelled through the other."""
     one, other = pair
     thread_id, run = one.requiring_action()
     one.wire.submit(thread_id, run, "1")

@@ -10,7 +10,6 @@ import pytest
 from openai.lib.streaming import AssistantEventHandler
 from openai.types.beta import AssistantStreamEvent
 from openai.types.beta.threads import Message, Run
-from openai.types.beta.threads.run_submit_tool_outputs_params import ToolOutput
 
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from tests.support.polling import wait_for
@@ -19,37 +18,33 @@ from tests.support.server_setup import (
     TWO_CALLS,
     MakeOpenAISetup,
     OpenAISetup,
+    outputs_for,
+    thread_and_assistant,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-def begin(client: openai.OpenAI) -> tuple[str, str]:
-    """Make a thread with a message, and an assistant, and give both ids."""
-    thread = client.beta.threads.create(messages=[{"role": "user", "content": "hi"}])
-    return thread.id, client.beta.assistants.create(model="any").id
-
-
 def streamed(client: openai.OpenAI) -> openai.Stream[AssistantStreamEvent]:
-    """Begin a run on a new thread, and give its stream."""
-    thread_id, assistant_id = begin(client)
+    """Begin a run on a new thread, and return its stream."""
+    thread_id, assistant_id = thread_and_assistant(client)
     return client.beta.threads.runs.create(thread_id, assistant_id=assistant_id, stream=True)
 
 
 def run_of(events: Iterable[AssistantStreamEvent]) -> Run:
-    """Give the run that the last event carries."""
+    """Return the run that the last event carries."""
     data = list(events)[-1].data
     assert isinstance(data, Run)
     return data
 
 
 def names_of(events: Iterable[AssistantStreamEvent]) -> list[str]:
-    """Give the names of events."""
+    """Return the names of events."""
     return [event.event for event in events]
 
 
 def deltas_of(events: Iterable[AssistantStreamEvent]) -> str:
-    """Give the deltas of the messages' texts, joined."""
+    """Return the deltas of the messages' texts, joined."""
     return "".join(
         part.text.value or ""
         for event in events
@@ -60,16 +55,9 @@ def deltas_of(events: Iterable[AssistantStreamEvent]) -> str:
 
 
 def messages_of(client: openai.OpenAI, thread_id: str) -> list[Message]:
-    """Give the assistant's messages of a thread, oldest first."""
+    """Return the assistant's messages of a thread, oldest first."""
     found = client.beta.threads.messages.list(thread_id, order="asc")
     return [message for message in found if message.role == "assistant"]
-
-
-def outputs_for(run: Run, output: str = "1") -> list[ToolOutput]:
-    """Give an output for every call that a run waits for."""
-    assert run.required_action is not None
-    calls = run.required_action.submit_tool_outputs.tool_calls
-    return [{"tool_call_id": call.id, "output": output} for call in calls]
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
@@ -124,7 +112,7 @@ def test_run_events_are_valid(openai_setup: MakeOpenAISetup, step: Any) -> None:
     ids=["reply", "calls", "cut short", "failure"],
 )
 def test_order_of_run_events(openai_setup: MakeOpenAISetup, step: Any, said: list[str]) -> None:
-    """A run is told from its creation to its end."""
+    """A run has events from its creation to its end."""
     begun = ["thread.run.created", "thread.run.queued", "thread.run.in_progress"]
     assert names_of(streamed(openai_setup(step).client)) == [*begun, *said]
 
@@ -154,22 +142,22 @@ def test_last_run_is_the_kept_one(openai_setup: MakeOpenAISetup, step: Any) -> N
 
 @pytest.mark.parametrize("step", [Reply("Hel", "lo"), Reply(), STEPS["cut short"]])
 def test_last_message_is_the_kept_one(openai_setup: MakeOpenAISetup, step: Any) -> None:
-    """The message that is told at its end is the one that is found afterwards."""
+    """The message in its last event is the one that is found afterwards."""
     client = openai_setup(step).client
     events = list(streamed(client))
-    (told,) = [
+    (streamed_data,) = [
         event.data
         for event in events
         if event.event in ("thread.message.completed", "thread.message.incomplete")
     ]
     (found,) = messages_of(client, run_of(events).thread_id)
-    assert found.to_dict() == told.to_dict()
+    assert found.to_dict() == streamed_data.to_dict()
 
 
 def test_call_deltas_are_the_calls(openai_setup: MakeOpenAISetup) -> None:
-    """The calls that are told are those that the run waits for."""
+    """The calls of the deltas are those that the run waits for."""
     events = list(streamed(openai_setup(TWO_CALLS).client))
-    told = [
+    streamed_data = [
         call.to_dict()
         for event in events
         if event.event == "thread.run.step.delta"
@@ -179,48 +167,48 @@ def test_call_deltas_are_the_calls(openai_setup: MakeOpenAISetup) -> None:
     ]
     action = run_of(events).required_action
     assert action is not None
-    assert told == [
+    assert streamed_data == [
         {"index": place, **call.to_dict()}
         for place, call in enumerate(action.submit_tool_outputs.tool_calls)
     ]
 
 
 class Recorder(AssistantEventHandler):
-    """Keep what the client's handler is called for."""
+    """A handler of OpenAI's client that records its calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.received: list[tuple[str, Any]] = []
 
     def on_message_created(self, message: Message) -> None:
-        """Keep it."""
+        """Record it."""
         self.received.append(("message", message.status))
 
     def on_text_delta(self, delta: Any, snapshot: Any) -> None:
-        """Keep it."""
+        """Record it."""
         self.received.append((delta.value, snapshot.value))
 
     def on_text_done(self, text: Any) -> None:
-        """Keep it."""
+        """Record it."""
         self.received.append(("text", text.value))
 
     def on_message_done(self, message: Message) -> None:
-        """Keep it."""
+        """Record it."""
         self.received.append(("message", message.status))
 
     def on_tool_call_created(self, tool_call: Any) -> None:
-        """Keep it."""
+        """Record it."""
         self.received.append(("call", tool_call.function.arguments))
 
     def on_end(self) -> None:
-        """Keep it."""
+        """Record it."""
         self.received.append(("end", None))
 
 
-def test_handler_hears_of_a_message(openai_setup: MakeOpenAISetup) -> None:
-    """The client's handler is called for each piece of a message."""
+def test_handler_is_called_for_a_message(openai_setup: MakeOpenAISetup) -> None:
+    """The client's handler is called for each part of a message."""
     client = openai_setup(Reply("Hel", "lo")).client
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     recorder = Recorder()
     with client.beta.threads.runs.stream(
         thread_id=thread_id, assistant_id=assistant_id, event_handler=recorder
@@ -236,10 +224,10 @@ def test_handler_hears_of_a_message(openai_setup: MakeOpenAISetup) -> None:
     ]
 
 
-def test_handler_hears_of_calls(openai_setup: MakeOpenAISetup) -> None:
+def test_handler_is_called_for_calls(openai_setup: MakeOpenAISetup) -> None:
     """The client's handler is called for each tool call."""
     client = openai_setup(TWO_CALLS).client
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     recorder = Recorder()
     with client.beta.threads.runs.stream(
         thread_id=thread_id, assistant_id=assistant_id, event_handler=recorder
@@ -249,9 +237,9 @@ def test_handler_hears_of_calls(openai_setup: MakeOpenAISetup) -> None:
 
 
 def test_handler_gives_the_texts(openai_setup: MakeOpenAISetup) -> None:
-    """The client's handler gives the pieces of text one by one."""
+    """The client's handler gives the deltas of text one by one."""
     client = openai_setup(Reply("Hel", "lo")).client
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     with client.beta.threads.runs.stream(thread_id=thread_id, assistant_id=assistant_id) as handler:
         assert list(handler.text_deltas) == ["Hel", "lo"]
 
@@ -268,14 +256,14 @@ def test_handler_gives_the_texts(openai_setup: MakeOpenAISetup) -> None:
 def test_handler_gives_the_run(openai_setup: MakeOpenAISetup, step: Any, status: str) -> None:
     """The client's handler gives the run as it is at the end."""
     client = openai_setup(step).client
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     with client.beta.threads.runs.stream(thread_id=thread_id, assistant_id=assistant_id) as handler:
         assert handler.get_final_run().status == status
 
 
 def test_handler_gives_text_and_calls(mixed_client: openai.OpenAI) -> None:
     """The client's handler takes a text with calls after it, each as a step of its own."""
-    thread_id, assistant_id = begin(mixed_client)
+    thread_id, assistant_id = thread_and_assistant(mixed_client)
     with mixed_client.beta.threads.runs.stream(
         thread_id=thread_id, assistant_id=assistant_id
     ) as handler:
@@ -286,11 +274,11 @@ def test_handler_gives_text_and_calls(mixed_client: openai.OpenAI) -> None:
 
 
 def test_text_before_calls_is_kept(mixed_client: openai.OpenAI) -> None:
-    """What is said before a call is told whole, and found in the thread."""
+    """Text before a call has its final event, and is found in the thread."""
     events = list(streamed(mixed_client))
-    (told,) = [event.data for event in events if event.event == "thread.message.completed"]
+    (streamed_data,) = [event.data for event in events if event.event == "thread.message.completed"]
     (found,) = messages_of(mixed_client, run_of(events).thread_id)
-    assert found.to_dict() == told.to_dict()
+    assert found.to_dict() == streamed_data.to_dict()
     assert deltas_of(events) == "Let me see."
 
 
@@ -313,7 +301,7 @@ def test_outputs_are_submitted_in_a_stream(openai_setup: MakeOpenAISetup) -> Non
 
 
 def test_order_of_events_after_outputs(openai_setup: MakeOpenAISetup) -> None:
-    """A run that goes on is told from where it is queued again."""
+    """A resumed run has events from where it is queued again."""
     client = openai_setup(TWO_CALLS, CallTools(("add", {"a": 3}))).client
     run = run_of(streamed(client))
     events = client.beta.threads.runs.submit_tool_outputs(
@@ -332,7 +320,7 @@ def test_order_of_events_after_outputs(openai_setup: MakeOpenAISetup) -> None:
 def test_run_that_was_not_streamed_goes_on_in_a_stream(openai_setup: MakeOpenAISetup) -> None:
     """Outputs may be streamed though the run's beginning was not."""
     client = openai_setup(TWO_CALLS, Reply("done")).client
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     run = client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     events = client.beta.threads.runs.submit_tool_outputs(
         run.id, thread_id=thread_id, tool_outputs=outputs_for(run), stream=True
@@ -367,8 +355,8 @@ def test_thread_and_run_are_created_in_a_stream(openai_setup: MakeOpenAISetup) -
     assert deltas_of(events) == "hello"
 
 
-def test_created_thread_is_told(openai_setup: MakeOpenAISetup) -> None:
-    """The thread that is made with a run is told as it is found afterwards."""
+def test_created_thread_is_streamed(openai_setup: MakeOpenAISetup) -> None:
+    """The event of a thread that is created with a run has it as it is found afterwards."""
     client = openai_setup(Reply("hello")).client
     assistant = client.beta.assistants.create(model="any")
     stream = client.beta.threads.create_and_run(assistant_id=assistant.id, stream=True)
@@ -376,8 +364,8 @@ def test_created_thread_is_told(openai_setup: MakeOpenAISetup) -> None:
     assert client.beta.threads.retrieve(thread.id).to_dict() == thread.to_dict()
 
 
-def test_failed_run_is_told(openai_setup: MakeOpenAISetup) -> None:
-    """A failure is told with its code and message."""
+def test_failed_run_is_streamed(openai_setup: MakeOpenAISetup) -> None:
+    """The event of a failure has its code and message."""
     run = run_of(streamed(openai_setup(Fail("rate_limit_exceeded", "Slow down.")).client))
     assert run.last_error is not None
     assert (run.status, run.last_error.code, run.last_error.message) == (
@@ -387,15 +375,15 @@ def test_failed_run_is_told(openai_setup: MakeOpenAISetup) -> None:
     )
 
 
-def test_run_cut_short_is_told(openai_setup: MakeOpenAISetup) -> None:
-    """A run cut short is told with the reason."""
+def test_run_cut_short_is_streamed(openai_setup: MakeOpenAISetup) -> None:
+    """The event of a run cut short has the reason."""
     run = run_of(streamed(openai_setup(STEPS["cut short"]).client))
     assert run.incomplete_details is not None
     assert (run.status, run.incomplete_details.reason) == ("incomplete", "max_completion_tokens")
 
 
 def cancelled(setup: OpenAISetup) -> list[AssistantStreamEvent]:
-    """Begin a run, cancel it at work, and give the events from then on."""
+    """Start a run, cancel it in progress, and return the events from then on."""
     stream = streamed(setup.client)
     run = run_of([next(stream)])
     next(event for event in stream if event.event == "thread.run.in_progress")
@@ -404,7 +392,7 @@ def cancelled(setup: OpenAISetup) -> list[AssistantStreamEvent]:
     return list(stream)
 
 
-def test_cancelled_run_is_told(openai_setup: MakeOpenAISetup) -> None:
+def test_cancelled_run_is_streamed(openai_setup: MakeOpenAISetup) -> None:
     """A cancelled run ends its stream at once, by way of being cancelled."""
     events = cancelled(openai_setup(Hold()))
     assert names_of(events) == ["thread.run.cancelling", "thread.run.cancelled"]
@@ -412,7 +400,7 @@ def test_cancelled_run_is_told(openai_setup: MakeOpenAISetup) -> None:
 
 
 def test_cancelled_run_is_the_kept_one(openai_setup: MakeOpenAISetup) -> None:
-    """The run that is told as cancelled is the one that is found afterwards."""
+    """The run in the event of its cancel is the one that is found afterwards."""
     setup = openai_setup(Hold())
     run = run_of(cancelled(setup))
     found = setup.client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
@@ -426,7 +414,7 @@ def test_cancelled_run_is_valid(openai_setup: MakeOpenAISetup) -> None:
     assert events
 
 
-def test_expired_run_is_told(openai_setup: MakeOpenAISetup) -> None:
+def test_expired_run_is_streamed(openai_setup: MakeOpenAISetup) -> None:
     """A run that takes too long ends its stream as expired, and leaves no message."""
     setup = openai_setup(Hold())
     stream = streamed(setup.client)
@@ -442,7 +430,7 @@ def test_expired_run_is_told(openai_setup: MakeOpenAISetup) -> None:
 def test_stream_on_a_busy_thread(openai_setup: MakeOpenAISetup) -> None:
     """A thread takes no second run while one is streamed."""
     client = openai_setup(Hold()).client
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     with client.beta.threads.runs.create(
         thread_id, assistant_id=assistant_id, stream=True
     ) as stream:
@@ -464,7 +452,7 @@ def test_stream_of_outputs_that_nobody_waits_for(openai_setup: MakeOpenAISetup) 
 def test_stream_of_an_unknown_assistant(openai_setup: MakeOpenAISetup) -> None:
     """A run of nobody is refused before a stream begins, and leaves no thread busy."""
     client = openai_setup(Reply("ok")).client
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     with pytest.raises(openai.NotFoundError):
         client.beta.threads.runs.create(thread_id, assistant_id="asst_x", stream=True)
     events = client.beta.threads.runs.create(thread_id, assistant_id=assistant_id, stream=True)

@@ -36,7 +36,7 @@ def test_run_while_a_run_is_live(make_client: MakeClient) -> None:
     )
 
 
-def test_outputs_for_a_run_that_is_over(wire: WireClient) -> None:
+def test_outputs_for_a_run_that_is_final(wire: WireClient) -> None:
     """Outputs are refused by a run that waits for none."""
     thread_id = wire.thread("hi")
     run = wire.settled(thread_id, wire.start(thread_id))
@@ -91,8 +91,8 @@ def test_refused_outputs_leave_the_run_waiting(make_client: MakeClient) -> None:
     assert wire.settled(thread_id, run["id"])["status"] == "completed"
 
 
-def test_cancel_of_a_run_that_is_over(wire: WireClient) -> None:
-    """A run that is over is not cancelled."""
+def test_cancel_of_a_run_that_is_final(wire: WireClient) -> None:
+    """A run in a final status is not cancelled."""
     thread_id = wire.thread("hi")
     run = wire.settled(thread_id, wire.start(thread_id))
     assert wire.refusal("POST", f"/threads/{thread_id}/runs/{run['id']}/cancel") == (
@@ -271,7 +271,7 @@ def test_bad_query(wire: WireClient) -> None:
 
 
 def test_broken_database(tmp_path: Path, make_client: MakeClient) -> None:
-    """A fault of the server's own is a server error that tells no secrets."""
+    """A fault of the server's own is a server error that shows no secrets."""
     wire = make_client(location=str(tmp_path / "a.db"))
     connection = sqlite3.connect(tmp_path / "a.db")
     connection.execute("DROP TABLE threads")

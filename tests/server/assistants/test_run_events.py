@@ -40,29 +40,29 @@ CALLING = ["thread.run.step.created", "thread.run.step.in_progress"]
 CALL = "thread.run.step.delta"
 
 
-class Said:
-    """Hold what a run's model said, and what was told of it.
+class FinishedOutput:
+    """The output of a run's model, finished.
 
     Args:
-        pieces: What it said.
+        chunks: The model's answer.
         cut_short: Why it was cut short, if it was.
     """
 
-    def __init__(self, *pieces: TextDelta | ToolCall, cut_short: str | None = None) -> None:
+    def __init__(self, *chunks: TextDelta | ToolCall, cut_short: str | None = None) -> None:
         output = runs.RunOutput(RUN, 100.9)
-        events = [event for piece in pieces for event in output.add(piece)]
+        events = [event for chunk in chunks for event in output.add(chunk)]
         self.messages, last = output.finish(cut_short, 105.9)
         self.calls = output.calls
         self.events = [*events, *last]
         self.names = [event.name for event in self.events]
 
     def data(self, name: str) -> list[Any]:
-        """Give the data of the events of a name."""
+        """Return the data of the events of a name."""
         return [event.data for event in self.events if event.name == name]
 
 
 @pytest.mark.parametrize(
-    "pieces, cut_short, names",
+    "chunks, cut_short, names",
     [
         ([HEL, LO], None, [*WRITING, TEXT, TEXT, *WRITTEN]),
         ([], None, [*WRITING, *WRITTEN]),
@@ -85,18 +85,18 @@ class Said:
     ],
 )
 def test_events_of_a_run(
-    pieces: list[TextDelta | ToolCall], cut_short: str | None, names: list[str]
+    chunks: list[TextDelta | ToolCall], cut_short: str | None, names: list[str]
 ) -> None:
-    """What a run's model says is told in OpenAI's order."""
-    assert Said(*pieces, cut_short=cut_short).names == names
+    """A run's output has its events in OpenAI's order."""
+    assert FinishedOutput(*chunks, cut_short=cut_short).names == names
 
 
 def test_message_begins_empty() -> None:
-    """A message is told of when it begins, without anything in it."""
-    said = Said(HEL, LO)
-    (created,) = said.data("thread.message.created")
+    """A message has an event when it begins, without anything in it."""
+    output = FinishedOutput(HEL, LO)
+    (created,) = output.data("thread.message.created")
     assert created == {
-        "id": said.messages[0]["id"],
+        "id": output.messages[0]["id"],
         "object": "thread.message",
         "created_at": 100,
         "thread_id": "thread_1",
@@ -111,15 +111,15 @@ def test_message_begins_empty() -> None:
         "attachments": [],
         "metadata": {},
     }
-    assert said.data("thread.message.in_progress") == [created]
+    assert output.data("thread.message.in_progress") == [created]
 
 
 def test_text_deltas_name_their_message() -> None:
-    """Each piece of text is told with its message and its place."""
-    said = Said(HEL, LO)
-    assert said.data(TEXT) == [
+    """Each delta of text has its message and its place."""
+    output = FinishedOutput(HEL, LO)
+    assert output.data(TEXT) == [
         {
-            "id": said.messages[0]["id"],
+            "id": output.messages[0]["id"],
             "object": "thread.message.delta",
             "delta": {
                 "content": [
@@ -132,60 +132,60 @@ def test_text_deltas_name_their_message() -> None:
 
 
 def test_message_ends_whole() -> None:
-    """A whole message is told of as it is kept."""
-    said = Said(HEL, LO)
-    (begun,) = said.data("thread.message.created")
+    """The event of a whole message has it as it is kept."""
+    output = FinishedOutput(HEL, LO)
+    (begun,) = output.data("thread.message.created")
     whole = {
         **begun,
         "status": "completed",
         "completed_at": 105,
         "content": [{"type": "text", "text": {"value": "Hello", "annotations": []}}],
     }
-    assert said.data("thread.message.completed") == said.messages == [whole]
+    assert output.data("thread.message.completed") == output.messages == [whole]
 
 
 @pytest.mark.parametrize(
-    "reason, spelled_reason",
+    "reason, message_reason",
     [("max_completion_tokens", "max_tokens"), ("content_filter", "content_filter")],
 )
-def test_message_ends_cut_short(reason: str, spelled_reason: str) -> None:
-    """A message cut short is told of as it is kept, with the reason in a message's words."""
-    said = Said(HEL, cut_short=reason)
-    (begun,) = said.data("thread.message.created")
+def test_message_ends_cut_short(reason: str, message_reason: str) -> None:
+    """The event of a message cut short has it as it is kept, with a message's reason."""
+    output = FinishedOutput(HEL, cut_short=reason)
+    (begun,) = output.data("thread.message.created")
     cut = {
         **begun,
         "status": "incomplete",
         "incomplete_at": 105,
-        "incomplete_details": {"reason": spelled_reason},
+        "incomplete_details": {"reason": message_reason},
         "content": [{"type": "text", "text": {"value": "Hel", "annotations": []}}],
     }
-    assert said.data("thread.message.incomplete") == said.messages == [cut]
+    assert output.data("thread.message.incomplete") == output.messages == [cut]
 
 
 def test_no_answer_is_an_empty_message() -> None:
     """A model that says nothing wrote an empty message."""
-    (message,) = Said().messages
+    (message,) = FinishedOutput().messages
     assert message["content"][0]["text"]["value"] == ""
 
 
-@pytest.mark.parametrize("pieces", [[ADD], [ADD, SUB], [TextDelta(""), ADD]])
-def test_calls_are_no_message(pieces: list[TextDelta | ToolCall]) -> None:
+@pytest.mark.parametrize("chunks", [[ADD], [ADD, SUB], [TextDelta(""), ADD]])
+def test_calls_are_no_message(chunks: list[TextDelta | ToolCall]) -> None:
     """A model that only calls tools wrote no message."""
-    assert Said(*pieces).messages == []
+    assert FinishedOutput(*chunks).messages == []
 
 
 def test_text_around_calls_is_two_messages() -> None:
     """What is said before a call and after it are messages of their own."""
-    said = Said(HEL, ADD, LO)
-    texts = [message["content"][0]["text"]["value"] for message in said.messages]
+    output = FinishedOutput(HEL, ADD, LO)
+    texts = [message["content"][0]["text"]["value"] for message in output.messages]
     assert texts == ["Hel", "lo"]
-    assert said.data("thread.message.completed") == said.messages
+    assert output.data("thread.message.completed") == output.messages
 
 
 def test_step_of_a_message() -> None:
     """Writing a message is a step of the run."""
-    said = Said(HEL)
-    (created,) = said.data("thread.run.step.created")
+    output = FinishedOutput(HEL)
+    (created,) = output.data("thread.run.step.created")
     assert created.pop("id").startswith("step_")
     assert created == {
         "object": "thread.run.step",
@@ -197,7 +197,7 @@ def test_step_of_a_message() -> None:
         "status": "in_progress",
         "step_details": {
             "type": "message_creation",
-            "message_creation": {"message_id": said.messages[0]["id"]},
+            "message_creation": {"message_id": output.messages[0]["id"]},
         },
         "last_error": None,
         "expired_at": None,
@@ -209,24 +209,24 @@ def test_step_of_a_message() -> None:
     }
 
 
-@pytest.mark.parametrize("pieces", [[HEL], [HEL, ADD], [ADD, HEL]])
-def test_step_of_a_message_is_completed(pieces: list[TextDelta | ToolCall]) -> None:
+@pytest.mark.parametrize("chunks", [[HEL], [HEL, ADD], [ADD, HEL]])
+def test_step_of_a_message_is_completed(chunks: list[TextDelta | ToolCall]) -> None:
     """The step that ends is the one in which the message was written."""
-    said = Said(*pieces)
-    (begun,) = [step for step in said.data("thread.run.step.created") if is_writing(step)]
-    (completed,) = said.data("thread.run.step.completed")
+    output = FinishedOutput(*chunks)
+    (begun,) = [step for step in output.data("thread.run.step.created") if is_writing(step)]
+    (completed,) = output.data("thread.run.step.completed")
     changed = {"status": "completed", "completed_at": completed["completed_at"]}
     assert completed == {**begun, **changed}
 
 
 def is_writing(step: Json) -> bool:
-    """Tell whether a step is one of writing a message."""
+    """Return whether a step is one of writing a message."""
     return bool(step["type"] == "message_creation")
 
 
 def test_step_of_calls() -> None:
-    """Calling tools is a step that is at work until the outputs are there."""
-    (created,) = Said(HEL, ADD, LO, SUB).data("thread.run.step.created")[1:2]
+    """Calling tools is a step that is in progress until the outputs are there."""
+    (created,) = FinishedOutput(HEL, ADD, LO, SUB).data("thread.run.step.created")[1:2]
     assert (created["type"], created["status"], created["step_details"]) == (
         "tool_calls",
         "in_progress",
@@ -234,12 +234,12 @@ def test_step_of_calls() -> None:
     )
 
 
-@pytest.mark.parametrize("pieces", [[ADD, SUB], [HEL, ADD, SUB], [ADD, HEL, SUB]])
-def test_call_deltas_are_the_calls(pieces: list[TextDelta | ToolCall]) -> None:
-    """The calls are told by their places, in one step, as the run will wait for them."""
-    said = Said(*pieces)
-    (step,) = [step for step in said.data("thread.run.step.created") if not is_writing(step)]
-    assert said.data(CALL) == [
+@pytest.mark.parametrize("chunks", [[ADD, SUB], [HEL, ADD, SUB], [ADD, HEL, SUB]])
+def test_call_deltas_are_the_calls(chunks: list[TextDelta | ToolCall]) -> None:
+    """The deltas of calls have their places, in one step, as the run will wait for them."""
+    output = FinishedOutput(*chunks)
+    (step,) = [step for step in output.data("thread.run.step.created") if not is_writing(step)]
+    assert output.data(CALL) == [
         {
             "id": step["id"],
             "object": "thread.run.step.delta",
@@ -247,13 +247,13 @@ def test_call_deltas_are_the_calls(pieces: list[TextDelta | ToolCall]) -> None:
                 "step_details": {"type": "tool_calls", "tool_calls": [{"index": place, **call}]}
             },
         }
-        for place, call in enumerate(said.calls)
+        for place, call in enumerate(output.calls)
     ]
 
 
 def test_calls_of_a_run() -> None:
     """Calls are kept in their order, with ids of their own."""
-    calls = Said(ADD, SUB).calls
+    calls = FinishedOutput(ADD, SUB).calls
     assert [(call["type"], call["function"]) for call in calls] == [
         ("function", {"name": "add", "arguments": '{"a": 1}'}),
         ("function", {"name": "sub", "arguments": "{}"}),
@@ -265,12 +265,12 @@ def test_calls_of_a_run() -> None:
     "status, name",
     [(None, "thread.run.in_progress"), ("created", "thread.run.created")],
 )
-def test_run_is_told_by_its_status(status: str | None, name: str) -> None:
+def test_run_event_is_named_by_its_status(status: str | None, name: str) -> None:
     """A run's event has the name of its status, unless another is given."""
     assert runs.run_event(RUN, status).name == name
 
 
-def test_run_is_told_as_clients_see_it() -> None:
-    """What is kept beside a run is not told."""
+def test_run_event_is_as_clients_see_it() -> None:
+    """The event of a run leaves out what is kept beside it."""
     shown = {name: value for name, value in RUN.items() if name != "_rounds"}
     assert runs.run_event(RUN).data == shown

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from gpt_agent_sync.records import Usage
 from gpt_agent_sync.server.assistants.run_work import RunWork, finish_cancelling
 from gpt_agent_sync.server.engine import Engine
-from gpt_agent_sync.server.models.base import Finish, Model, ModelChunk, ModelRequest
-from gpt_agent_sync.server.storage import Storage
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from tests.support.server_setup import (
     CALL,
@@ -21,8 +17,8 @@ from tests.support.server_setup import (
 from tests.support.wire_client import Json, calls_of
 
 
-def test_reply_joins_its_pieces(run_setup: MakeRunSetup) -> None:
-    """A reply given in pieces is one message."""
+def test_reply_joins_its_deltas(run_setup: MakeRunSetup) -> None:
+    """A reply in several deltas is one message."""
     setup = run_setup(Reply("Hel", "lo"))
     thread_id, run_id = setup.start()
     setup.wire.settled(thread_id, run_id)
@@ -231,26 +227,6 @@ def test_message_cut_short_has_its_time(run_setup: MakeRunSetup) -> None:
     assert (message["completed_at"], message["incomplete_at"]) == (None, START)
 
 
-class PlainModel(Model):
-    """Say nothing, to any name but one."""
-
-    def serves(self, name: str) -> bool:
-        """Answer to all names but one."""
-        return name != "other"
-
-    def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
-        """Say nothing."""
-        yield Finish()
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    """Give an engine in memory."""
-    engine = Engine(Storage(":memory:"), [PlainModel()], default_model="stand-in")
-    yield engine
-    engine.storage.close()
-
-
 @pytest.mark.parametrize("status", ["in_progress", "completed", None])
 def test_only_cancelling_runs_finish_cancelling(engine: Engine, status: str | None) -> None:
     """Only a run that is there and being cancelled becomes cancelled."""
@@ -264,8 +240,8 @@ def test_only_cancelling_runs_finish_cancelling(engine: Engine, status: str | No
 
 
 @pytest.mark.parametrize("status", ["in_progress", "completed", "cancelled"])
-def test_only_queued_runs_are_taken_up(engine: Engine, status: str) -> None:
-    """A run that is at work or over is left as it is."""
+def test_only_queued_runs_are_started(engine: Engine, status: str) -> None:
+    """A run that is in progress or final is left as it is."""
     with engine.storage.write() as connection:
         engine.storage.runs.insert(connection, {"id": "run_1", "status": status})
     engine.start(RunWork(engine, "run_1"))

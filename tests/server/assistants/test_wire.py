@@ -306,16 +306,16 @@ def test_deleted_message_is_gone(wire: WireClient) -> None:
     assert wire.texts(thread_id) == ["one"]
 
 
-def test_reading_is_asked_to_wait_while_a_run_is_live(make_client: MakeClient) -> None:
-    """The answer about a live run says after how many milliseconds to look again."""
+def test_reading_is_hinted_to_wait_while_a_run_is_live(make_client: MakeClient) -> None:
+    """The answer about a live run says after how many milliseconds to poll again."""
     wire = make_client(Hold())
     thread_id = wire.thread("hi")
     answer = wire.send("GET", f"/threads/{thread_id}/runs/{wire.start(thread_id)}")
     assert answer.headers["openai-poll-after-ms"] == "20"
 
 
-def test_reading_is_not_asked_to_wait_for_a_run_that_is_over(wire: WireClient) -> None:
-    """The answer about a run that is over asks for no other look."""
+def test_reading_is_not_hinted_to_wait_for_a_run_that_is_final(wire: WireClient) -> None:
+    """The answer about a final run has no hint to poll again."""
     thread_id = wire.thread("hi")
     run = wire.settled(thread_id, wire.start(thread_id))
     answer = wire.send("GET", f"/threads/{thread_id}/runs/{run['id']}")

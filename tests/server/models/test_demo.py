@@ -17,7 +17,7 @@ NUMBER, INTEGER, TEXT = {"type": "number"}, {"type": "integer"}, {"type": "strin
 
 
 def schema(*required: str, **properties: Any) -> Schema:
-    """Give the schema of an object; all properties are required unless some are named."""
+    """Return the schema of an object; all properties are required unless some are named."""
     return {
         "type": "object",
         "properties": properties,
@@ -26,7 +26,7 @@ def schema(*required: str, **properties: Any) -> Schema:
 
 
 def offer(name: str, parameters: Schema | None = None, description: str = "") -> ChatObject:
-    """Give a function tool."""
+    """Return a function tool."""
     function = {"name": name, "description": description, "parameters": parameters}
     return {"type": "function", "function": function}
 
@@ -38,7 +38,7 @@ CALCULATOR = offer("calculator", schema(expression=TEXT))
 
 
 def asked(text: Any, *tools: ChatObject, choice: Any = "auto", **options: Any) -> ModelRequest:
-    """Give a request of one user's message."""
+    """Return a request of one user's message."""
     messages = ({"role": "user", "content": text},)
     return ModelRequest(
         model="demo", messages=messages, tools=tools, tool_choice=choice, options=options
@@ -46,14 +46,14 @@ def asked(text: Any, *tools: ChatObject, choice: Any = "auto", **options: Any) -
 
 
 def said(*messages: ChatObject) -> str:
-    """Give the model's text after some messages."""
+    """Return the model's text after some messages."""
     request = ModelRequest(model="demo", messages=messages)
     pieces = DemoModel().reply(request)
     return "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
 
 
 def tool_round(name: str, *outputs: str) -> list[ChatObject]:
-    """Give the messages of one round of tools."""
+    """Return the messages of one round of tools."""
     calls = [
         {"id": f"call_{place}", "type": "function", "function": {"name": name, "arguments": "{}"}}
         for place in range(len(outputs))
@@ -113,7 +113,7 @@ def test_instructions_call_no_tool() -> None:
 
 
 @pytest.mark.parametrize(
-    "output, told",
+    "output, description",
     [
         ("5", "add gave 5."),
         ("sunny", "add gave sunny."),
@@ -121,20 +121,20 @@ def test_instructions_call_no_tool() -> None:
         ('{"error": "x", "code": 1}', 'add gave {"error": "x", "code": 1}.'),
     ],
 )
-def test_tells_what_tools_answered(output: str, told: str) -> None:
-    """Outputs are told with the tool's name, failures as such."""
+def test_repeats_what_tools_answered(output: str, description: str) -> None:
+    """Outputs are repeated with the tool's name, failures as such."""
     user = {"role": "user", "content": "add 2 and 3"}
-    assert said(user, *tool_round("add", output)) == f"The demo model asked for help: {told}"
+    assert said(user, *tool_round("add", output)) == f"The demo model asked for help: {description}"
 
 
 def test_tells_all_outputs() -> None:
-    """Every output of the turn is told."""
+    """Every output of the turn is repeated."""
     user = {"role": "user", "content": "add"}
     assert said(user, *tool_round("add", "1", "2")).endswith("add gave 1. add gave 2.")
 
 
 def test_output_of_an_unknown_call() -> None:
-    """An output whose call is not there is told without a name."""
+    """An output whose call is not there is repeated without a name."""
     answer = {"role": "tool", "tool_call_id": "call_9", "content": "7"}
     assert said({"role": "user", "content": "add"}, answer).endswith("a tool gave 7.")
 

@@ -31,7 +31,7 @@ STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 def completion(content: str | None = None, *calls: tuple[str, Any], **fields: Any) -> Json:
-    """Give an answer of ``/chat/completions``."""
+    """Return an answer of ``/chat/completions``."""
     message: Json = {"role": "assistant", "content": content}
     if calls:
         message["tool_calls"] = [
@@ -44,7 +44,7 @@ def completion(content: str | None = None, *calls: tuple[str, Any], **fields: An
 
 
 class Upstream:
-    """Answer every request the same way, on a loopback port.
+    """An upstream on a loopback port that answers every request the same way.
 
     Args:
         status: The HTTP status.
@@ -70,7 +70,7 @@ class Upstream:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -93,7 +93,7 @@ Serve = Callable[..., Upstream]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Give a maker of upstreams; they are stopped."""
+    """Yield a maker of upstreams; they are stopped."""
     upstreams: list[Upstream] = []
 
     def make(answer: object, status: int = 200) -> Upstream:
@@ -107,18 +107,18 @@ def serve() -> Iterator[Serve]:
 
 
 def make_request(**fields: Any) -> ModelRequest:
-    """Give a request of one user's message."""
+    """Return a request of one user's message."""
     messages = ({"role": "user", "content": "hi"},)
     return ModelRequest(**{"model": "llama", "messages": messages, **fields})
 
 
 def reply(upstream: Upstream, **fields: Any) -> list[ModelChunk]:
-    """Give the whole reply of an upstream."""
+    """Return the whole reply of an upstream."""
     return list(UpstreamModel(upstream.base_url).reply(make_request(**fields)))
 
 
 def failure(upstream: Upstream) -> tuple[str, str]:
-    """Give code and message of an upstream's failure."""
+    """Return code and message of an upstream's failure."""
     with pytest.raises(ModelError) as caught:
         reply(upstream)
     return caught.value.code, caught.value.message
@@ -145,14 +145,14 @@ def test_text(serve: Serve) -> None:
 )
 def test_tool_call(serve: Serve, arguments: object, text: str) -> None:
     """A tool call's arguments are JSON text, though some servers send objects."""
-    pieces = reply(serve(completion(None, ("add", arguments))))
-    assert pieces[:-1] == [ToolCall("add", text)]
+    chunks = reply(serve(completion(None, ("add", arguments))))
+    assert chunks[:-1] == [ToolCall("add", text)]
 
 
 def test_text_and_tool_calls(serve: Serve) -> None:
     """A reply may hold a text and several calls."""
-    pieces = reply(serve(completion("wait", ("add", "{}"), ("sub", "{}"))))
-    assert pieces[:-1] == [TextDelta("wait"), ToolCall("add", "{}"), ToolCall("sub", "{}")]
+    chunks = reply(serve(completion("wait", ("add", "{}"), ("sub", "{}"))))
+    assert chunks[:-1] == [TextDelta("wait"), ToolCall("add", "{}"), ToolCall("sub", "{}")]
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,10 @@ def test_text_and_tool_calls(serve: Serve) -> None:
     ],
 )
 def test_finish_reasons(serve: Serve, finish: str | None, reason: str) -> None:
-    """Why a reply ended is told in the wire's words."""
-    pieces = reply(serve(completion("hello", finish_reason=finish)))
-    assert isinstance(pieces[-1], Finish)
-    assert pieces[-1].reason == reason
+    """Why a reply ended is in the wire's words."""
+    chunks = reply(serve(completion("hello", finish_reason=finish)))
+    assert isinstance(chunks[-1], Finish)
+    assert chunks[-1].reason == reason
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_key(serve: Serve, key: str | None, header: str | None) -> None:
     ],
 )
 def test_refusal(serve: Serve, status: int, code: str) -> None:
-    """A refusal fails the reply with the upstream's own words; too many requests are told apart."""
+    """A refusal fails the reply with the upstream's text; too many requests have a code."""
     upstream = serve({"error": {"message": "Slow down, try again in 2s."}}, status)
     assert failure(upstream) == (code, "the upstream model refused: Slow down, try again in 2s.")
 
@@ -267,8 +267,8 @@ def test_no_json(serve: Serve, status: int, code: str) -> None:
     assert failure(serve("<html>Bad gateway</html>", status))[0] == code
 
 
-def test_no_json_is_told_by_status(serve: Serve) -> None:
-    """A refusal that is no JSON is told with its status."""
+def test_no_json_is_named_by_status(serve: Serve) -> None:
+    """A refusal that is no JSON is named by its status."""
     assert "502" in failure(serve("<html>Bad gateway</html>", 502))[1]
 
 
@@ -342,32 +342,32 @@ def test_interim_answer(interim: InterimUpstream) -> None:
 # Streams.
 
 
-def chunk(delta: Json | None = None, **fields: Any) -> Json:
-    """Give a chunk of a streamed answer."""
+def completion_chunk(delta: Json | None = None, **fields: Any) -> Json:
+    """Return a chunk of a streamed answer."""
     return {"choices": [{"index": 0, "delta": delta or {}, "finish_reason": None, **fields}]}
 
 
-def said(text: str) -> Json:
-    """Give a chunk of text."""
-    return chunk({"content": text})
+def text_chunk(text: str) -> Json:
+    """Return a chunk of text."""
+    return completion_chunk({"content": text})
 
 
-def called(index: int | None, call_id: str | None, name: str | None, arguments: Any) -> Json:
-    """Give a chunk of a tool call; what is ``None`` is left out."""
+def call_chunk(index: int | None, call_id: str | None, name: str | None, arguments: Any) -> Json:
+    """Return a chunk of a tool call; what is ``None`` is left out."""
     function = {"name": name, "arguments": arguments}
     given = {name: value for name, value in function.items() if value is not None}
     call = {"index": index, "id": call_id, "function": given}
-    return chunk(
+    return completion_chunk(
         {"tool_calls": [{name: value for name, value in call.items() if value is not None}]}
     )
 
 
 USAGE: Json = {"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 3}}
-STOP = chunk(finish_reason="stop")
+STOP = completion_chunk(finish_reason="stop")
 
 
 def lines(*chunks: object) -> bytes:
-    """Give a stream as it goes over the wire, with its end."""
+    """Return a stream as it goes over the wire, with its end."""
     return b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in chunks) + DONE
 
 
@@ -375,7 +375,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class StreamingUpstream:
-    """Answer every request with the same stream, on a loopback port.
+    """An upstream on a loopback port that answers every request with the same stream.
 
     Args:
         parts: What is written, part by part.
@@ -412,23 +412,23 @@ class StreamingUpstream:
                 self.close_connection = True
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
-    def pieces(self) -> Iterator[ModelChunk]:
+    def chunks(self) -> Iterator[ModelChunk]:
         """Ask for a reply."""
         url = f"http://127.0.0.1:{self._server.server_port}/v1"
         return UpstreamModel(url).reply(make_request())
 
     def failure(self) -> tuple[list[ModelChunk], str, str]:
-        """Give the pieces before a failure, and its code and message."""
-        pieces: list[ModelChunk] = []
+        """Return the chunks before a failure, and its code and message."""
+        chunks: list[ModelChunk] = []
         with pytest.raises(ModelError) as caught:
-            pieces.extend(self.pieces())
-        return pieces, caught.value.code, caught.value.message
+            chunks.extend(self.chunks())
+        return chunks, caught.value.code, caught.value.message
 
     def stop(self) -> None:
         """Stop listening."""
@@ -443,7 +443,7 @@ Stream = Callable[..., StreamingUpstream]
 
 @pytest.fixture
 def stream() -> Iterator[Stream]:
-    """Give a maker of upstreams that stream; they are stopped."""
+    """Yield a maker of upstreams that stream; they are stopped."""
     upstreams: list[StreamingUpstream] = []
 
     def make(*parts: bytes, **options: Any) -> StreamingUpstream:
@@ -456,9 +456,17 @@ def stream() -> Iterator[Stream]:
 
 
 def test_streamed_text(stream: Stream) -> None:
-    """Each chunk of text is a piece, and the last chunk tells the cost."""
-    upstream = stream(lines(chunk({"role": "assistant"}), said("Hel"), said("lo"), STOP, USAGE))
-    assert list(upstream.pieces()) == [
+    """Each part of text is a delta, and the last part has the usage."""
+    upstream = stream(
+        lines(
+            completion_chunk({"role": "assistant"}),
+            text_chunk("Hel"),
+            text_chunk("lo"),
+            STOP,
+            USAGE,
+        )
+    )
+    assert list(upstream.chunks()) == [
         TextDelta("Hel"),
         TextDelta("lo"),
         Finish(prompt_tokens=4, completion_tokens=3),
@@ -466,22 +474,29 @@ def test_streamed_text(stream: Stream) -> None:
 
 
 def test_text_is_passed_on_as_it_comes(stream: Stream) -> None:
-    """A piece is there before the upstream says the next one."""
-    upstream = stream(lines(said("Hel")).removesuffix(DONE), lines(said("lo"), STOP), held=True)
-    pieces = upstream.pieces()
-    first = next(pieces)
+    """A delta is there before the upstream sends the next one."""
+    upstream = stream(
+        lines(text_chunk("Hel")).removesuffix(DONE), lines(text_chunk("lo"), STOP), held=True
+    )
+    chunks = upstream.chunks()
+    first = next(chunks)
     upstream.go_on.set()
-    assert [first, *pieces] == [TextDelta("Hel"), TextDelta("lo"), Finish()]
+    assert [first, *chunks] == [TextDelta("Hel"), TextDelta("lo"), Finish()]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 1000])
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_parts_are_cut_anywhere(stream: Stream, size: int, newline: bytes) -> None:
     """However a stream is cut into parts, and whatever ends its lines, it says the same."""
-    whole = lines(said("äö😀"), called(0, "a", "add", '{"a"'), called(0, None, None, ":1}"), USAGE)
+    whole = lines(
+        text_chunk("äö😀"),
+        call_chunk(0, "a", "add", '{"a"'),
+        call_chunk(0, None, None, ":1}"),
+        USAGE,
+    )
     whole = whole.replace(b"\n", newline)
     parts = [whole[begin : begin + size] for begin in range(0, len(whole), size)]
-    assert list(stream(*parts).pieces()) == [
+    assert list(stream(*parts).chunks()) == [
         TextDelta("äö😀"),
         ToolCall("add", '{"a":1}'),
         Finish(prompt_tokens=4, completion_tokens=3),
@@ -501,18 +516,24 @@ def test_parts_are_cut_anywhere(stream: Stream, size: int, newline: bytes) -> No
     ids=["no space", "no empty line", "other fields", "comments", "no objects", "no end of line"],
 )
 @pytest.mark.parametrize("end", [b"", b"\n\n" + DONE], ids=["no end", "end"])
-def test_other_spellings_of_streams(stream: Stream, text: bytes, end: bytes) -> None:
-    """Streams that are spelled otherwise, or have no end, are understood as well."""
-    assert list(stream(text + end).pieces()) == [TextDelta("hi"), Finish()]
+def test_streams_written_otherwise(stream: Stream, text: bytes, end: bytes) -> None:
+    """Streams that are written otherwise, or have no end, are understood as well."""
+    assert list(stream(text + end).chunks()) == [TextDelta("hi"), Finish()]
 
 
 @pytest.mark.parametrize(
     "chunks",
-    [[], [STOP], [chunk({"content": ""}), STOP], [{"choices": None}], [chunk({"content": None})]],
+    [
+        [],
+        [STOP],
+        [completion_chunk({"content": ""}), STOP],
+        [{"choices": None}],
+        [completion_chunk({"content": None})],
+    ],
 )
 def test_empty_streams(stream: Stream, chunks: list[Json]) -> None:
     """A stream that says nothing is an empty reply."""
-    assert list(stream(lines(*chunks)).pieces()) == [Finish()]
+    assert list(stream(lines(*chunks)).chunks()) == [Finish()]
 
 
 @pytest.mark.parametrize(
@@ -525,45 +546,54 @@ def test_empty_streams(stream: Stream, chunks: list[Json]) -> None:
     ],
 )
 def test_finish_reasons_of_streams(stream: Stream, finish: str, reason: str) -> None:
-    """Why a streamed reply ended is told, though a chunk comes after that."""
-    upstream = stream(lines(said("hi"), chunk(finish_reason=finish), USAGE))
-    *_, last = upstream.pieces()
+    """Why a streamed reply ended is known, though a part comes after that."""
+    upstream = stream(lines(text_chunk("hi"), completion_chunk(finish_reason=finish), USAGE))
+    *_, last = upstream.chunks()
     assert last == Finish(reason, 4, 3)
 
 
-def test_cost_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
-    """The last cost that is told counts, whatever chunk it is in."""
-    early = {**said("hi"), "usage": {"prompt_tokens": 4, "completion_tokens": 1}}
+def test_usage_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
+    """The last usage counts, whatever part it is in."""
+    early = {**text_chunk("hi"), "usage": {"prompt_tokens": 4, "completion_tokens": 1}}
     late = {**STOP, "usage": {"prompt_tokens": 4, "completion_tokens": 2}}
-    *_, last = stream(lines(early, late, {**STOP, "usage": None})).pieces()
+    *_, last = stream(lines(early, late, {**STOP, "usage": None})).chunks()
     assert last == Finish("stop", 4, 2)
 
 
 @pytest.mark.parametrize(
     "chunks, calls",
     [
-        ([called(0, "a", "add", ""), called(0, None, None, "{}")], [("add", "{}")]),
+        ([call_chunk(0, "a", "add", ""), call_chunk(0, None, None, "{}")], [("add", "{}")]),
         (
             [
-                called(0, "a", "add", '{"a"'),
-                called(1, "b", "sub", '{"b"'),
-                called(0, None, None, ": 1}"),
-                called(1, None, None, ": 2}"),
+                call_chunk(0, "a", "add", '{"a"'),
+                call_chunk(1, "b", "sub", '{"b"'),
+                call_chunk(0, None, None, ": 1}"),
+                call_chunk(1, None, None, ": 2}"),
             ],
             [("add", '{"a": 1}'), ("sub", '{"b": 2}')],
         ),
-        ([called(0, "a", "add", None)], [("add", "{}")]),
-        ([called(0, "a", "add", {"a": 1})], [("add", '{"a": 1}')]),
-        ([called(0, None, "add", '{"a"'), called(0, None, "add", ": 1}")], [("add", '{"a": 1}')]),
-        ([called(0, "a", "add", '{"a"'), called(0, "a", "add", ": 1}")], [("add", '{"a": 1}')]),
-        ([called(0, "a", "add", '{"a"'), called(0, "b", None, ": 1}")], [("add", '{"a": 1}')]),
-        ([called(0, "a", "add", "{}"), called(0, "b", "add", "{}")], [("add", "{}")] * 2),
+        ([call_chunk(0, "a", "add", None)], [("add", "{}")]),
+        ([call_chunk(0, "a", "add", {"a": 1})], [("add", '{"a": 1}')]),
         (
-            [called(None, "a", "add", "{}"), called(None, "b", "sub", "{}")],
+            [call_chunk(0, None, "add", '{"a"'), call_chunk(0, None, "add", ": 1}")],
+            [("add", '{"a": 1}')],
+        ),
+        (
+            [call_chunk(0, "a", "add", '{"a"'), call_chunk(0, "a", "add", ": 1}")],
+            [("add", '{"a": 1}')],
+        ),
+        (
+            [call_chunk(0, "a", "add", '{"a"'), call_chunk(0, "b", None, ": 1}")],
+            [("add", '{"a": 1}')],
+        ),
+        ([call_chunk(0, "a", "add", "{}"), call_chunk(0, "b", "add", "{}")], [("add", "{}")] * 2),
+        (
+            [call_chunk(None, "a", "add", "{}"), call_chunk(None, "b", "sub", "{}")],
             [("add", "{}"), ("sub", "{}")],
         ),
         (
-            [called(3, "a", "add", "{}"), called(1, "b", "sub", "{}")],
+            [call_chunk(3, "a", "add", "{}"), call_chunk(1, "b", "sub", "{}")],
             [("add", "{}"), ("sub", "{}")],
         ),
     ],
@@ -582,15 +612,15 @@ def test_cost_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
 )
 def test_streamed_calls(stream: Stream, chunks: list[Json], calls: list[tuple[str, str]]) -> None:
     """Tool calls are put together from their chunks, in the order in which they begin."""
-    pieces = list(stream(lines(*chunks, STOP)).pieces())
-    assert pieces == [*(ToolCall(name, arguments) for name, arguments in calls), Finish()]
+    answer = list(stream(lines(*chunks, STOP)).chunks())
+    assert answer == [*(ToolCall(name, arguments) for name, arguments in calls), Finish()]
 
 
 def test_calls_of_one_chunk(stream: Stream) -> None:
-    """Calls that come in one chunk without indexes are told apart by their places."""
+    """Calls that come in one chunk without indexes differ by their places."""
     calls = [{"function": {"name": name, "arguments": "{}"}} for name in ("add", "sub")]
-    pieces = list(stream(lines(chunk({"tool_calls": calls}), STOP)).pieces())
-    assert pieces[:-1] == [ToolCall("add", "{}"), ToolCall("sub", "{}")]
+    chunks = list(stream(lines(completion_chunk({"tool_calls": calls}), STOP)).chunks())
+    assert chunks[:-1] == [ToolCall("add", "{}"), ToolCall("sub", "{}")]
 
 
 def test_null_indexes(stream: Stream) -> None:
@@ -598,14 +628,16 @@ def test_null_indexes(stream: Stream) -> None:
     calls = [
         {"index": None, "function": {"name": name, "arguments": "{}"}} for name in ("add", "sub")
     ]
-    pieces = list(stream(lines(chunk({"tool_calls": calls}), STOP)).pieces())
-    assert pieces[:-1] == [ToolCall("add", "{}"), ToolCall("sub", "{}")]
+    chunks = list(stream(lines(completion_chunk({"tool_calls": calls}), STOP)).chunks())
+    assert chunks[:-1] == [ToolCall("add", "{}"), ToolCall("sub", "{}")]
 
 
 def test_streamed_text_and_calls(stream: Stream) -> None:
     """Text comes at once, and calls when they are whole."""
-    upstream = stream(lines(called(0, "a", "add", "{"), said("wait"), called(0, None, None, "}")))
-    assert list(upstream.pieces()) == [TextDelta("wait"), ToolCall("add", "{}"), Finish()]
+    upstream = stream(
+        lines(call_chunk(0, "a", "add", "{"), text_chunk("wait"), call_chunk(0, None, None, "}"))
+    )
+    assert list(upstream.chunks()) == [TextDelta("wait"), ToolCall("add", "{}"), Finish()]
 
 
 @pytest.mark.parametrize(
@@ -614,7 +646,7 @@ def test_streamed_text_and_calls(stream: Stream) -> None:
 )
 def test_error_in_a_stream(stream: Stream, error: object, words: str) -> None:
     """An error after some text fails the reply with the upstream's own words."""
-    upstream = stream(lines(said("Hel"), {"error": error}, said("lo")))
+    upstream = stream(lines(text_chunk("Hel"), {"error": error}, text_chunk("lo")))
     assert upstream.failure() == (
         [TextDelta("Hel")],
         "server_error",
@@ -624,22 +656,24 @@ def test_error_in_a_stream(stream: Stream, error: object, words: str) -> None:
 
 def test_stream_that_breaks_off(stream: Stream) -> None:
     """A connection that breaks after some text fails the reply."""
-    pieces, code, message = stream(lines(said("Hel")).removesuffix(DONE), breaks=True).failure()
-    assert (pieces, code) == ([TextDelta("Hel")], "server_error")
+    chunks, code, message = stream(
+        lines(text_chunk("Hel")).removesuffix(DONE), breaks=True
+    ).failure()
+    assert (chunks, code) == ([TextDelta("Hel")], "server_error")
     assert message.startswith("the upstream model failed: ")
 
 
 def test_calls_of_a_stream_that_breaks_off(stream: Stream) -> None:
     """A call that is not whole when the connection breaks is not asked for."""
-    whole = lines(called(0, "a", "add", '{"a'))
+    whole = lines(call_chunk(0, "a", "add", '{"a'))
     assert stream(whole.removesuffix(DONE), breaks=True).failure()[0] == []
 
 
 def test_json_that_breaks_off(stream: Stream) -> None:
     """A whole answer whose connection breaks fails the reply."""
     part = json.dumps(completion("hello")).encode()[:20]
-    pieces, code, message = stream(part, breaks=True, content_type="application/json").failure()
-    assert (pieces, code) == ([], "server_error")
+    chunks, code, message = stream(part, breaks=True, content_type="application/json").failure()
+    assert (chunks, code) == ([], "server_error")
     assert message.startswith("the upstream model failed: ")
 
 
@@ -655,14 +689,14 @@ def test_json_that_breaks_off(stream: Stream) -> None:
 )
 def test_content_types_of_streams(stream: Stream, content_type: str) -> None:
     """A stream is recognised whatever the case and the parameters of its content type."""
-    upstream = stream(lines(said("Hel"), said("lo"), STOP), content_type=content_type)
-    assert list(upstream.pieces()) == [TextDelta("Hel"), TextDelta("lo"), Finish()]
+    upstream = stream(lines(text_chunk("Hel"), text_chunk("lo"), STOP), content_type=content_type)
+    assert list(upstream.chunks()) == [TextDelta("Hel"), TextDelta("lo"), Finish()]
 
 
 def test_json_in_place_of_a_stream(stream: Stream) -> None:
     """An upstream that does not stream answers as well."""
     whole = json.dumps(completion("hello")).encode()
-    assert list(stream(whole, content_type="application/json").pieces()) == [
+    assert list(stream(whole, content_type="application/json").chunks()) == [
         TextDelta("hello"),
         Finish(prompt_tokens=4, completion_tokens=3),
     ]
@@ -673,7 +707,7 @@ def test_json_in_place_of_a_stream(stream: Stream) -> None:
 
 @pytest.fixture
 def front() -> Iterator[Callable[[Upstream], WireClient]]:
-    """Give a maker of clients of servers that hand on to an upstream."""
+    """Yield a maker of clients of servers that hand on to an upstream."""
     made: list[tuple[WireClient, EmbeddedServer]] = []
 
     def make(upstream: Upstream) -> WireClient:

@@ -20,8 +20,8 @@ from tests.support.server_setup import (
 from tests.support.wire_client import plain_error
 
 
-def test_cancel_at_work(response_setup: MakeResponseSetup) -> None:
-    """A response at work is cancelled at once."""
+def test_cancel_in_progress(response_setup: MakeResponseSetup) -> None:
+    """A response in progress is cancelled at once."""
     setup = response_setup(Hold())
     _, response_id = setup.in_progress()
     answered = setup.wire.cancel(response_id)
@@ -49,8 +49,8 @@ def test_cancel_queued(response_setup: MakeResponseSetup, tmp_path: Path) -> Non
     "step, said",
     [(Reply("ok"), "a completed"), (Fail(), "a failed"), (Incomplete(), "an incomplete")],
 )
-def test_cancel_when_over(response_setup: MakeResponseSetup, step: Any, said: str) -> None:
-    """A response that is over is not cancelled, and the refusal names its status."""
+def test_cancel_when_final(response_setup: MakeResponseSetup, step: Any, said: str) -> None:
+    """A response in a final status is not cancelled, and the refusal names its status."""
     wire = response_setup(step).wire
     response = wire.final(wire.respond(background=True)["id"])
     assert wire.refusal("POST", f"/responses/{response['id']}/cancel") == (
@@ -78,7 +78,7 @@ def test_cancel_of_a_foreground_response(wire: ResponsesClient) -> None:
     )
 
 
-def test_cancel_of_a_foreground_response_at_work(foreground: MakeForeground) -> None:
+def test_cancel_of_a_foreground_response_in_progress(foreground: MakeForeground) -> None:
     """A response that its caller waits for is not cancelled, and comes to its end."""
     setup, response_id, answer = foreground()
     refusal = setup.wire.refusal("POST", f"/responses/{response_id}/cancel")

@@ -5,27 +5,17 @@ from __future__ import annotations
 import pytest
 
 from gpt_agent_sync.server.responses import items, response_work
-from tests.support.responses_client import call, message, output
+from tests.support.responses_client import assistant_message, call, message, output, user_message
 from tests.support.wire_client import Json
 
 IMAGE = {"type": "input_image", "image_url": "http://x/y.png", "detail": "low"}
-
-
-def user(*parts: Json) -> Json:
-    """Give a user's message of parts."""
-    return {"role": "user", "content": list(parts)}
-
-
-def assistant(*parts: Json) -> Json:
-    """Give an assistant's message of parts."""
-    return {"role": "assistant", "content": list(parts)}
 
 
 SCHEMA = {"type": "json_schema", "name": "sum", "schema": {"type": "object"}}
 
 
 def asked(call_id: str) -> Json:
-    """Give a call as chats spell it."""
+    """Return a call as chats have it."""
     return {"id": call_id, "type": "function", "function": {"name": "add", "arguments": "{}"}}
 
 
@@ -38,15 +28,19 @@ def asked(call_id: str) -> Json:
         ([message("hi", "developer")], [{"role": "system", "content": "hi"}]),
         ([message("hi", "assistant")], [{"role": "assistant", "content": "hi"}]),
         (
-            [assistant({"type": "refusal", "refusal": "No."})],
+            [assistant_message({"type": "refusal", "refusal": "No."})],
             [{"role": "assistant", "content": "No."}],
         ),
         (
-            [user({"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"})],
+            [
+                user_message(
+                    {"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}
+                )
+            ],
             [{"role": "user", "content": "a\nb"}],
         ),
         (
-            [user({"type": "input_text", "text": "a"}, IMAGE)],
+            [user_message({"type": "input_text", "text": "a"}, IMAGE)],
             [
                 {
                     "role": "user",
@@ -61,10 +55,10 @@ def asked(call_id: str) -> Json:
             ],
         ),
         (
-            [user({"type": "input_image", "file_id": "x"}, {"type": "input_file"})],
+            [user_message({"type": "input_image", "file_id": "x"}, {"type": "input_file"})],
             [{"role": "user", "content": ""}],
         ),
-        ([user()], [{"role": "user", "content": ""}]),
+        ([user_message()], [{"role": "user", "content": ""}]),
         ([message("hi"), {"type": "reasoning"}], [{"role": "user", "content": "hi"}]),
         (
             [call("a")],
@@ -94,7 +88,7 @@ def asked(call_id: str) -> Json:
     ],
 )
 def test_items_as_chat(given: list[Json], said: list[Json]) -> None:
-    """Items are spelled as chats do; what chats have no words for is left out."""
+    """Items are converted to messages of chats; what chats have no words for is left out."""
     assert response_work.chat_messages(items.read_input(given)) == said
 
 
@@ -111,7 +105,7 @@ def test_items_as_chat(given: list[Json], said: list[Json]) -> None:
     ids=["bare", "full", "more"],
 )
 def test_tools_as_chat(tool: Json, function: Json) -> None:
-    """A tool is spelled as chats do, without what was left open or chats do not know."""
+    """A tool is converted to one of chats, without what was left open or chats do not know."""
     (shown,) = items.check_tools([{"type": "function", **tool}])
     assert response_work.chat_tool(shown) == {"type": "function", "function": function}
 
@@ -128,7 +122,7 @@ def test_tools_as_chat(tool: Json, function: Json) -> None:
     ],
 )
 def test_choices_as_chat(choice: str | Json, said: str | Json) -> None:
-    """A choice of tools is spelled as chats do."""
+    """A choice of tools is converted to one of chats."""
     assert response_work.chat_choice(choice) == said
 
 
@@ -148,5 +142,5 @@ def test_choices_as_chat(choice: str | Json, said: str | Json) -> None:
     ids=["text", "object", "schema"],
 )
 def test_formats_as_chat(form: Json, said: Json | None) -> None:
-    """A text format is spelled as chats do; plain text needs no words."""
+    """A text format is converted to one of chats; plain text needs no words."""
     assert response_work.chat_format(form) == said

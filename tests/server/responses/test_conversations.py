@@ -246,7 +246,7 @@ def test_deleted_response_stays_in_its_conversation(response_setup: MakeResponse
 def test_response_deleted_at_work_leaves_nothing(
     caplog: pytest.LogCaptureFixture, response_setup: MakeResponseSetup
 ) -> None:
-    """A response may be deleted while its model is at work, whose reply then goes nowhere."""
+    """A response may be deleted while its model answers, whose reply then goes nowhere."""
     setup = response_setup(Hold())
     conversation_id, response_id = setup.in_progress()
     setup.wire.delete(f"/responses/{response_id}")
@@ -260,7 +260,7 @@ def test_response_deleted_at_work_leaves_nothing(
 def test_conversation_deleted_under_a_response(
     caplog: pytest.LogCaptureFixture, response_setup: MakeResponseSetup, tmp_path: Path
 ) -> None:
-    """A conversation may be deleted under a response at work, whose reply is then its own only."""
+    """A conversation may be deleted under a live response, whose reply is then its own only."""
     setup = response_setup(Hold(Reply("hello")), location=str(tmp_path / "a.db"))
     conversation_id, response_id = setup.in_progress()
     setup.wire.delete(f"/conversations/{conversation_id}")

@@ -8,38 +8,28 @@ import pytest
 
 from gpt_agent_sync.server.errors import WireError
 from gpt_agent_sync.server.responses import items
-from tests.support.responses_client import call, message, output
+from tests.support.responses_client import assistant_message, call, message, output, user_message
 from tests.support.wire_client import Json
 
 IMAGE = {"type": "input_image", "image_url": "http://x/y.png", "detail": "low"}
 
 
 def read(item: Json) -> Json:
-    """Give an item as it is kept, without its id."""
+    """Return an item as it is kept, without its id."""
     (kept,) = items.read_input([item])
     return {name: value for name, value in kept.items() if name != "id"}
 
 
-def user(*parts: Json) -> Json:
-    """Give a user's message of parts."""
-    return {"role": "user", "content": list(parts)}
-
-
-def assistant(*parts: Json) -> Json:
-    """Give an assistant's message of parts."""
-    return {"role": "assistant", "content": list(parts)}
-
-
 def refused(check: Callable[[], object]) -> tuple[str | None, str | None]:
-    """Give parameter and code of a refusal."""
+    """Return parameter and code of a refusal."""
     with pytest.raises(WireError) as caught:
         check()
     assert caught.value.status == 400
     return caught.value.param, caught.value.code
 
 
-def told(check: Callable[[], object]) -> str | None:
-    """Give the text of a refusal, ``None`` when there is none."""
+def refusal_text(check: Callable[[], object]) -> str | None:
+    """Return the text of a refusal, ``None`` when there is none."""
     try:
         check()
     except WireError as exc:
@@ -106,7 +96,7 @@ def test_message_without_a_type(kind: str | None) -> None:
 )
 def test_parts_of_input(given: Json, kept: Json) -> None:
     """Parts of input are kept with the fields that the wire shows."""
-    assert read(user(given))["content"] == [kept]
+    assert read(user_message(given))["content"] == [kept]
 
 
 NOTE = {"type": "url_citation", "url": "http://x", "title": "x", "start_index": 0, "end_index": 1}
@@ -129,7 +119,7 @@ NOTE = {"type": "url_citation", "url": "http://x", "title": "x", "start_index": 
 )
 def test_parts_of_output(given: Json, kept: Json) -> None:
     """Parts of output are kept with the fields that the wire shows."""
-    assert read(assistant(given))["content"] == [kept]
+    assert read(assistant_message(given))["content"] == [kept]
 
 
 def test_call_is_kept() -> None:
@@ -216,25 +206,25 @@ MISSING, INVALID = "missing_required_parameter", "invalid_value"
         ({**message("hi"), "status": "over"}, "status", INVALID),
         ({**call(), "status": ["completed"]}, "status", INVALID),
         ({**output(), "status": 5}, "status", INVALID),
-        (user({"type": "text", "text": "x"}), "content[0].type", INVALID),
-        (user({"type": "refusal", "refusal": "x"}), "content[0].type", INVALID),
-        (user({}), "content[0].type", INVALID),
+        (user_message({"type": "text", "text": "x"}), "content[0].type", INVALID),
+        (user_message({"type": "refusal", "refusal": "x"}), "content[0].type", INVALID),
+        (user_message({}), "content[0].type", INVALID),
         ({"role": "user", "content": ["x"]}, "content[0].type", INVALID),
-        (user({"type": "input_text"}), "content[0].text", MISSING),
-        (user(IMAGE, {"type": "input_text", "text": 5}), "content[1].text", MISSING),
-        (user({"type": "input_image"}), "content[0].image_url", MISSING),
-        (user({"type": "input_image", "image_url": ""}), "content[0].image_url", MISSING),
+        (user_message({"type": "input_text"}), "content[0].text", MISSING),
+        (user_message(IMAGE, {"type": "input_text", "text": 5}), "content[1].text", MISSING),
+        (user_message({"type": "input_image"}), "content[0].image_url", MISSING),
+        (user_message({"type": "input_image", "image_url": ""}), "content[0].image_url", MISSING),
         (
-            user({"type": "input_image", "image_url": {"url": "http://x/y.png"}}),
+            user_message({"type": "input_image", "image_url": {"url": "http://x/y.png"}}),
             "content[0].image_url",
             MISSING,
         ),
-        (user({"type": "input_image", "file_id": 5}), "content[0].file_id", MISSING),
-        (assistant(IMAGE), "content[0].type", INVALID),
-        (assistant({"type": "input_text", "text": "x"}), "content[0].type", INVALID),
-        (assistant({"type": "refusal"}), "content[0].refusal", MISSING),
+        (user_message({"type": "input_image", "file_id": 5}), "content[0].file_id", MISSING),
+        (assistant_message(IMAGE), "content[0].type", INVALID),
+        (assistant_message({"type": "input_text", "text": "x"}), "content[0].type", INVALID),
+        (assistant_message({"type": "refusal"}), "content[0].refusal", MISSING),
         (
-            assistant({"type": "output_text", "text": "x", "annotations": "ab"}),
+            assistant_message({"type": "output_text", "text": "x", "annotations": "ab"}),
             "content[0].annotations",
             MISSING,
         ),
@@ -265,7 +255,7 @@ def test_refusal_names_what_is_taken() -> None:
 
 @pytest.mark.parametrize("status", ["completed", "incomplete"])
 def test_reply(status: str) -> None:
-    """A reply is a message of the assistant's that tells whether it is whole."""
+    """A reply is a message of the assistant's with a status by whether it is whole."""
     made = items.reply("hi", status)
     assert made.pop("id").startswith("msg_")
     assert made == {"type": "message", **read({**message("hi", "assistant"), "status": status})}
@@ -295,7 +285,7 @@ def test_made_call() -> None:
 def test_calls_that_are_answered(history: list[Json], added: list[Json]) -> None:
     """Calls that all have their output, whatever lies between, may be gone on from."""
     before, after = items.read_input(history), items.read_input(added)
-    assert told(lambda: items.check_calls(before, after)) is None
+    assert refusal_text(lambda: items.check_calls(before, after)) is None
 
 
 @pytest.mark.parametrize(
@@ -337,7 +327,7 @@ def test_calls_and_outputs_that_do_not_match(
 ) -> None:
     """A call without an output, or an output without a call before it, is refused by its id."""
     before, after = items.read_input(history), items.read_input(added)
-    assert told(lambda: items.check_calls(before, after)) == text
+    assert refusal_text(lambda: items.check_calls(before, after)) == text
 
 
 THERE = [{"id": "rs_1"}, {"id": "msg_1"}]
@@ -352,7 +342,7 @@ THERE = [{"id": "rs_1"}, {"id": "msg_1"}]
 )
 def test_item_that_is_there(given: list[Json]) -> None:
     """An item with the id of one that is there is refused by it."""
-    assert told(lambda: items.check_new(THERE, given)) == (
+    assert refusal_text(lambda: items.check_new(THERE, given)) == (
         "Duplicate item found with id msg_1. Remove duplicate items from your input and try again."
     )
 
@@ -371,7 +361,7 @@ def test_item_that_is_there(given: list[Json]) -> None:
 )
 def test_item_that_is_not_there(given: str | list[Json] | None) -> None:
     """An item with no id, or one that is not there, is new."""
-    assert told(lambda: items.check_new(THERE, given)) is None
+    assert refusal_text(lambda: items.check_new(THERE, given)) is None
 
 
 @pytest.mark.parametrize(

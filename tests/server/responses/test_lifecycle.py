@@ -23,7 +23,7 @@ OUTPUT = [items.reply("hi", "completed")]
 
 
 def make_response(status: str = "queued", **fields: Any) -> Json:
-    """Give a response in a status."""
+    """Return a response in a status."""
     return {
         "id": "resp_1",
         "status": status,
@@ -80,7 +80,7 @@ def test_steps_leave_their_response_alone(step: Callable[[Json], Json]) -> None:
         ("cancelled", "output", []),
     ],
 )
-def test_over_says_why_and_when(status: str, field: str, value: object) -> None:
+def test_final_says_why_and_when(status: str, field: str, value: object) -> None:
     """Each end fills the fields that the wire has for it, and no others."""
     assert STEPS[status](make_response("in_progress"))[field] == value
 
@@ -100,7 +100,7 @@ def test_reasons(reason: str, said: str) -> None:
 
 @pytest.mark.parametrize("status", ["completed", "incomplete"])
 def test_usage(status: str) -> None:
-    """What a model counts is told in this wire's words."""
+    """A model's usage is in this wire's words."""
     assert STEPS[status](make_response())["usage"] == {
         "input_tokens": 3,
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -158,7 +158,7 @@ def test_cancel(status: str) -> None:
     ],
 )
 def test_cancel_refused(status: str, said: str) -> None:
-    """A response that is over is not cancelled, and the refusal names its status."""
+    """A response in a final status is not cancelled, and the refusal names its status."""
     with pytest.raises(WireError) as caught:
         lifecycle.cancelled(make_response(status))
     assert caught.value.message == said

@@ -158,7 +158,7 @@ def test_one_response_wins_over_two_servers(
 
 
 def test_slow_response_fails(response_setup: MakeResponseSetup) -> None:
-    """A response whose model takes ten minutes fails while it is at work."""
+    """A response whose model takes ten minutes fails while it is in progress."""
     setup = response_setup(Hold())
     _, response_id = setup.in_progress()
     setup.clock.now += 600
@@ -170,7 +170,7 @@ def test_slow_response_fails(response_setup: MakeResponseSetup) -> None:
 
 
 def test_response_does_not_expire_early(response_setup: MakeResponseSetup) -> None:
-    """A response is at work until its very last second."""
+    """A response is in progress until its very last second."""
     setup = response_setup(Hold())
     _, response_id = setup.in_progress()
     setup.clock.now += 599
@@ -198,7 +198,7 @@ def test_response_without_time_is_not_begun(
 
 
 def test_servers_share_responses(response_setup: MakeResponseSetup, tmp_path: Path) -> None:
-    """A response at work on one server locks, and is cancelled, through the other."""
+    """A response in progress on one server locks, and is cancelled, through the other."""
     location = str(tmp_path / "a.db")
     one, other = response_setup(Hold(), location=location), response_setup(location=location)
     conversation_id, response_id = one.in_progress()

@@ -36,12 +36,12 @@ TOOL: FunctionToolParam = {
 
 
 def text_of(events: Iterable[ResponseStreamEvent]) -> str:
-    """Give the deltas of a response's text, joined."""
+    """Return the deltas of a response's text, joined."""
     return "".join(event.delta for event in events if event.type == "response.output_text.delta")
 
 
 def last_of(events: Iterable[ResponseStreamEvent]) -> Response:
-    """Give the response that the last event carries."""
+    """Return the response that the last event carries."""
     last = list(events)[-1]
     assert last.type in ("response.completed", "response.incomplete", "response.failed")
     return last.response
@@ -89,7 +89,7 @@ def test_response_events_are_valid(openai_setup: MakeOpenAISetup, step: Any) -> 
 def test_order_of_response_events(
     openai_setup: MakeOpenAISetup, step: Any, said: list[str]
 ) -> None:
-    """A response is told from its creation to its end."""
+    """A response has events from its creation to its end."""
     events = openai_setup(step).client.responses.create(model="any", input="hi", stream=True)
     begun = ["response.created", "response.queued", "response.in_progress"]
     assert [event.type for event in events] == [*begun, *said]
@@ -171,7 +171,7 @@ def test_stream_helper_gives_calls(openai_setup: MakeOpenAISetup) -> None:
     assert parsed == [{"a": 1}, {"a": 2}]
 
 
-def test_stream_helper_tells_arguments(openai_setup: MakeOpenAISetup) -> None:
+def test_stream_helper_shows_arguments(openai_setup: MakeOpenAISetup) -> None:
     """The client's helper shows the arguments of each call."""
     client = openai_setup(TWO_CALLS).client
     with client.responses.stream(model="any", input="hi", tools=[TOOL]) as stream:
@@ -192,7 +192,7 @@ def test_stream_helper_takes_text_and_calls(mixed_client: openai.OpenAI) -> None
 
 
 class Weather(pydantic.BaseModel):
-    """Hold what a structured reply says."""
+    """The content of a structured reply."""
 
     city: str
     degrees: int
@@ -239,8 +239,8 @@ def test_streamed_conversation(openai_setup: MakeOpenAISetup) -> None:
     ]
 
 
-def test_failed_response_is_told(openai_setup: MakeOpenAISetup) -> None:
-    """A failure is told with its code and message."""
+def test_failed_response_is_streamed(openai_setup: MakeOpenAISetup) -> None:
+    """The event of a failure has its code and message."""
     client = openai_setup(Fail("rate_limit_exceeded", "Slow down.")).client
     final = last_of(client.responses.create(model="any", input="hi", stream=True))
     assert final.status == "failed"
@@ -248,8 +248,8 @@ def test_failed_response_is_told(openai_setup: MakeOpenAISetup) -> None:
     assert (final.error.code, final.error.message) == ("rate_limit_exceeded", "Slow down.")
 
 
-def test_response_cut_short_is_told(openai_setup: MakeOpenAISetup) -> None:
-    """A response cut short is told with the reason, and its text as it is."""
+def test_response_cut_short_is_streamed(openai_setup: MakeOpenAISetup) -> None:
+    """The event of a response cut short has the reason, and its text as it is."""
     client = openai_setup(STEPS["cut short"]).client
     final = last_of(client.responses.create(model="any", input="hi", stream=True))
     assert final.incomplete_details is not None
@@ -260,7 +260,7 @@ def test_response_cut_short_is_told(openai_setup: MakeOpenAISetup) -> None:
     )
 
 
-def test_cancelled_response_is_told(openai_setup: MakeOpenAISetup) -> None:
+def test_cancelled_response_is_streamed(openai_setup: MakeOpenAISetup) -> None:
     """A cancelled response ends its stream at once, as failed, with its true status."""
     client = openai_setup(Hold()).client
     stream = client.responses.create(model="any", input="hi", background=True, stream=True)
@@ -283,7 +283,7 @@ def test_cancelled_response_is_valid(openai_setup: MakeOpenAISetup) -> None:
     assert type(last).model_validate(last.to_dict()) == last
 
 
-def test_expired_response_is_told(openai_setup: MakeOpenAISetup) -> None:
+def test_expired_response_is_streamed(openai_setup: MakeOpenAISetup) -> None:
     """A response that takes too long ends its stream as failed, without an output."""
     setup = openai_setup(Hold())
     stream = setup.client.responses.create(model="any", input="hi", stream=True)
@@ -338,7 +338,7 @@ def test_stream_helper_resumes(openai_setup: MakeOpenAISetup) -> None:
 
 
 def bad_request(ask: Callable[[], object]) -> tuple[str | None, str | None]:
-    """Give code and parameter of a request that is refused."""
+    """Return code and parameter of a request that is refused."""
     with pytest.raises(openai.BadRequestError) as caught:
         ask()
     return caught.value.code, caught.value.param
@@ -347,10 +347,10 @@ def bad_request(ask: Callable[[], object]) -> tuple[str | None, str | None]:
 def test_stream_of_an_unknown_model(openai_setup: MakeOpenAISetup) -> None:
     """What is refused is refused before the stream begins."""
     client = openai_setup().client
-    told = bad_request(
+    refusal = bad_request(
         lambda: client.responses.create(model="no-such-model", input="hi", stream=True)
     )
-    assert told == ("model_not_found", "model")
+    assert refusal == ("model_not_found", "model")
 
 
 def test_stream_for_a_locked_conversation(openai_setup: MakeOpenAISetup) -> None:
@@ -376,8 +376,8 @@ def test_streams_that_are_not_read_again(
     client = openai_setup().client
     made: Any = client.responses.create(model="any", input="hi", **how)  # type: ignore[call-overload]
     response_id = last_of(made).id if how.get("stream") else made.id
-    told = bad_request(lambda: client.responses.retrieve(response_id, stream=True))
-    assert told == (None, "stream")
+    refusal = bad_request(lambda: client.responses.retrieve(response_id, stream=True))
+    assert refusal == (None, "stream")
 
 
 def test_stream_that_is_not_stored(openai_setup: MakeOpenAISetup) -> None:

@@ -30,23 +30,23 @@ ASKED = [
 ]
 
 
-class Given:
-    """Hold what a response's model said, and what was told of it.
+class FinishedOutput:
+    """The output of a response's model, finished.
 
     Args:
-        pieces: What it said.
+        chunks: The model's answer.
         cut_short: Why it was cut short, if it was.
     """
 
-    def __init__(self, *pieces: TextDelta | ToolCall, cut_short: str | None = None) -> None:
+    def __init__(self, *chunks: TextDelta | ToolCall, cut_short: str | None = None) -> None:
         output = responses.ResponseOutput()
-        events = [event for piece in pieces for event in output.add(piece)]
+        events = [event for chunk in chunks for event in output.add(chunk)]
         self.output, last = output.finish(cut_short)
         self.events = [*events, *last]
         self.names = [event.name for event in self.events]
 
     def data(self, name: str) -> list[Any]:
-        """Give the data of the events of a name, without the name."""
+        """Return the data of the events of a name, without the name."""
         found = [event.data for event in self.events if event.name == name]
         return [
             {key: value for key, value in data.items() if key != "type"}
@@ -56,7 +56,7 @@ class Given:
 
 
 @pytest.mark.parametrize(
-    "pieces, cut_short, names",
+    "chunks, cut_short, names",
     [
         ([HEL, LO], None, [*BEGUN, DELTA, DELTA, *ENDED]),
         ([], None, [*BEGUN, *ENDED]),
@@ -73,75 +73,79 @@ class Given:
     ],
 )
 def test_events_of_a_response(
-    pieces: list[TextDelta | ToolCall], cut_short: str | None, names: list[str]
+    chunks: list[TextDelta | ToolCall], cut_short: str | None, names: list[str]
 ) -> None:
-    """What a response's model says is told in OpenAI's order."""
-    assert Given(*pieces, cut_short=cut_short).names == names
+    """What a response's model says is event_name in OpenAI's order."""
+    assert FinishedOutput(*chunks, cut_short=cut_short).names == names
 
 
 def test_events_of_a_response_say_their_names() -> None:
     """Every event carries its name as its type."""
-    given = Given(HEL, ADD)
-    types = [event.data["type"] for event in given.events if not isinstance(event.data, str)]
-    assert types == given.names
+    finished = FinishedOutput(HEL, ADD)
+    types = [event.data["type"] for event in finished.events if not isinstance(event.data, str)]
+    assert types == finished.names
 
 
 @pytest.mark.parametrize(
-    "pieces, places",
+    "chunks, places",
     [
         ([HEL, LO], [0] * 7),
         ([ADD, SUB], [0] * 4 + [1] * 4),
         ([HEL, ADD, LO], [0] * 6 + [1] * 4 + [2] * 6),
     ],
 )
-def test_events_say_their_places(pieces: list[TextDelta | ToolCall], places: list[int]) -> None:
+def test_events_say_their_places(chunks: list[TextDelta | ToolCall], places: list[int]) -> None:
     """Every event carries the place of its item in the output."""
-    given = Given(*pieces)
-    found = [event.data["output_index"] for event in given.events if isinstance(event.data, dict)]
+    finished = FinishedOutput(*chunks)
+    found = [
+        event.data["output_index"] for event in finished.events if isinstance(event.data, dict)
+    ]
     assert found == places
 
 
 def test_events_name_their_items() -> None:
     """Every event names its item, or carries it."""
-    given = Given(HEL, ADD, LO)
-    for event in given.events:
+    finished = FinishedOutput(HEL, ADD, LO)
+    for event in finished.events:
         assert isinstance(event.data, dict)
         named = event.data.get("item_id") or event.data["item"]["id"]
-        assert named == given.output[event.data["output_index"]]["id"]
+        assert named == finished.output[event.data["output_index"]]["id"]
 
 
 def test_item_of_a_message_begins_empty() -> None:
     """A message is added without anything in it, and then its part is."""
-    given = Given(HEL)
-    item_id = given.output[0]["id"]
+    finished = FinishedOutput(HEL)
+    item_id = finished.output[0]["id"]
     begun = {"id": item_id, "type": "message", "status": "in_progress", "role": "assistant"}
-    assert given.data(ADDED) == [{"output_index": 0, "item": {**begun, "content": []}}]
-    assert given.data("response.content_part.added") == [
+    assert finished.data(ADDED) == [{"output_index": 0, "item": {**begun, "content": []}}]
+    assert finished.data("response.content_part.added") == [
         {"item_id": item_id, "output_index": 0, "content_index": 0, "part": part("")}
     ]
 
 
 def part(text: str) -> Json:
-    """Give a part of a message."""
+    """Return a part of a message."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def test_text_comes_in_deltas() -> None:
-    """Each piece of text is told by itself, and all of them at the end."""
-    given = Given(HEL, LO)
-    place = {"item_id": given.output[0]["id"], "output_index": 0, "content_index": 0}
-    assert given.data(DELTA) == [
+    """Each chunk of text is event_name by itself, and all of them at the end."""
+    finished = FinishedOutput(HEL, LO)
+    place = {"item_id": finished.output[0]["id"], "output_index": 0, "content_index": 0}
+    assert finished.data(DELTA) == [
         {**place, "delta": "Hel", "logprobs": []},
         {**place, "delta": "lo", "logprobs": []},
     ]
-    assert given.data("response.output_text.done") == [{**place, "text": "Hello", "logprobs": []}]
-    assert given.data("response.content_part.done") == [{**place, "part": part("Hello")}]
+    assert finished.data("response.output_text.done") == [
+        {**place, "text": "Hello", "logprobs": []}
+    ]
+    assert finished.data("response.content_part.done") == [{**place, "part": part("Hello")}]
 
 
 def test_texts_around_calls_are_apart() -> None:
     """What is said before a call and after it are messages of their own."""
-    given = Given(HEL, ADD, LO)
-    assert [data["text"] for data in given.data("response.output_text.done")] == ["Hel", "lo"]
+    finished = FinishedOutput(HEL, ADD, LO)
+    assert [data["text"] for data in finished.data("response.output_text.done")] == ["Hel", "lo"]
 
 
 @pytest.mark.parametrize(
@@ -149,44 +153,44 @@ def test_texts_around_calls_are_apart() -> None:
 )
 def test_item_of_a_message_ends(cut_short: str | None, status: str) -> None:
     """A message ends as it stands in the output, whole or not."""
-    given = Given(HEL, LO, cut_short=cut_short)
-    (item,) = given.output
-    assert given.data(DONE) == [{"output_index": 0, "item": item}]
+    finished = FinishedOutput(HEL, LO, cut_short=cut_short)
+    (item,) = finished.output
+    assert finished.data(DONE) == [{"output_index": 0, "item": item}]
     assert (item["status"], item["content"]) == (status, [part("Hello")])
 
 
 def test_item_of_a_call() -> None:
     """A call is added without its arguments, and ends as it stands in the output."""
-    given = Given(ADD)
-    (item,) = given.output
+    finished = FinishedOutput(ADD)
+    (item,) = finished.output
     begun = {**item, "status": "in_progress", "arguments": ""}
-    assert given.data(ADDED) == [{"output_index": 0, "item": begun}]
-    assert given.data(DONE) == [{"output_index": 0, "item": item}]
+    assert finished.data(ADDED) == [{"output_index": 0, "item": begun}]
+    assert finished.data(DONE) == [{"output_index": 0, "item": item}]
 
 
 def test_arguments_of_a_call() -> None:
-    """Arguments are told as a delta, and whole."""
-    given = Given(ADD)
-    place = {"item_id": given.output[0]["id"], "output_index": 0}
+    """Arguments are event_name as a delta, and whole."""
+    finished = FinishedOutput(ADD)
+    place = {"item_id": finished.output[0]["id"], "output_index": 0}
     arguments = "response.function_call_arguments"
-    assert given.data(f"{arguments}.delta") == [{**place, "delta": '{"a": 1}'}]
-    assert given.data(f"{arguments}.done") == [{**place, "arguments": '{"a": 1}'}]
+    assert finished.data(f"{arguments}.delta") == [{**place, "delta": '{"a": 1}'}]
+    assert finished.data(f"{arguments}.done") == [{**place, "arguments": '{"a": 1}'}]
 
 
 def test_done_items_are_the_output() -> None:
-    """The items that were told as done are the output."""
-    given = Given(HEL, ADD, SUB, LO)
-    assert [data["item"] for data in given.data(DONE)] == given.output
+    """The items that were event_name as done are the output."""
+    finished = FinishedOutput(HEL, ADD, SUB, LO)
+    assert [data["item"] for data in finished.data(DONE)] == finished.output
 
 
 def test_no_answer_is_an_empty_text() -> None:
     """A model that says nothing gave an empty text."""
-    (item,) = Given().output
+    (item,) = FinishedOutput().output
     assert item["content"] == [part("")]
 
 
 @pytest.mark.parametrize(
-    "status, name, told",
+    "status, name, event_name",
     [
         ("queued", None, "response.queued"),
         ("queued", "created", "response.created"),
@@ -197,12 +201,14 @@ def test_no_answer_is_an_empty_text() -> None:
         ("cancelled", None, "response.failed"),
     ],
 )
-def test_response_is_told_by_its_status(status: str, name: str | None, told: str) -> None:
-    """A response's event has the name of its status, unless another is given."""
-    assert responses.response_event({"status": status}, name).name == told
+def test_response_event_is_named_by_its_status(
+    status: str, name: str | None, event_name: str
+) -> None:
+    """A response's event has the name of its status, unless another is finished."""
+    assert responses.response_event({"status": status}, name).name == event_name
 
 
-def test_response_is_told_as_clients_see_it() -> None:
-    """What is kept beside a response is not told, and its own status is."""
+def test_response_event_is_as_clients_see_it() -> None:
+    """What is kept beside a response is not event_name, and its own status is."""
     event = responses.response_event({"status": "cancelled", "_input": []})
     assert event.data == {"type": "response.failed", "response": {"status": "cancelled"}}

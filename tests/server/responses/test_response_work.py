@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.responses.response_work import ResponseWork
-from gpt_agent_sync.server.storage import Storage
 from gpt_agent_sync.testing import Hold, Reply
 from tests.support.responses_client import (
     outputs_of,
 )
-from tests.support.scripted_model import ScriptedModel
 from tests.support.server_setup import (
     TWO_CALLS,
     MakeResponseSetup,
@@ -85,7 +82,7 @@ def test_chain_without_its_beginning(response_setup: MakeResponseSetup) -> None:
 
 
 def test_model_reads_calls_and_outputs(response_setup: MakeResponseSetup) -> None:
-    """The model reads calls and outputs as chats spell them."""
+    """The model reads calls and outputs as chats have them."""
     setup = response_setup(TWO_CALLS, Reply("done"))
     conversation_id, response = setup.answered()
     setup.wire.respond(conversation=conversation_id, input=outputs_of(response, "1", "2"))
@@ -133,7 +130,7 @@ def test_model_reads_images(response_setup: MakeResponseSetup) -> None:
 
 
 def test_model_gets_the_tools(response_setup: MakeResponseSetup) -> None:
-    """Tools go to the model as chats spell them, without what they leave open."""
+    """Tools go to the model as chats have them, without what they leave open."""
     parameters = {"type": "object", "properties": {"a": {"type": "number"}}}
     setup = response_setup()
     setup.chat_of(
@@ -175,7 +172,7 @@ def test_model_gets_the_tools(response_setup: MakeResponseSetup) -> None:
 def test_model_gets_the_tool_choice(
     response_setup: MakeResponseSetup, fields: Json, choice: str | Json
 ) -> None:
-    """The choice of tools goes to the model as chats spell it."""
+    """The choice of tools goes to the model as chats have it."""
     setup = response_setup()
     setup.chat_of(**fields)
     assert setup.model.requests[0].tool_choice == choice
@@ -213,17 +210,9 @@ def test_model_gets_options(response_setup: MakeResponseSetup, fields: Json, opt
     assert setup.model.requests[0].options == {"parallel_tool_calls": True, **options}
 
 
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    """Give an engine in memory."""
-    engine = Engine(Storage(":memory:"), [ScriptedModel(())])
-    yield engine
-    engine.close()
-
-
 @pytest.mark.parametrize("status", ["in_progress", "completed", "cancelled"])
-def test_only_queued_responses_are_taken_up(engine: Engine, status: str) -> None:
-    """A response that is at work or over is left as it is."""
+def test_only_queued_responses_are_started(engine: Engine, status: str) -> None:
+    """A response that is in progress or final is left as it is."""
     response = {"id": "resp_1", "status": status, "_stored": True}
     with engine.storage.write() as connection:
         engine.storage.responses.insert(connection, response)
@@ -240,7 +229,7 @@ def test_response_that_is_gone_is_not_taken_up(engine: Engine) -> None:
 def test_response_that_cannot_be_kept(
     caplog: pytest.LogCaptureFixture, response_setup: MakeResponseSetup, tmp_path: Path
 ) -> None:
-    """A database that breaks while a model is at work is logged with the response's id."""
+    """A database that breaks while a model answers is logged with the response's id."""
     location = tmp_path / "a.db"
     setup = response_setup(Hold(), location=str(location))
     _, response_id = setup.in_progress()

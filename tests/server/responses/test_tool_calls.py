@@ -73,8 +73,8 @@ def test_outputs_in_any_order(response_setup: MakeResponseSetup) -> None:
     conversation_id, response = setup.answered()
     given = outputs_of(response, "1", "2")[::-1]
     setup.wire.respond(conversation=conversation_id, input=given)
-    told = [said for said in setup.model.requests[-1].messages if said["role"] == "tool"]
-    assert [(said["tool_call_id"], said["content"]) for said in told] == [
+    outputs = [said for said in setup.model.requests[-1].messages if said["role"] == "tool"]
+    assert [(said["tool_call_id"], said["content"]) for said in outputs] == [
         (item["call_id"], item["output"]) for item in given
     ]
 
@@ -141,7 +141,7 @@ def test_unanswered_calls_of_an_earlier_response(response_setup: MakeResponseSet
 
 
 def twice(item_id: str) -> Json:
-    """Give the refusal of an item that is there already."""
+    """Return the refusal of an item that is there already."""
     return plain_error(
         f"Duplicate item found with id {item_id}. "
         "Remove duplicate items from your input and try again.",

@@ -77,8 +77,8 @@ def test_new_response_shape(response_setup: MakeResponseSetup) -> None:
     }
 
 
-def test_response_at_work(response_setup: MakeResponseSetup) -> None:
-    """A response whose model is at work is in progress."""
+def test_response_in_progress(response_setup: MakeResponseSetup) -> None:
+    """A response whose model answers is in progress."""
     setup = response_setup(Hold())
     _, response_id = setup.in_progress()
     assert setup.wire.response(response_id)["status"] == "in_progress"
@@ -127,7 +127,7 @@ def test_failed_response_shape(response_setup: MakeResponseSetup) -> None:
 
 
 def test_reply_shape(response_setup: MakeResponseSetup) -> None:
-    """A model's text, though given in pieces, is one message of the assistant's."""
+    """A model's text, though given in several deltas, is one message of the assistant's."""
     _, response = response_setup(Reply("Hel", "lo")).answered()
     (item,) = response["output"]
     assert id_prefix(item.pop("id")) == "msg"
@@ -190,10 +190,10 @@ def test_deletion_receipts(wire: ResponsesClient) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_reading_is_asked_to_wait_while_a_response_is_live(
+def test_reading_is_hinted_to_wait_while_a_response_is_live(
     response_setup: MakeResponseSetup, method: str
 ) -> None:
-    """The answer about a live response says after how many milliseconds to look again."""
+    """The answer about a live response says after how many milliseconds to poll again."""
     wire = response_setup(Hold()).wire
     body = {"model": "any", "input": "hi", "background": True}
     answer = wire.send("POST", "/responses", json=body)
@@ -202,14 +202,14 @@ def test_reading_is_asked_to_wait_while_a_response_is_live(
     assert answer.headers["openai-poll-after-ms"] == "20"
 
 
-def test_reading_is_not_asked_to_wait_for_a_response_that_is_over(wire: ResponsesClient) -> None:
-    """The answer about a response that is over asks for no other look."""
+def test_reading_is_not_hinted_to_wait_for_a_response_that_is_final(wire: ResponsesClient) -> None:
+    """The answer about a final response has no hint to poll again."""
     answer = wire.send("GET", f"/responses/{wire.respond()['id']}")
     assert answer.ok
     assert "openai-poll-after-ms" not in answer.headers
 
 
-def test_foreground_response_is_found_at_work(foreground: MakeForeground) -> None:
+def test_foreground_response_is_found_in_progress(foreground: MakeForeground) -> None:
     """A response that its caller waits for is found by others meanwhile."""
     setup, response_id, answer = foreground()
     found = setup.wire.response(response_id)
@@ -219,7 +219,7 @@ def test_foreground_response_is_found_at_work(foreground: MakeForeground) -> Non
 
 
 def test_failed_foreground_response(response_setup: MakeResponseSetup) -> None:
-    """A model's failure is told in the response, which is answered as any other."""
+    """A model's failure is in the response, which is answered as any other."""
     wire = response_setup(Fail("rate_limit_exceeded", "Rate limit reached.")).wire
     answer = wire.send("POST", "/responses", json={"model": "any", "input": "hi"})
     assert (answer.status_code, answer.json()["error"]) == (
@@ -228,7 +228,7 @@ def test_failed_foreground_response(response_setup: MakeResponseSetup) -> None:
     )
 
 
-def test_foreground_response_deleted_at_work(foreground: MakeForeground) -> None:
+def test_foreground_response_deleted_in_progress(foreground: MakeForeground) -> None:
     """A response that is deleted while its caller waits is answered without an output."""
     setup, response_id, answer = foreground()
     setup.wire.delete(f"/responses/{response_id}")
@@ -237,7 +237,7 @@ def test_foreground_response_deleted_at_work(foreground: MakeForeground) -> None
 
 
 def test_response_that_is_not_stored_is_never_found(foreground: MakeForeground) -> None:
-    """A response that is not to be stored is not found even while it is at work."""
+    """A response that is not to be stored is not found even while it is in progress."""
     setup, response_id, answer = foreground(store=False)
     refusals = [
         setup.wire.refusal("GET", f"/responses/{response_id}"),
