@@ -74,9 +74,11 @@ def create_blueprint(engine: Engine, *, api_key: str | None = None) -> Blueprint
 
     @blueprint.after_request
     def name_request(response: Response) -> Response:
+        # OpenAI's clients show it in their errors.
         response.headers["x-request-id"] = new_id("req")
         return response
 
+    # On the blueprint, so that refusals are the wire's in an application that mounts it, too.
     blueprint.register_error_handler(WireError, _refusal)
     return blueprint
 

@@ -59,6 +59,7 @@ def read_json(body: bytes, *, optional: bool = False) -> Json:
     Raises:
         WireError: If it is no JSON object.
     """
+    # Some clients send no body for a request without fields, and some an empty one.
     if optional and not body.strip():
         return {}
     try:

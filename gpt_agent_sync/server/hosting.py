@@ -40,6 +40,7 @@ class EmbeddedServer:
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever,
+            # How long a stop may wait, in seconds; the default is half a second.
             kwargs={"poll_interval": 0.1},
             name="gpt-agent-server",
             daemon=True,

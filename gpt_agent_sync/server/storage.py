@@ -78,9 +78,9 @@ class Storage:
         with (
             self._counted(),
             self._connection_lock or contextlib.nullcontext(),
-            self._engine.connect() as plain,
+            self._engine.connect() as fresh,
         ):
-            connection = plain.execution_options(writes=writes)
+            connection = fresh.execution_options(writes=writes)
             with connection.begin():
                 yield connection
 
@@ -117,6 +117,7 @@ def _is_memory(url: sa.URL) -> bool:
 
 
 def _create_engine(url: sa.URL) -> sa.Engine:
+    # Other databases lock single rows, by FOR UPDATE, and need no tuning here.
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url)
     if _is_memory(url):

@@ -109,6 +109,7 @@ class RunOutput:
             events.extend(self._begin_step("tool_calls", {"tool_calls": []}))
             self._calls_step_id = self._step["id"]
         self.calls.append(call)
+        # Whole, as models give it: one delta a call.
         delta = {
             "step_details": {
                 "type": "tool_calls",
@@ -124,6 +125,7 @@ class RunOutput:
         return events
 
     def _begin_step(self, kind: str, details: dict[str, Any]) -> list[StreamEvent]:
+        # Steps are streamed only, for clients whose helpers need them: no route lists them.
         self._step = {
             "id": new_id("step"),
             "object": "thread.run.step",

@@ -32,6 +32,12 @@ from gpt_agent_sync.server.streams import StreamEvent, stream_response
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
     """Add the routes to ``blueprint``."""
+    _register_creation(blueprint, engine)
+    _register_runs(blueprint, engine)
+    _register_actions(blueprint, engine)
+
+
+def _register_creation(blueprint: Blueprint, engine: Engine) -> None:
     storage = engine.storage
 
     @blueprint.post("/threads/runs")
@@ -39,9 +45,13 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         fields = read_body(request.get_data(), bodies.ThreadAndRunFields)
         with storage.write() as connection:
             thread = insert_thread(engine, connection, fields.thread or bodies.ThreadFields())
-            run = insert_run(engine, connection, thread["id"], fields)
-        return start(
-            run, fields.stream, StreamEvent("thread.created", thread), run_event(run, "created")
+            run = _insert_run(engine, connection, thread["id"], fields)
+        return _start(
+            engine,
+            run,
+            fields.stream,
+            StreamEvent("thread.created", thread),
+            run_event(run, "created"),
         )
 
     @blueprint.post("/threads/<thread_id>/runs")
@@ -49,15 +59,21 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         fields = read_body(request.get_data(), bodies.RunFields)
         with storage.write() as connection:
             require_thread(engine, connection, thread_id, lock=True)
+            # The thread is locked, so that of two runs started at once one finds the other.
             live = live_run(engine, connection, thread_id)
             if live is not None:
                 raise run_active(thread_id, live["id"])
-            run = insert_run(engine, connection, thread_id, fields)
-        return start(run, fields.stream, run_event(run, "created"))
+            run = _insert_run(engine, connection, thread_id, fields)
+        return _start(engine, run, fields.stream, run_event(run, "created"))
+
+
+def _register_runs(blueprint: Blueprint, engine: Engine) -> None:
+    storage = engine.storage
 
     @blueprint.get("/threads/<thread_id>/runs")
     def list_runs(thread_id: str) -> Response:
         query = read_query(request.args)
+        # A list writes, too: a run past its time is ended before it is shown.
         with storage.write() as connection:
             require_thread(engine, connection, thread_id)
             live_run(engine, connection, thread_id)
@@ -68,11 +84,11 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.get("/threads/<thread_id>/runs/<run_id>")
     def get_run(thread_id: str, run_id: str) -> Response:
         with storage.read() as connection:
-            run = require_run(connection, thread_id, run_id)
+            run = _require_run(engine, connection, thread_id, run_id)
         # Polls are many, and a writer is alone on the database: most of them only read.
         if lifecycle.is_expired(run, engine.clock()):
             with storage.write() as connection:
-                run = require_run(connection, thread_id, run_id, lock=True)
+                run = _require_run(engine, connection, thread_id, run_id, lock=True)
                 run = end_if_expired(engine, connection, run)
         return _run_response(run)
 
@@ -80,19 +96,23 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     def update_run(thread_id: str, run_id: str) -> Response:
         fields = read_body(request.get_data(), MetadataFields)
         with storage.write() as connection:
-            run = require_run(connection, thread_id, run_id, lock=True)
+            run = _require_run(engine, connection, thread_id, run_id, lock=True)
             run = end_if_expired(engine, connection, run)
             if fields.metadata is not None:
                 run = {**run, "metadata": fields.metadata}
                 storage.runs.update(connection, run)
         return _run_response(run)
 
+
+def _register_actions(blueprint: Blueprint, engine: Engine) -> None:
+    storage = engine.storage
+
     @blueprint.post("/threads/<thread_id>/runs/<run_id>/submit_tool_outputs")
     def submit_tool_outputs(thread_id: str, run_id: str) -> Response:
         fields = read_body(request.get_data(), bodies.OutputsFields)
         outputs = {output.tool_call_id: output.output for output in fields.tool_outputs}
         with storage.write() as connection:
-            run = require_run(connection, thread_id, run_id, lock=True)
+            run = _require_run(engine, connection, thread_id, run_id, lock=True)
             run = end_if_expired(engine, connection, run)
             expired = run["status"] == "expired"
             if not expired:
@@ -102,12 +122,12 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         # Raised outside of the transaction, which it would undo, and with it that the run expired.
         if expired:
             lifecycle.answered(run, outputs, outputs)
-        return start(run, fields.stream)
+        return _start(engine, run, fields.stream)
 
     @blueprint.post("/threads/<thread_id>/runs/<run_id>/cancel")
     def cancel_run(thread_id: str, run_id: str) -> Response:
         with storage.write() as connection:
-            run = require_run(connection, thread_id, run_id, lock=True)
+            run = _require_run(engine, connection, thread_id, run_id, lock=True)
             run = lifecycle.cancelling(end_if_expired(engine, connection, run), engine.clock())
             storage.runs.update(connection, run)
         # The answer shows the run cancelling, as the real wire's does. It is cancelled right after,
@@ -121,26 +141,29 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             stream.publish(*events, DONE, last=True)
         return _run_response(run)
 
-    def start(run: Object, streamed: bool | None, *events: StreamEvent) -> Response:
-        stream = engine.streams.open(run["id"]) if streamed else None
-        if stream is not None:
-            stream.publish(*events, run_event(run))
-        engine.start(RunWork(engine, run["id"], stream))
-        return _run_response(run) if stream is None else stream_response(stream)
 
-    def require_run(
-        connection: Connection, thread_id: str, run_id: str, *, lock: bool = False
-    ) -> Object:
-        require_thread(engine, connection, thread_id)
-        run = storage.runs.get(connection, run_id, thread_id, lock=lock)
-        return require(run, not_found("run", run_id))
+def _start(engine: Engine, run: Object, streamed: bool | None, *events: StreamEvent) -> Response:
+    """Start the work of a queued run, and return its stream if it is to be streamed, else it."""
+    stream = engine.streams.open(run["id"]) if streamed else None
+    if stream is not None:
+        stream.publish(*events, run_event(run))
+    engine.start(RunWork(engine, run["id"], stream))
+    return _run_response(run) if stream is None else stream_response(stream)
+
+
+def _require_run(
+    engine: Engine, connection: Connection, thread_id: str, run_id: str, *, lock: bool = False
+) -> Object:
+    require_thread(engine, connection, thread_id)
+    run = engine.storage.runs.get(connection, run_id, thread_id, lock=lock)
+    return require(run, not_found("run", run_id))
 
 
 def _run_response(run: Object) -> Response:
     return with_poll_hint(run, is_live=lifecycle.is_live(run))
 
 
-def insert_run(
+def _insert_run(
     engine: Engine, connection: Connection, thread_id: str, fields: bodies.RunFields
 ) -> Object:
     """Insert a new queued run, with its additional messages, and return it.
@@ -160,6 +183,7 @@ def insert_run(
         "status": "queued",
         "required_action": None,
         "last_error": None,
+        # In whole seconds, as on the wire; a part of one counts as one.
         "expires_at": now + math.ceil(engine.run_seconds),
         "started_at": None,
         "cancelled_at": None,
@@ -169,6 +193,7 @@ def insert_run(
         "usage": None,
         **_run_options(engine, assistant, fields),
         lifecycle.ROUNDS: [],
+        # Counted over all rounds; clients see it in "usage" when the run is final.
         "_usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
     }
     engine.storage.runs.insert(connection, run, thread_id)

@@ -18,6 +18,11 @@ from gpt_agent_sync.server.listing import deleted, list_page, require
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
     """Add the routes to ``blueprint``."""
+    _register_threads(blueprint, engine)
+    _register_messages(blueprint, engine)
+
+
+def _register_threads(blueprint: Blueprint, engine: Engine) -> None:
     storage = engine.storage
 
     @blueprint.post("/threads")
@@ -46,16 +51,21 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     def delete_thread(thread_id: str) -> Response:
         with storage.write() as connection:
             require_thread(engine, connection, thread_id, lock=True)
+            # A model may still answer one of its runs: that work finds no row, and ends.
             storage.messages.delete_of(connection, thread_id)
             storage.runs.delete_of(connection, thread_id)
             storage.threads.delete(connection, thread_id)
         return deleted(thread_id, "thread.deleted")
 
+
+def _register_messages(blueprint: Blueprint, engine: Engine) -> None:
+    storage = engine.storage
+
     @blueprint.post("/threads/<thread_id>/messages")
     def create_message(thread_id: str) -> Response:
         fields = read_body(request.get_data(), bodies.MessageFields)
         with storage.write() as connection:
-            # The thread's lock keeps another server from starting a run in between.
+            # The thread is locked, so that no run starts in between.
             require_thread(engine, connection, thread_id, lock=True)
             live = live_run(engine, connection, thread_id)
             if live is not None:

@@ -99,6 +99,6 @@ class StreamQuery(Body):
     include_obfuscation: bool | None = None
 
 
-def plain(body: Body | None) -> Json | None:
+def as_json(body: Body | None) -> Json | None:
     """Return the fields of a nested body as JSON has them."""
     return None if body is None else msgspec.structs.asdict(body)

@@ -26,6 +26,11 @@ from gpt_agent_sync.server.responses.errors import (
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
     """Add the routes to ``blueprint``."""
+    _register_conversations(blueprint, engine)
+    _register_items(blueprint, engine)
+
+
+def _register_conversations(blueprint: Blueprint, engine: Engine) -> None:
     storage = engine.storage
 
     @blueprint.post("/conversations")
@@ -39,7 +44,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         }
         with storage.write() as connection:
             storage.conversations.insert(connection, conversation)
-            insert_items(connection, conversation["id"], fields.items or ())
+            _insert_items(engine, connection, conversation["id"], fields.items or ())
         return jsonify(conversation)
 
     @blueprint.get("/conversations/<conversation_id>")
@@ -64,12 +69,18 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             storage.conversations.delete(connection, conversation_id)
         return deleted(conversation_id, "conversation.deleted")
 
+
+def _register_items(blueprint: Blueprint, engine: Engine) -> None:
+    storage = engine.storage
+
     @blueprint.post("/conversations/<conversation_id>/items")
     def create_items(conversation_id: str) -> Response:
         fields = read_body(request.get_data(), ItemsFields)
         with storage.write() as connection:
             require_conversation(engine, connection, conversation_id, lock=True)
-            return jsonify(list_object(insert_items(connection, conversation_id, fields.items)))
+            return jsonify(
+                list_object(_insert_items(engine, connection, conversation_id, fields.items))
+            )
 
     @blueprint.get("/conversations/<conversation_id>/items")
     def list_items(conversation_id: str) -> Response:
@@ -88,18 +99,8 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         with storage.write() as connection:
             require_item(connection, conversation_id, item_id)
             storage.items.delete(connection, item_id)
+            # On this wire the receipt for an item is its conversation.
             return jsonify(require_conversation(engine, connection, conversation_id))
-
-    def insert_items(
-        connection: Connection, conversation_id: str, given: Sequence[Json]
-    ) -> list[Object]:
-        if len(given) > items.MAX_ITEMS_PER_REQUEST:
-            raise too_many_items(len(given), items.MAX_ITEMS_PER_REQUEST)
-        added = items.read_input(given, "items")
-        items.check_new(storage.items.all_of(connection, conversation_id), given)
-        for item in added:
-            storage.items.insert(connection, item, conversation_id)
-        return added
 
     def require_item(connection: Connection, conversation_id: str, item_id: str) -> Object:
         require_conversation(engine, connection, conversation_id)
@@ -120,7 +121,20 @@ def require_conversation(
     Raises:
         WireError: If it is not there, or that cannot be its id.
     """
+    # Refused with 400, while an id that may have been there once is refused with 404.
     if not conversation_id.startswith("conv_"):
         raise malformed_id(param, conversation_id, "conv")
     conversation = engine.storage.conversations.get(connection, conversation_id, lock=lock)
     return require(conversation, conversation_not_found(conversation_id))
+
+
+def _insert_items(
+    engine: Engine, connection: Connection, conversation_id: str, given: Sequence[Json]
+) -> list[Object]:
+    if len(given) > items.MAX_ITEMS_PER_REQUEST:
+        raise too_many_items(len(given), items.MAX_ITEMS_PER_REQUEST)
+    added = items.read_input(given, "items")
+    items.check_new(engine.storage.items.all_of(connection, conversation_id), given)
+    for item in added:
+        engine.storage.items.insert(connection, item, conversation_id)
+    return added

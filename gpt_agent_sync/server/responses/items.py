@@ -198,6 +198,7 @@ def check_calls(history: Sequence[Object], added: Sequence[Object]) -> None:
     Raises:
         WireError: If not.
     """
+    # A dict for its order: the refusal names the call that has waited longest.
     waiting: dict[str, None] = {}
     for index, item in enumerate((*history, *added)):
         if item["type"] == "function_call":
@@ -217,6 +218,7 @@ def check_new(history: Sequence[Object], given: str | Sequence[Json] | None) -> 
     Raises:
         WireError: If one has the id of an item that is there.
     """
+    # Items of requests get new ids, so that only those that clients read before are known here.
     known = {item["id"] for item in history}
     for item in () if given is None or isinstance(given, str) else given:
         item_id = item.get("id")
@@ -235,6 +237,7 @@ def check_tools(tools: Sequence[Json]) -> list[Json]:
             raise unsupported(f"tools[{index}].type", tool.get("type"), "'function'")
         if not isinstance(tool.get("name"), str):
             raise missing(f"tools[{index}].name")
+    # Shown with all fields, as OpenAI's types demand, whatever was left out.
     defaults = {"description": None, "parameters": None, "strict": None}
     return [{**defaults, **tool} for tool in tools]
 

@@ -84,6 +84,7 @@ def cancelled(response: Response) -> Response:
     """
     if not response["background"]:
         raise cannot_cancel_foreground()
+    # Cancelling again answers the same, so that a client may repeat a request that was lost.
     if response["status"] not in (*LIVE, "cancelled"):
         raise cannot_cancel_final(response["status"])
     return {**response, "status": "cancelled", "output": []}
@@ -93,6 +94,7 @@ def read_usage(usage: Mapping[str, int]) -> dict[str, Any]:
     """Return a model's token counts in the wire's words."""
     return {
         "input_tokens": usage["prompt_tokens"],
+        # Models do not count these, and OpenAI's types demand them.
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": usage["completion_tokens"],
         "output_tokens_details": {"reasoning_tokens": 0},

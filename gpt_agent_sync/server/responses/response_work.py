@@ -41,6 +41,7 @@ def end_if_expired(engine: Engine, connection: Connection, response: Object) -> 
 def history(engine: Engine, connection: Connection, response: Object) -> list[Object]:
     """Return the items that come before the response's own input, oldest first."""
     conversation = response["conversation"]
+    # A response has one of the two, or none: requests with both are refused.
     if conversation is not None:
         return engine.storage.items.all_of(connection, conversation["id"])
     before: list[Object] = []
@@ -70,6 +71,7 @@ class ResponseWork(Work):
         super().__init__(engine, engine.storage.responses, response["id"], stream)
         self.item = response
         self._output = ResponseOutput()
+        # Now, and not by the work's thread: a reader gets them though that has not started yet.
         self.publish(response_event(response, "created"), response_event(response))
 
     def request(self) -> ModelRequest:

@@ -14,7 +14,7 @@ from gpt_agent_sync.server.responses.bodies import (
     ConversationReference,
     ResponseFields,
     StreamQuery,
-    plain,
+    as_json,
 )
 from gpt_agent_sync.server.responses.conversations_api import require_conversation
 from gpt_agent_sync.server.responses.errors import (
@@ -85,6 +85,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             response = require_response(connection, response_id, lock=True)
             response = lifecycle.cancelled(end_if_expired(engine, connection, response))
             storage.responses.update(connection, response)
+        # At once, although the model still answers: what it says from now on is dropped.
         stream = engine.streams.get(response_id)
         if stream is not None:
             stream.publish(response_event(response), last=True)
@@ -138,6 +139,7 @@ def _insert_response(engine: Engine, connection: Connection, fields: ResponseFie
         lifecycle.STORED: stored,
         lifecycle.EXPIRES_AT: engine.clock() + engine.run_seconds,
     }
+    # An answer may go on from a history alone, but not from nothing.
     if fields.input is None and not response["conversation"] and not fields.previous_response_id:
         raise missing("input")
     before = history(engine, connection, response)
@@ -159,7 +161,7 @@ def _conversation(
     if fields.previous_response_id is not None:
         raise mutually_exclusive()
     conversation_id = given.id if isinstance(given, ConversationReference) else given
-    # The conversation's lock keeps another server from starting a response in between.
+    # The conversation is locked, so that of two responses created at once one finds the other.
     require_conversation(engine, connection, conversation_id, "conversation", lock=True)
     if live_response(engine, connection, conversation_id) is not None:
         raise conversation_locked()
@@ -180,8 +182,8 @@ def _previous(engine: Engine, connection: Connection, fields: ResponseFields) ->
 
 def _options(engine: Engine, fields: ResponseFields) -> Object:
     """Return the options of a response, as it shows them."""
-    text = plain(fields.text) or {}
-    reasoning = plain(fields.reasoning) or {}
+    text = as_json(fields.text) or {}
+    reasoning = as_json(fields.reasoning) or {}
     return {
         "model": engine.resolve_model(fields.model),
         "instructions": fields.instructions,
