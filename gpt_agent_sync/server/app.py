@@ -98,6 +98,7 @@ def _refusal(error: WireError) -> tuple[Response, int]:
 
 
 def _http_error(error: HTTPException) -> tuple[Response, int]:
+    # Routes that do not exist are refused in the wire's form, too: clients read no HTML.
     message = f"Invalid URL ({request.method} {request.path})"
     status: Any = error.code or 500
     text = message if status in (404, 405) else str(error.description)

@@ -77,6 +77,7 @@ class Collection:
 
     def update(self, connection: Connection, data: Object) -> None:
         """Replace the object of the same id."""
+        # One that was deleted meanwhile stays so: the statement then finds no row.
         table = self._table
         connection.execute(
             table.update()
@@ -153,6 +154,7 @@ class Collection:
     def _seq(self, connection: Connection, object_id: str, parent_id: str | None) -> int:
         query = self._select(self._table.c.seq, parent_id).where(self._table.c.id == object_id)
         seq = connection.execute(query).scalar()
+        # A cursor of another parent is none of this list, although the object exists.
         if seq is None:
             raise KeyError(object_id)
         return int(seq)

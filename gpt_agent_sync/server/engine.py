@@ -89,6 +89,7 @@ class Engine:
 
     def close(self) -> None:
         """Close the storage, and end all streams; what models still answer is dropped."""
+        # The streams first: their readers' threads would wait for events that no longer come.
         self.streams.close()
         self.storage.close()
 
@@ -105,6 +106,7 @@ class Engine:
                     work.add(chunk)
         except ModelError as exc:
             end = exc
+        # The server has stopped: that is no failure of the model, and cannot be kept either.
         except StorageClosedError:
             raise
         except Exception:

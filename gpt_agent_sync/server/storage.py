@@ -86,6 +86,7 @@ class Storage:
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
+        # Counted before the connection is opened, so that close() cannot come in between.
         with self._condition:
             if self._closed:
                 raise StorageClosedError
@@ -163,4 +164,5 @@ def _switch_to_wal(connection: Any) -> None:
         except sqlite3.OperationalError as exc:
             if "locked" not in str(exc) or time.monotonic() >= until:
                 raise
+            # An event that nobody sets: a bounded pause.
             threading.Event().wait(0.01)

@@ -66,6 +66,7 @@ class Stream:
     def _number(self, event: StreamEvent, number: int) -> StreamEvent:
         if not self._numbered or isinstance(event.data, str):
             return event
+        # A copy: the data is the publisher's.
         return StreamEvent(event.name, {**event.data, "sequence_number": number})
 
     def end(self) -> None:
@@ -132,5 +133,6 @@ class Streams:
 def stream_response(stream: Stream, begin: int = 0) -> Response:
     """Return the HTTP response that streams the events from one on."""
     response = Response(stream.read(begin), mimetype="text/event-stream")
+    # A proxy that kept the answer would replay old events to the next reader.
     response.headers["Cache-Control"] = "no-cache"
     return response

@@ -208,6 +208,7 @@ def test_reader_that_goes_in_silence(
 ) -> None:
     """A reader that hangs up is noticed while the model says nothing."""
     monkeypatch.setattr(streams, "HEARTBEAT", 0.01)
+    # The threads of other tests' servers may still be there.
     before = set(threading.enumerate())
     setup = stream_setup(Hold())
     reader = setup.stream_response()

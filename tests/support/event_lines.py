@@ -33,6 +33,7 @@ class EventReader(Iterator[ReceivedEvent]):
     def __init__(self, answer: requests.Response) -> None:
         assert answer.ok, answer.text
         self.answer = answer
+        # Without a chunk size each line is given when it comes, not when 512 bytes are there.
         self._lines = answer.iter_lines(chunk_size=None)
 
     def __next__(self) -> ReceivedEvent:

@@ -103,6 +103,7 @@ class RunSetup(Setup):
         """Start a run, wait until its model is asked, and return the ids of thread and run."""
         thread_id, run_id = self.start()
         self.wire.with_status(thread_id, run_id, "in_progress")
+        # The status comes first: the model is asked a moment later.
         wait_for(lambda: self.model.requests, bool)
         return thread_id, run_id
 
@@ -350,6 +351,7 @@ def post_at_once(path: str, body: Json, *base_urls: str) -> list[int]:
         body: The body.
         base_urls: The server of each client.
     """
+    # All have their client before any of them posts, so that they meet at the server.
     start = threading.Barrier(len(base_urls))
 
     def post(base_url: str) -> int:

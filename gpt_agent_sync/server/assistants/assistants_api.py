@@ -25,6 +25,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         fields = read_body(request.get_data(), bodies.AssistantFields)
         if fields.model is None:
             raise missing("model")
+        # Checked and not resolved: "default" is what the server says at the time of each run.
         engine.resolve_model(fields.model)
         assistant = {
             "id": new_id("asst"),

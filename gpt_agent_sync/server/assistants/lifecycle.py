@@ -78,6 +78,7 @@ def completed(run: Run, usage: Mapping[str, int], now: float) -> Run:
 def failed(run: Run, code: str, message: str, now: float) -> Run:
     """Return the run failed."""
     error = {"code": code, "message": message}
+    # Without usage of its own: models that fail do not say what it cost.
     return _final(run, "failed", {}, failed_at=int(now), last_error=error)
 
 
@@ -104,6 +105,7 @@ def cancelling(run: Run, now: float) -> Run:
     """
     if run["status"] not in CANCELLABLE:
         raise cannot_cancel(run["status"])
+    # Only here a model may be answering, whose work then sees the status.
     if run["status"] == "in_progress":
         return {**run, "status": "cancelling"}
     return cancelled(run, now)

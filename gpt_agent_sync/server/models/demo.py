@@ -166,6 +166,7 @@ def _calls_by_name(tools: Sequence[ChatObject], text: str) -> list[tuple[str, di
     return planned
 
 
+# "get_time" is mentioned by "get time" as well.
 def _mentions(name: str, text: str) -> Iterator[re.Match[str]]:
     pattern = re.escape(name).replace("_", "[_ ]")
     return re.finditer(rf"(?<![\w-]){pattern}(?![\w-])", text, re.IGNORECASE)

@@ -118,6 +118,7 @@ def _insert_response(engine: Engine, connection: Connection, fields: ResponseFie
     Raises:
         WireError: If the conversation is locked, or its calls and these outputs do not match.
     """
+    # Nobody could poll it.
     background, stored = bool(fields.background), fields.store is not False
     if background and not stored:
         raise WireError(400, "Background mode requires 'store' to be true.", param="background")
