@@ -11,13 +11,14 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from gpt_agent_sync.server.assistants import assistants_api, runs_api, threads_api
+from gpt_agent_sync.server.collection import new_id
 from gpt_agent_sync.server.engine import RUN_SECONDS, Engine
 from gpt_agent_sync.server.errors import WireError
 from gpt_agent_sync.server.models.base import Model
 from gpt_agent_sync.server.models.demo import DemoModel
 from gpt_agent_sync.server.models.upstream import UpstreamModel
 from gpt_agent_sync.server.responses import conversations_api, responses_api
-from gpt_agent_sync.server.storage import Storage, new_id
+from gpt_agent_sync.server.storage import Storage
 
 ROUTES = (assistants_api, threads_api, runs_api, conversations_api, responses_api)
 
@@ -32,7 +33,7 @@ def make_engine(
     run_seconds: float = RUN_SECONDS,
     clock: Callable[[], float] = time.time,
 ) -> Engine:
-    """Make what answers requests.
+    """Return an engine over a storage of its own.
 
     Args:
         location: A SQLite file's path, ``":memory:"``, or a database URL.
@@ -40,10 +41,11 @@ def make_engine(
         upstream: Base URL of a ``/chat/completions`` for all other model names.
         upstream_api_key: The key for it.
         models: Further models, asked first.
-        run_seconds: How long a run may take.
-        clock: Gives Unix time.
+        run_seconds: How many seconds a run may take.
+        clock: Returns Unix time.
     """
     chosen: list[Model] = [*models, DemoModel()]
+    # Last: it serves every name.
     if upstream is not None:
         chosen.append(UpstreamModel(upstream, upstream_api_key))
     return Engine(
@@ -52,7 +54,7 @@ def make_engine(
 
 
 def create_blueprint(engine: Engine, *, api_key: str | None = None) -> Blueprint:
-    """Make the blueprint with both wires' routes, to be mounted below ``/v1``.
+    """Return the blueprint with both wires' routes, to be mounted below ``/v1``.
 
     Args:
         engine: What answers.
@@ -66,34 +68,39 @@ def create_blueprint(engine: Engine, *, api_key: str | None = None) -> Blueprint
     def check_key() -> None:
         given = request.headers.get("Authorization", "")
         wanted = f"Bearer {api_key}"
+        # Compared in constant time, so that answers do not tell how much of a guess was right.
         if api_key is not None and not hmac.compare_digest(given.encode(), wanted.encode()):
             raise WireError(401, "Incorrect API key provided.", code="invalid_api_key")
 
     @blueprint.after_request
     def name_request(response: Response) -> Response:
+        # OpenAI's clients show it in their errors.
         response.headers["x-request-id"] = new_id("req")
         return response
 
-    blueprint.register_error_handler(WireError, _refuse)
+    # On the blueprint, so that refusals are the wire's in an application that mounts it, too.
+    blueprint.register_error_handler(WireError, _refusal)
     return blueprint
 
 
 def create_app(engine: Engine, *, api_key: str | None = None) -> Flask:
-    """Make an application that serves both wires below ``/v1``; arguments as for the blueprint."""
+    """Return an application with both wires below ``/v1``; arguments as for the blueprint."""
     app = Flask("gpt_agent_server", static_folder=None)
+    # Objects come back with their keys in the order of the wire's description.
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     app.register_blueprint(create_blueprint(engine, api_key=api_key), url_prefix="/v1")
-    app.register_error_handler(HTTPException, _refuse_plainly)
+    app.register_error_handler(HTTPException, _http_error)
     return app
 
 
-def _refuse(error: WireError) -> tuple[Response, int]:
+def _refusal(error: WireError) -> tuple[Response, int]:
     return jsonify(error.body()), error.status
 
 
-def _refuse_plainly(error: HTTPException) -> tuple[Response, int]:
+def _http_error(error: HTTPException) -> tuple[Response, int]:
+    # Routes that do not exist are refused in the wire's form, too: clients read no HTML.
     message = f"Invalid URL ({request.method} {request.path})"
     status: Any = error.code or 500
     text = message if status in (404, 405) else str(error.description)
     kind = "invalid_request_error" if status < 500 else "server_error"
-    return _refuse(WireError(status, text, kind=kind))
+    return _refusal(WireError(status, text, kind=kind))

@@ -1,4 +1,4 @@
-"""What request bodies and queries may say, and how they are refused when they say more.
+"""Reading request bodies and queries, and refusing those that the wire does not take.
 
 Shapes are those of OpenAI's published description of the wire.
 """
@@ -19,45 +19,47 @@ T = TypeVar("T", bound="Body")
 Json = dict[str, Any]
 Metadata = dict[str, str] | None
 
-MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 16, 64, 512
-MOST_ITEMS, USUAL_ITEMS = 100, 20
+MAX_METADATA_PAIRS, MAX_KEY_LENGTH, MAX_VALUE_LENGTH = 16, 64, 512
+MAX_LIMIT, DEFAULT_LIMIT = 100, 20
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Be the base of the bodies."""
+    """A request body or query; subclasses have its fields."""
 
 
 class MetadataFields(Body):
-    """Hold a change of metadata."""
+    """A change of metadata."""
 
     metadata: Metadata = None
 
 
 class ListQuery(Body):
-    """Hold what a list is asked for with."""
+    """The query of a list request."""
 
-    limit: int = USUAL_ITEMS
+    limit: int = DEFAULT_LIMIT
     order: Literal["asc", "desc"] = "desc"
     after: str | None = None
     before: str | None = None
     run_id: str | None = None
 
 
+# msgspec says in words alone what is wrong and where; the wire names the parameter.
 _UNKNOWN = re.compile(r"unknown field `(.+?)`(?: - at `\$\.?(.*)`)?")
 _MISSING = re.compile(r"missing required field `(.+?)`(?: - at `\$\.?(.*)`)?")
-_WRONG = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
+_INVALID = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 
 
 def read_json(body: bytes, *, optional: bool = False) -> Json:
-    """Read a request's body as a JSON object.
+    """Return a request's body as a JSON object.
 
     Args:
         body: The body.
-        optional: Whether there may be none, which then is an empty object.
+        optional: Whether the body may be blank, which then is an empty object.
 
     Raises:
         WireError: If it is no JSON object.
     """
+    # Some clients send no body for a request without fields, and some an empty one.
     if optional and not body.strip():
         return {}
     try:
@@ -70,7 +72,7 @@ def read_json(body: bytes, *, optional: bool = False) -> Json:
 
 
 def read_body(body: bytes, body_class: type[T], *, optional: bool = False) -> T:
-    """Read a request's body as what it must be; arguments as for ``read_json``.
+    """Return a request's body as a ``body_class``; arguments as for ``read_json``.
 
     Raises:
         WireError: If it is not what the wire takes; it names the parameter.
@@ -79,7 +81,7 @@ def read_body(body: bytes, body_class: type[T], *, optional: bool = False) -> T:
 
 
 def read_fields(data: Json, body_class: type[T]) -> T:
-    """Read a JSON object as what it must be.
+    """Return a JSON object as a ``body_class``.
 
     Raises:
         WireError: If it is not what the wire takes; it names the parameter.
@@ -88,16 +90,16 @@ def read_fields(data: Json, body_class: type[T]) -> T:
 
 
 def read_query(arguments: Mapping[str, str]) -> ListQuery:
-    """Read the query of a list request; what the wire does not know is passed over.
+    """Return the query of a list request; parameters that it does not know are ignored.
 
     Raises:
         WireError: If a value is out of its range; it names the parameter.
     """
     query = read_arguments(arguments, ListQuery)
-    if not 1 <= query.limit <= MOST_ITEMS:
+    if not 1 <= query.limit <= MAX_LIMIT:
         raise WireError(
             400,
-            f"Invalid 'limit': integer out of range. Expected a value between 1 and {MOST_ITEMS}, "
+            f"Invalid 'limit': integer out of range. Expected a value between 1 and {MAX_LIMIT}, "
             f"but got {query.limit} instead.",
             param="limit",
         )
@@ -105,7 +107,7 @@ def read_query(arguments: Mapping[str, str]) -> ListQuery:
 
 
 def read_arguments(arguments: Mapping[str, str], body_class: type[T]) -> T:
-    """Read a query as what it must be; what that does not name is passed over.
+    """Return a query as a ``body_class``; parameters that it does not know are ignored.
 
     Raises:
         WireError: If a value is of another type; it names the parameter.
@@ -113,6 +115,7 @@ def read_arguments(arguments: Mapping[str, str], body_class: type[T]) -> T:
     known = {
         name: value for name, value in arguments.items() if name in body_class.__struct_fields__
     }
+    # Not strict: a query has texts only, of which msgspec reads numbers and booleans.
     return _convert(known, body_class, strict=False)
 
 
@@ -136,37 +139,37 @@ def _check_all_metadata(body: object) -> None:
 
 
 def _refusal(problem: str) -> WireError:
-    lacking = _MISSING.search(problem)
-    if lacking:
-        return missing(_path(lacking.group(2), lacking.group(1)))
+    missing_field = _MISSING.search(problem)
+    if missing_field:
+        return missing(_path(missing_field.group(2), missing_field.group(1)))
     unknown = _UNKNOWN.search(problem)
     if unknown:
         param = _path(unknown.group(2), unknown.group(1))
         return WireError(
             400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter"
         )
-    wrong = _WRONG.match(problem)
-    said, param = (wrong.group(1), wrong.group(2) or "") if wrong else (problem, "")
-    return WireError(400, f"Invalid value for '{param}': {said}.", param=param or None)
+    invalid = _INVALID.match(problem)
+    reason, param = (invalid.group(1), invalid.group(2) or "") if invalid else (problem, "")
+    return WireError(400, f"Invalid value for '{param}': {reason}.", param=param or None)
 
 
-def _path(place: str | None, name: str) -> str:
-    return f"{place}.{name}" if place else name
+def _path(parent: str | None, name: str) -> str:
+    return f"{parent}.{name}" if parent else name
 
 
 def _check_metadata(metadata: Mapping[str, str] | None) -> None:
     pairs = metadata or {}
-    if len(pairs) > MOST_PAIRS:
+    if len(pairs) > MAX_METADATA_PAIRS:
         raise WireError(
             400,
-            f"Too many metadata pairs: {len(pairs)}; {MOST_PAIRS} is the most.",
+            f"Too many metadata pairs: {len(pairs)}; {MAX_METADATA_PAIRS} is the most.",
             param="metadata",
         )
     for key, value in pairs.items():
-        if len(key) > LONGEST_KEY or len(value) > LONGEST_VALUE:
+        if len(key) > MAX_KEY_LENGTH or len(value) > MAX_VALUE_LENGTH:
             raise WireError(
                 400,
-                f"Metadata key '{key[:LONGEST_KEY]}' or its value is too long: "
-                f"{LONGEST_KEY} and {LONGEST_VALUE} characters are the most.",
+                f"Metadata key '{key[:MAX_KEY_LENGTH]}' or its value is too long: "
+                f"{MAX_KEY_LENGTH} and {MAX_VALUE_LENGTH} characters are the most.",
                 param="metadata",
             )

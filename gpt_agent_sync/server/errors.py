@@ -1,4 +1,4 @@
-"""Refusals as clients know them: the error object, and what both wires say."""
+"""Refusals as clients know them: the error object, and those of both wires."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class WireError(Exception):
-    """Be answered as an error object.
+    """A refusal, which is answered as an error object.
 
     Attributes:
         status: The HTTP status.
@@ -33,13 +33,13 @@ class WireError(Exception):
         self.code = code
 
     def body(self) -> dict[str, Any]:
-        """Give the JSON body."""
+        """Return the JSON body."""
         error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
         return {"error": error}
 
 
 def missing(param: str) -> WireError:
-    """Give the refusal of a body without a required parameter."""
+    """Return the refusal of a body without a required parameter."""
     return WireError(
         400,
         f"Missing required parameter: '{param}'.",
@@ -49,7 +49,7 @@ def missing(param: str) -> WireError:
 
 
 def unknown_model(model: str) -> WireError:
-    """Give the refusal of a model that nobody serves."""
+    """Return the refusal of a model that nobody serves."""
     return WireError(
         400,
         f"The requested model '{model}' does not exist.",

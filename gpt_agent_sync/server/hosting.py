@@ -14,9 +14,10 @@ HOST = "127.0.0.1"
 
 
 class _Handler(WSGIRequestHandler):
-    """Keep connections open, answer at once, and say nothing on the terminal."""
+    """A handler that keeps connections open, and prints nothing on the terminal."""
 
     protocol_version = "HTTP/1.1"
+    # Else small writes, such as stream events, wait for the client's delayed acknowledgement.
     disable_nagle_algorithm = True
 
     def log(self, type: str, message: str, *args: Any) -> None:
@@ -24,7 +25,7 @@ class _Handler(WSGIRequestHandler):
 
 
 class EmbeddedServer:
-    """Serve an engine on 127.0.0.1 until stopped.
+    """An engine, served on 127.0.0.1 until it is stopped.
 
     Args:
         engine: What answers.
@@ -39,6 +40,7 @@ class EmbeddedServer:
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever,
+            # How long a stop may wait, in seconds; the default is half a second.
             kwargs={"poll_interval": 0.1},
             name="gpt-agent-server",
             daemon=True,
@@ -49,12 +51,12 @@ class EmbeddedServer:
     def start(
         cls, location: str, *, port: int = 0, api_key: str | None = None, **engine_options: Any
     ) -> EmbeddedServer:
-        """Make an engine, as ``make_engine`` does, and serve it."""
+        """Start a server over a new engine; options as for ``make_engine``."""
         return cls(make_engine(location, **engine_options), port=port, api_key=api_key)
 
     @property
     def base_url(self) -> str:
-        """Where the wire begins."""
+        """The URL below which both wires lie."""
         return f"http://{HOST}:{self._server.server_port}/v1"
 
     def stop(self) -> None:
@@ -62,4 +64,5 @@ class EmbeddedServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        # After the listening, so that no new connection meets a closed storage.
         self._engine.close()

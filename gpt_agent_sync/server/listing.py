@@ -1,35 +1,45 @@
-"""Answers that all kinds of objects share: pages, receipts, what is shown of an object."""
+"""What the routes of both wires share: objects or their refusal, pages, receipts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Response, jsonify
 
 from gpt_agent_sync.server.bodies import ListQuery
+from gpt_agent_sync.server.collection import Collection, Connection, Object
 from gpt_agent_sync.server.errors import WireError
-from gpt_agent_sync.server.storage import Collection, Object
 
 POLL_AFTER_MS = 20
-"""What clients are asked to wait before they look at live work again."""
+"""Milliseconds that clients are asked to wait before they poll a live run or response again."""
 
-Refuse = Callable[[str], WireError]
-"""Gives the refusal of an id that is not there."""
+NotFound = Callable[[str], WireError]
+"""Returns the refusal of an id that is not there."""
+
+
+def require(item: Object | None, refusal: WireError) -> Object:
+    """Return an object that must be there.
+
+    Raises:
+        WireError: If it is not.
+    """
+    if item is None:
+        raise refusal
+    return item
 
 
 def list_page(
     collection: Collection,
-    connection: sa.Connection,
+    connection: Connection,
     query: ListQuery,
-    refuse: Refuse,
+    not_found: NotFound,
     parent_id: str | None = None,
     *,
     run_id: str | None = None,
     show: Callable[[Object], Object] = dict,
 ) -> Response:
-    """Give a page of a collection as the wire does.
+    """Return a page of a collection as the wire does.
 
     Raises:
         WireError: If a cursor is not there.
@@ -45,27 +55,27 @@ def list_page(
             run_id=run_id,
         )
     except KeyError as exc:
-        raise refuse(str(exc.args[0])) from exc
-    return jsonify(as_list([show(item) for item in found], has_more=has_more))
+        raise not_found(str(exc.args[0])) from exc
+    return jsonify(list_object([show(item) for item in found], has_more=has_more))
 
 
-def page_of(items: Sequence[Object], query: ListQuery, refuse: Refuse) -> Response:
-    """Give a page of items that are kept with their owner, oldest first.
+def list_items(items: Sequence[Object], query: ListQuery, not_found: NotFound) -> Response:
+    """Return a page of items that are kept with their owner, oldest first.
 
     Raises:
         WireError: If the cursor is not there.
     """
     ordered = list(items if query.order == "asc" else reversed(items))
     if query.after is not None:
-        places = [place for place, item in enumerate(ordered) if item["id"] == query.after]
-        if not places:
-            raise refuse(query.after)
-        ordered = ordered[places[0] + 1 :]
-    return jsonify(as_list(ordered[: query.limit], has_more=len(ordered) > query.limit))
+        positions = [number for number, item in enumerate(ordered) if item["id"] == query.after]
+        if not positions:
+            raise not_found(query.after)
+        ordered = ordered[positions[0] + 1 :]
+    return jsonify(list_object(ordered[: query.limit], has_more=len(ordered) > query.limit))
 
 
-def as_list(found: Sequence[Object], *, has_more: bool = False) -> dict[str, Any]:
-    """Give a list object."""
+def list_object(found: Sequence[Object], *, has_more: bool = False) -> dict[str, Any]:
+    """Return the wire's list object."""
     return {
         "object": "list",
         "data": list(found),
@@ -76,18 +86,19 @@ def as_list(found: Sequence[Object], *, has_more: bool = False) -> dict[str, Any
 
 
 def with_poll_hint(item: Object, *, is_live: bool) -> Response:
-    """Give an object as clients see it, and tell them when to look again."""
+    """Return an object as clients see it, with a hint when to poll it again while it is live."""
     response = jsonify(shown(item))
     if is_live:
+        # The official client's create_and_poll obeys this header; its own pause would be 1 s.
         response.headers["openai-poll-after-ms"] = str(POLL_AFTER_MS)
     return response
 
 
 def deleted(object_id: str, kind: str) -> Response:
-    """Give the receipt for a deletion."""
+    """Return the receipt for a deletion."""
     return jsonify({"id": object_id, "object": kind, "deleted": True})
 
 
 def shown(item: Object) -> Object:
-    """Give an object as clients see it, without what is kept beside."""
+    """Return an object as clients see it, without what is kept beside."""
     return {name: value for name, value in item.items() if not name.startswith("_")}

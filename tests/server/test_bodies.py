@@ -16,7 +16,7 @@ TOO_MANY = {f"key{number}": "x" for number in range(17)}
 
 
 def refused(data: object, body_class: type[Body]) -> WireError:
-    """Give the refusal of a body."""
+    """Return the refusal of a body."""
     with pytest.raises(WireError) as caught:
         read_body(json.dumps(data).encode(), body_class)
     return caught.value
@@ -89,7 +89,7 @@ def test_wrong_value(data: object, body_class: type[Body], param: str | None) ->
     assert error.param == (param or "tool_outputs[0].output")
 
 
-def test_wrong_value_tells_the_kind() -> None:
+def test_wrong_value_names_the_type() -> None:
     """The refusal of a value says what was expected."""
     assert refused({"role": "user", "content": 3}, bodies.MessageFields).message == (
         "Invalid value for 'content': Expected `str | array`, got `int`."
@@ -192,7 +192,7 @@ def test_query_value_is_refused(name: str, value: str) -> None:
     ],
 )
 def test_text_content(content: bodies.Content) -> None:
-    """Text is kept as one text part, however it is spelled."""
+    """Text is kept as one text part, however it is written."""
     assert bodies.read_content(content) == [
         {"type": "text", "text": {"value": "hi", "annotations": []}}
     ]

@@ -37,11 +37,11 @@ def hold_all_but_one(text: str, outputs: Mapping[str, str]) -> Hold | Reply:
 
 
 class Crowd:
-    """Hold a server and a service that follows many of its runs.
+    """A server and a service that follows many of its runs.
 
     Args:
         server: The server.
-        service: Speaks one of its wires.
+        service: A service over one of its wires.
     """
 
     def __init__(self, server: ScriptedServer, service: Service) -> None:
@@ -50,7 +50,7 @@ class Crowd:
         self._assistant_id = service.create_assistant(AssistantDefinition(model="any"))
 
     def start(self, text: str) -> Feed:
-        """Have a thread's run started, and read its stream until that tells of the run."""
+        """Start a run on a new thread, and read its stream up to the run's first snapshot."""
         request = RunRequest(
             thread_id=self._service.create_thread(),
             assistant_id=self._assistant_id,
@@ -74,7 +74,7 @@ class Crowd:
 def crowd(
     request: pytest.FixtureRequest, make_server: Callable[..., ScriptedServer]
 ) -> Iterator[Crowd]:
-    """Give a crowd over each wire."""
+    """Yield a crowd over each wire."""
     server = make_server(hold_all_but_one)
     service = WIRES[request.param](server.base_url, "key", timeout=PATIENCE)
     yield Crowd(server, service)
@@ -82,27 +82,31 @@ def crowd(
     service.close()
 
 
-def told(updates: Sequence[FeedUpdate]) -> tuple[str, list[str | None], str]:
-    """Give the pieces of a run's text, its messages, and how it ended."""
-    pieces = [update.text for update in updates if isinstance(update, TextDelta)]
+def summary(updates: Sequence[FeedUpdate]) -> tuple[str, list[str | None], str]:
+    """Return the joined deltas of a run's text, its messages, and its last status."""
+    deltas = [update.text for update in updates if isinstance(update, TextDelta)]
     messages = [str(update.content) for update in updates if isinstance(update, Message)]
     last = updates[-1]
     assert isinstance(last, RunSnapshot)
-    return "".join(pieces), [*messages], last.status
+    return "".join(deltas), [*messages], last.status
 
 
-def test_streams_that_are_open_at_once_are_all_told_to_their_ends(crowd: Crowd) -> None:
-    """Each of two hundred open streams tells its own run's text, message and end."""
+def test_streams_that_are_open_at_once_all_come_to_their_ends(crowd: Crowd) -> None:
+    """Each of two hundred open streams carries its own run's text, message and end."""
     feeds = crowd.hold()
     crowd.model.released.set()
     said = [f"you said {number}" for number in range(STREAMS)]
-    assert [told(list(feed)) for feed in feeds] == [(text, [text], "completed") for text in said]
+    assert [summary(list(feed)) for feed in feeds] == [(text, [text], "completed") for text in said]
 
 
 def test_server_with_many_open_streams_takes_up_another_run(crowd: Crowd) -> None:
     """However many streams wait for their models, a further run is answered meanwhile."""
     feeds = crowd.hold()
-    assert told(list(crowd.start("quick"))) == ("you said quick", ["you said quick"], "completed")
+    assert summary(list(crowd.start("quick"))) == (
+        "you said quick",
+        ["you said quick"],
+        "completed",
+    )
     for feed in feeds:
         feed.close()
     assert [list(feed) for feed in feeds] == [[]] * STREAMS
@@ -112,5 +116,5 @@ def test_streams_may_be_read_in_any_order(crowd: Crowd) -> None:
     """A stream that nobody reads for a while keeps none of the others from ending."""
     feeds = crowd.hold()
     crowd.model.released.set()
-    ends = [told(list(feed))[2] for feed in reversed(feeds)]
+    ends = [summary(list(feed))[2] for feed in reversed(feeds)]
     assert ends == ["completed"] * STREAMS

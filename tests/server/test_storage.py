@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gpt_agent_sync.server.storage import Object, Storage, new_id
+from gpt_agent_sync.server.collection import Object, new_id
+from gpt_agent_sync.server.storage import Storage
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -19,7 +20,7 @@ Open = Callable[[str], Storage]
 
 @pytest.fixture
 def open_storage() -> Iterator[Open]:
-    """Give an opener of storages; they are closed."""
+    """Yield an opener of storages; they are closed."""
     opened: list[Storage] = []
 
     def make(location: str) -> Storage:
@@ -34,7 +35,7 @@ def open_storage() -> Iterator[Open]:
 
 @pytest.fixture(params=["memory", "file", "url"])
 def storage(request: pytest.FixtureRequest, open_storage: Open, tmp_path: Path) -> Storage:
-    """Give a storage of each kind."""
+    """Return a storage of each kind."""
     places = {
         "memory": ":memory:",
         "file": str(tmp_path / "a.db"),
@@ -45,7 +46,7 @@ def storage(request: pytest.FixtureRequest, open_storage: Open, tmp_path: Path) 
 
 @pytest.fixture
 def filled(storage: Storage) -> Storage:
-    """Give a storage with five messages of one thread, and one of another."""
+    """Return a storage with five messages of one thread, and one of another."""
     with storage.write() as connection:
         for name in NAMES:
             run_id = "run_1" if name in "bd" else None
@@ -55,7 +56,7 @@ def filled(storage: Storage) -> Storage:
 
 
 def ids(items: list[Object]) -> str:
-    """Give the ids, joined."""
+    """Return the ids, joined."""
     return "".join(item["id"] for item in items)
 
 
@@ -169,7 +170,7 @@ def test_page(filled: Storage, asked: dict[str, Any], page: str, more: bool) -> 
 @pytest.mark.parametrize("cursor", ["after", "before"])
 @pytest.mark.parametrize("object_id", ["x", "z"], ids=["unknown", "of-another"])
 def test_unknown_cursor(filled: Storage, cursor: str, object_id: str) -> None:
-    """A cursor that is not in the list is told by its id."""
+    """A cursor that is not in the list is named by its id."""
     cursors = {"after": None, "before": None, cursor: object_id}
     with filled.read() as connection, pytest.raises(KeyError) as caught:
         filled.messages.page(connection, parent_id="thread_1", order="asc", limit=1, **cursors)
@@ -265,7 +266,7 @@ def test_memories_are_separate(open_storage: Open) -> None:
 
 @pytest.mark.parametrize("location", [":memory:", "sqlite://", "sqlite:///:memory:"])
 def test_memory_is_shared_by_threads(open_storage: Open, location: str) -> None:
-    """Threads see one database in memory, however it is spelled."""
+    """Threads see one database in memory, however it is written."""
     storage = open_storage(location)
     with storage.write() as connection:
         storage.threads.insert(connection, {"id": "a"})

@@ -1,257 +1,102 @@
-"""Streams over HTTP on both wires: lines, ends, readers that go, servers that stop."""
+"""Streams over HTTP on both wires: lines, headers, and what is readable meanwhile."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from gpt_agent_sync.server import streams
 from gpt_agent_sync.server.app import make_engine
-from gpt_agent_sync.server.assistants.run_work import RunWork, finish_cancelling
-from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
-from gpt_agent_sync.server.models.base import Model, TextPiece
-from gpt_agent_sync.server.responses.response_work import ResponseWork
-from gpt_agent_sync.server.storage import Storage
-from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
-from tests.support.event_lines import Heard, Hearing
-from tests.support.piece_model import PieceModel
-from tests.support.polling import wait_for
+from gpt_agent_sync.server.models.base import TextDelta
+from gpt_agent_sync.testing import Fail, Hold, Incomplete, Reply
+from tests.support.chunk_model import ChunkModel
+from tests.support.event_lines import EventReader
 from tests.support.responses_client import ResponsesClient
-from tests.support.scripted_model import ScriptedModel
+from tests.support.server_setup import (
+    CALL,
+    MakeStreamSetup,
+    StreamSetup,
+    object_of,
+    run_path,
+)
 from tests.support.wire_client import Json, calls_of
 
-PATIENCE = 20.0
-
-CALL = CallTools(("add", {"a": 1}))
 WIRES = ("runs", "responses")
 
 
-class Clock:
-    """Tell the time that a test has set."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        """Give it."""
-        return self.now
-
-
-class Stage:
-    """Hold an embedded server, its engine, its clock and a client of both wires.
-
-    Args:
-        model: Who answers.
-        location: Where all is kept.
-        options: Of the engine.
-    """
-
-    def __init__(self, model: Model, location: str = ":memory:", **options: Any) -> None:
-        self.clock = Clock()
-        self.engine = make_engine(location, models=[model], clock=self.clock, **options)
-        self._server = EmbeddedServer(self.engine)
-        self.base_url = self._server.base_url
-        self.wire = ResponsesClient(self._server.base_url)
-        self._hearings: list[Hearing] = []
-
-    def hear(self, path: str, **body: Any) -> Hearing:
-        """Ask for a stream, and give its events."""
-        given = {"stream": True, **body}
-        return self._keep(self.wire.send("POST", path, json=given, stream=True))
-
-    def hear_again(self, response_id: str, **query: Any) -> Hearing:
-        """Ask for the stream of a response that is there, and give its events."""
-        params = {"stream": "true", **query}
-        path = f"/responses/{response_id}"
-        return self._keep(self.wire.send("GET", path, params=params, stream=True))
-
-    def hear_run(self, thread_id: str | None = None, **fields: Any) -> Hearing:
-        """Begin a run of a new assistant, and give its events."""
-        thread_id = thread_id or self.wire.thread("hi")
-        return self.hear(f"/threads/{thread_id}/runs", assistant_id=self.assistant(), **fields)
-
-    def hear_response(self, **fields: Any) -> Hearing:
-        """Have a response made, and give its events."""
-        return self.hear("/responses", **{"model": "any", "input": "hi", **fields})
-
-    def hear_either(self, wire: str) -> Hearing:
-        """Begin a run or a response, and give its events."""
-        return self.hear_run() if wire == "runs" else self.hear_response()
-
-    def assistant(self) -> str:
-        """Make an assistant and give its id."""
-        return self.wire.assistant()
-
-    def stop(self) -> None:
-        """Stop the server; streams end."""
-        self._server.stop()
-
-    def hang_up(self) -> None:
-        """Close all connections of the client."""
-        for hearing in self._hearings:
-            hearing.close()
-        self.wire.close()
-
-    def _keep(self, answer: requests.Response) -> Hearing:
-        hearing = Hearing(answer)
-        self._hearings.append(hearing)
-        return hearing
-
-
-class Scripted(Stage):
-    """Hold a server whose model follows steps."""
-
-    def __init__(self, *steps: Any, **options: Any) -> None:
-        self.model = ScriptedModel(steps)
-        super().__init__(self.model, **options)
-
-    def release(self) -> None:
-        """Let the model answer that is held."""
-        self.model.released.set()
-
-    def at_work(self, hearing: Hearing) -> Json:
-        """Read on until the model is at work, and give the run or response."""
-        first = next(hearing)
-        wait_for(lambda: self.model.requests, bool)
-        return shown(first)
-
-    def hear_waiting(self) -> tuple[Json, list[Heard]]:
-        """Begin a run that asks for calls, and give it and what was told."""
-        heard = self.hear_run().rest()
-        return heard[-2].data, heard
-
-
-SetUp = Callable[..., Scripted]
-
-
-@pytest.fixture
-def stage() -> Iterator[SetUp]:
-    """Give a maker of servers that follow steps; they are stopped."""
-    made: list[Scripted] = []
-
-    def make(*steps: Any, **options: Any) -> Scripted:
-        made.append(Scripted(*steps, **options))
-        return made[-1]
-
-    yield make
-    for show in made:
-        show.release()
-        show.hang_up()
-        show.stop()
-
-
-@pytest.fixture
-def aside() -> Iterator[ThreadPoolExecutor]:
-    """Give threads for what is done meanwhile."""
-    with ThreadPoolExecutor() as threads:
-        yield threads
-
-
-def quiet() -> None:
-    """Wait until no server works on anything."""
-    wait_for(
-        lambda: [
-            thread.name
-            for thread in threading.enumerate()
-            if thread.name.startswith(("gpt-agent-server-run", "gpt-agent-server-resp"))
-        ],
-        lambda names: not names,
-    )
-
-
-def run_path(run: Json) -> str:
-    """Give where a run is."""
-    return f"/threads/{run['thread_id']}/runs/{run['id']}"
-
-
-def shown(heard: Heard) -> Json:
-    """Give the run or the response that an event carries."""
-    found: Json = heard.data.get("response", heard.data)
-    return found
-
-
-# Lines and headers.
-
-
 @pytest.mark.parametrize("wire", WIRES)
-def test_content_type(stage: SetUp, wire: str) -> None:
+def test_content_type(stream_setup: MakeStreamSetup, wire: str) -> None:
     """A stream says that it is one."""
-    answer = stage(Reply("hello")).hear_either(wire).answer
+    answer = stream_setup(Reply("hello")).stream_either(wire).answer
     assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_stream_is_not_to_be_kept(stage: SetUp, wire: str) -> None:
+def test_stream_is_not_to_be_kept(stream_setup: MakeStreamSetup, wire: str) -> None:
     """Nobody on the way is to keep a stream, and it has a request id like any answer."""
-    headers = stage(Reply("hello")).hear_either(wire).answer.headers
+    headers = stream_setup(Reply("hello")).stream_either(wire).answer.headers
     assert headers["Cache-Control"] == "no-cache"
     assert headers["x-request-id"].startswith("req_")
 
 
-def blocks(hearing: Hearing) -> list[list[str]]:
-    """Give the lines of each event of a stream."""
-    text = hearing.answer.text
+def blocks(reader: EventReader) -> list[list[str]]:
+    """Return the lines of each event of a stream."""
+    text = reader.answer.text
     assert text.endswith("\n\n")
     return [block.split("\n") for block in text.removesuffix("\n\n").split("\n\n")]
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_lines(stage: SetUp, wire: str) -> None:
+def test_lines(stream_setup: MakeStreamSetup, wire: str) -> None:
     """Every event is one line with its name and one with its data."""
-    found = blocks(stage(Reply("a\nb\n\nc\u2028d", "ä")).hear_either(wire))
+    found = blocks(stream_setup(Reply("a\nb\n\nc\u2028d", "ä")).stream_either(wire))
     fields = [[line.partition(": ")[0] for line in lines] for lines in found]
     assert fields == [["event", "data"]] * len(found)
     assert len(found) > 8
 
 
-def test_runs_end_with_done(stage: SetUp) -> None:
+def test_runs_end_with_done(stream_setup: MakeStreamSetup) -> None:
     """The last event of a run's stream is no JSON."""
-    assert blocks(stage(Reply("hello")).hear_run())[-1] == ["event: done", "data: [DONE]"]
+    assert blocks(stream_setup(Reply("hello")).stream_run())[-1] == ["event: done", "data: [DONE]"]
 
 
 @pytest.mark.parametrize("step", [Reply("ok"), CALL, Fail(), Incomplete()])
-def test_every_run_ends_with_done(stage: SetUp, step: Any) -> None:
+def test_every_run_ends_with_done(stream_setup: MakeStreamSetup, step: Any) -> None:
     """Whatever comes of a run, its stream ends as streams do on this wire, once."""
-    names = stage(step).hear_run().names()
+    names = stream_setup(step).stream_run().names()
     assert (names[-1], names.count("done")) == ("done", 1)
 
 
-def test_responses_have_no_done(stage: SetUp) -> None:
+def test_responses_have_no_done(stream_setup: MakeStreamSetup) -> None:
     """The last event of a response's stream is the response."""
-    heard = stage(Reply("hello")).hear_response().rest()
-    assert heard[-1].name == "response.completed"
-    assert "done" not in {event.name for event in heard}
+    received = stream_setup(Reply("hello")).stream_response().rest()
+    assert received[-1].name == "response.completed"
+    assert "done" not in {event.name for event in received}
 
 
-def test_response_events_are_named_twice(stage: SetUp) -> None:
+def test_response_events_are_named_twice(stream_setup: MakeStreamSetup) -> None:
     """On the Responses wire the data says the event's name as well."""
-    heard = stage(Reply("hello")).hear_response().rest()
-    assert [event.data["type"] for event in heard] == [event.name for event in heard]
+    received = stream_setup(Reply("hello")).stream_response().rest()
+    assert [event.data["type"] for event in received] == [event.name for event in received]
 
 
-def test_created_run_is_queued(stage: SetUp) -> None:
-    """A run is told as created and as queued before anybody works on it."""
-    heard = stage(Reply("hello")).hear_run().rest()[:3]
-    assert [(event.name, event.data["status"]) for event in heard] == [
+def test_created_run_is_queued(stream_setup: MakeStreamSetup) -> None:
+    """A run has events as created and as queued before anybody works on it."""
+    received = stream_setup(Reply("hello")).stream_run().rest()[:3]
+    assert [(event.name, event.data["status"]) for event in received] == [
         ("thread.run.created", "queued"),
         ("thread.run.queued", "queued"),
         ("thread.run.in_progress", "in_progress"),
     ]
 
 
-def test_created_response_is_queued(stage: SetUp) -> None:
-    """A response is told as created and as queued before anybody works on it."""
-    heard = stage(Reply("hello")).hear_response().rest()[:3]
-    assert [(event.name, shown(event)["status"]) for event in heard] == [
+def test_created_response_is_queued(stream_setup: MakeStreamSetup) -> None:
+    """A response has events as created and as queued before anybody works on it."""
+    received = stream_setup(Reply("hello")).stream_response().rest()[:3]
+    assert [(event.name, object_of(event)["status"]) for event in received] == [
         ("response.created", "queued"),
         ("response.queued", "queued"),
         ("response.in_progress", "in_progress"),
@@ -259,22 +104,22 @@ def test_created_response_is_queued(stage: SetUp) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_nothing_kept_beside_is_told(stage: SetUp, wire: str) -> None:
+def test_nothing_kept_beside_is_streamed(stream_setup: MakeStreamSetup, wire: str) -> None:
     """No event shows what the server keeps for itself."""
-    heard = stage(CALL).hear_either(wire).rest()
-    objects = [shown(event) for event in heard if isinstance(event.data, dict)]
+    received = stream_setup(CALL).stream_either(wire).rest()
+    objects = [object_of(event) for event in received if isinstance(event.data, dict)]
     assert [key for data in objects for key in data if key.startswith("_")] == []
 
 
 @pytest.mark.parametrize("value", [False, None])
-def test_no_stream_is_json(stage: SetUp, value: bool | None) -> None:
+def test_no_stream_is_json(stream_setup: MakeStreamSetup, value: bool | None) -> None:
     """Who wants no stream gets JSON, on both wires."""
-    show = stage()
-    thread_id, assistant_id = show.wire.thread("hi"), show.assistant()
-    run = show.wire.post(
+    setup = stream_setup()
+    thread_id, assistant_id = setup.wire.thread("hi"), setup.wire.assistant()
+    run = setup.wire.post(
         f"/threads/{thread_id}/runs", {"assistant_id": assistant_id, "stream": value}
     )
-    response = show.wire.respond(stream=value)
+    response = setup.wire.respond(stream=value)
     assert (run["object"], response["object"]) == ("thread.run", "response")
 
 
@@ -288,9 +133,11 @@ def test_no_stream_is_json(stage: SetUp, value: bool | None) -> None:
         ("/threads/thread_x/runs/run_x/submit_tool_outputs", {"tool_outputs": []}, 404),
     ],
 )
-def test_refusals_are_json(stage: SetUp, path: str, body: Json, status: int) -> None:
+def test_refusals_are_json(
+    stream_setup: MakeStreamSetup, path: str, body: Json, status: int
+) -> None:
     """A stream that is refused is answered as any request that is refused."""
-    answer = stage().wire.send("POST", path, json={**body, "stream": True})
+    answer = stream_setup().wire.send("POST", path, json={**body, "stream": True})
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/json")
     assert answer.json()["error"]["message"]
 
@@ -306,112 +153,110 @@ def test_streams_need_the_key() -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_connection_goes_on_after_a_stream(stage: SetUp, wire: str) -> None:
+def test_connection_goes_on_after_a_stream(stream_setup: MakeStreamSetup, wire: str) -> None:
     """A stream that was read to its end leaves its connection to the next request."""
-    show = stage(Reply("hello"))
-    show.hear_either(wire).rest()
-    assert show.wire.respond()["status"] == "completed"
+    setup = stream_setup(Reply("hello"))
+    setup.stream_either(wire).rest()
+    assert setup.wire.respond()["status"] == "completed"
 
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_silence_is_broken_by_comments(
-    monkeypatch: pytest.MonkeyPatch, stage: SetUp, wire: str
+    monkeypatch: pytest.MonkeyPatch, stream_setup: MakeStreamSetup, wire: str
 ) -> None:
     """A reader who waits for a slow model gets comments."""
     monkeypatch.setattr(streams, "HEARTBEAT", 0.01)
-    lines = stage(Hold()).hear_either(wire).answer.iter_lines(chunk_size=None)
+    lines = stream_setup(Hold()).stream_either(wire).answer.iter_lines(chunk_size=None)
     assert next(line for line in lines if line.startswith(b":")) == b": still there"
 
 
-def test_comments_are_no_events(monkeypatch: pytest.MonkeyPatch, stage: SetUp) -> None:
+def test_comments_are_no_events(
+    monkeypatch: pytest.MonkeyPatch, stream_setup: MakeStreamSetup
+) -> None:
     """Comments leave the events and their numbers as they are."""
     monkeypatch.setattr(streams, "HEARTBEAT", 0.001)
-    show = stage(Hold(Reply("hello")))
-    hearing = show.hear_response()
-    show.at_work(hearing)
-    show.release()
-    numbers = [event.data["sequence_number"] for event in hearing]
+    setup = stream_setup(Hold(Reply("hello")))
+    reader = setup.stream_response()
+    setup.in_progress(reader)
+    setup.release()
+    numbers = [event.data["sequence_number"] for event in reader]
     assert numbers == list(range(1, len(numbers) + 1))
-
-
-# A slow model.
 
 
 @pytest.mark.parametrize(
     "wire, name", [("runs", "thread.message.delta"), ("responses", "response.output_text.delta")]
 )
-def test_pieces_come_before_the_end(wire: str, name: str) -> None:
-    """Each piece of a slow model's text is read before the model says the next one."""
-    model = PieceModel(TextPiece("one"), TextPiece("two"), held=True)
-    show = Stage(model)
-    hearing = show.hear_either(wire)
-    heard = []
+def test_deltas_come_before_the_end(wire: str, name: str) -> None:
+    """Each part of a slow model's text is read before the model yields the next one."""
+    model = ChunkModel(TextDelta("one"), TextDelta("two"), held=True)
+    setup = StreamSetup(model)
+    reader = setup.stream_either(wire)
+    received = []
     for _ in range(2):
         model.go_on()
-        heard.append(json.dumps(hearing.until(name).data))
+        received.append(json.dumps(reader.until(name).data))
     model.go_on()
-    rest = hearing.names()
-    show.hang_up()
-    show.stop()
-    assert ["one" in heard[0], "two" in heard[1], len(rest)] == [True, True, 4]
+    rest = reader.names()
+    setup.hang_up()
+    setup.stop()
+    assert ["one" in received[0], "two" in received[1], len(rest)] == [True, True, 4]
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_beginning_is_told_before_the_model_speaks(stage: SetUp, wire: str) -> None:
+def test_beginning_is_streamed_before_the_model_answers(
+    stream_setup: MakeStreamSetup, wire: str
+) -> None:
     """A reader sees the work go on though its model says nothing yet."""
-    hearing = stage(Hold()).hear_either(wire)
+    reader = stream_setup(Hold()).stream_either(wire)
     name = "thread.run.in_progress" if wire == "runs" else "response.in_progress"
-    assert shown(hearing.until(name))["status"] == "in_progress"
+    assert object_of(reader.until(name))["status"] == "in_progress"
 
 
-# What is there while a stream goes on, and afterwards.
-
-
-def test_run_is_read_while_it_is_streamed(stage: SetUp) -> None:
-    """A streamed run is found at work meanwhile, and holds its thread."""
-    show = stage(Hold())
-    run = show.at_work(show.hear_run())
-    status, error = show.wire.refusal(
+def test_run_is_read_while_it_is_streamed(stream_setup: MakeStreamSetup) -> None:
+    """A streamed run is in progress meanwhile, and locks its thread."""
+    setup = stream_setup(Hold())
+    run = setup.in_progress(setup.stream_run())
+    status, error = setup.wire.refusal(
         "POST", f"/threads/{run['thread_id']}/messages", json={"role": "user", "content": "x"}
     )
     assert (status, run["id"] in error["message"]) == (400, True)
-    assert show.wire.get(run_path(run))["status"] == "in_progress"
+    assert setup.wire.get(run_path(run))["status"] == "in_progress"
 
 
-def test_streamed_run_frees_its_thread(stage: SetUp) -> None:
+def test_streamed_run_frees_its_thread(stream_setup: MakeStreamSetup) -> None:
     """Who reads the end of a run may begin the next one."""
-    show = stage(Reply("one"), Reply("two"))
-    thread_id = show.wire.thread("hi")
+    setup = stream_setup(Reply("one"), Reply("two"))
+    thread_id = setup.wire.thread("hi")
     for _ in range(2):
-        show.hear_run(thread_id).rest()
-    assert show.wire.texts(thread_id) == ["hi", "one", "two"]
+        setup.stream_run(thread_id).rest()
+    assert setup.wire.texts(thread_id) == ["hi", "one", "two"]
 
 
-def test_response_is_read_while_it_is_streamed(stage: SetUp) -> None:
-    """A streamed response is found at work meanwhile, and locks its conversation."""
-    show = stage(Hold())
-    conversation_id = show.wire.conversation()
-    response = show.at_work(show.hear_response(conversation=conversation_id))
-    _, error = show.wire.refused(conversation=conversation_id)
+def test_response_is_read_while_it_is_streamed(stream_setup: MakeStreamSetup) -> None:
+    """A streamed response is in progress meanwhile, and locks its conversation."""
+    setup = stream_setup(Hold())
+    conversation_id = setup.wire.conversation()
+    response = setup.in_progress(setup.stream_response(conversation=conversation_id))
+    _, error = setup.wire.refused(conversation=conversation_id)
     assert error["code"] == "conversation_locked"
-    assert show.wire.response(response["id"])["status"] == "in_progress"
+    assert setup.wire.response(response["id"])["status"] == "in_progress"
 
 
-def test_streamed_response_frees_its_conversation(stage: SetUp) -> None:
+def test_streamed_response_frees_its_conversation(stream_setup: MakeStreamSetup) -> None:
     """Who reads the end of a response may ask for the next one."""
-    show = stage(Reply("one"), Reply("two"))
-    conversation_id = show.wire.conversation()
+    setup = stream_setup(Reply("one"), Reply("two"))
+    conversation_id = setup.wire.conversation()
     for _ in range(2):
-        show.hear_response(conversation=conversation_id).rest()
-    assert show.wire.spoken(conversation_id) == ["hi", "one", "hi", "two"]
+        setup.stream_response(conversation=conversation_id).rest()
+    assert setup.wire.item_texts(conversation_id) == ["hi", "one", "hi", "two"]
 
 
-def test_stream_of_outputs(stage: SetUp) -> None:
+def test_stream_of_outputs(stream_setup: MakeStreamSetup) -> None:
     """Each leg of a run has a stream of its own."""
-    show = stage(CALL, Reply("2"))
-    run, first = show.hear_waiting()
+    setup = stream_setup(CALL, Reply("2"))
+    run, first = setup.stream_until_waiting()
     outputs = [{"tool_call_id": call["id"], "output": "2"} for call in calls_of(run)]
-    second = show.hear(f"{run_path(run)}/submit_tool_outputs", tool_outputs=outputs).rest()
+    second = setup.stream(f"{run_path(run)}/submit_tool_outputs", tool_outputs=outputs).rest()
     assert (first[-2].name, second[-2].name) == (
         "thread.run.requires_action",
         "thread.run.completed",
@@ -419,452 +264,100 @@ def test_stream_of_outputs(stage: SetUp) -> None:
     assert "thread.run.created" not in {event.name for event in second}
 
 
-def test_unstored_response_leaves_nothing(stage: SetUp) -> None:
-    """A streamed response that is not to be stored is told, and then gone."""
-    show = stage(Reply("hello"))
-    heard = show.hear_response(store=False).rest()
-    assert shown(heard[-1])["output"][0]["content"][0]["text"] == "hello"
-    with show.engine.storage.read() as connection:
-        assert show.engine.storage.responses.get(connection, shown(heard[-1])["id"]) is None
+def test_unstored_response_leaves_nothing(stream_setup: MakeStreamSetup) -> None:
+    """A streamed response that is not to be stored is streamed, and then gone."""
+    setup = stream_setup(Reply("hello"))
+    received = setup.stream_response(store=False).rest()
+    assert object_of(received[-1])["output"][0]["content"][0]["text"] == "hello"
+    with setup.engine.storage.read() as connection:
+        assert setup.engine.storage.responses.get(connection, object_of(received[-1])["id"]) is None
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_unstored_response_without_time_leaves_nothing(stage: SetUp, streamed: bool) -> None:
+def test_unstored_response_without_time_leaves_nothing(
+    stream_setup: MakeStreamSetup, streamed: bool
+) -> None:
     """A response that is not begun in time is answered as failed, and kept only if it is to be."""
-    show = stage(run_seconds=0)
+    setup = stream_setup(run_seconds=0)
     if streamed:
-        response = shown(show.hear_response(store=False).rest()[-1])
+        response = object_of(setup.stream_response(store=False).rest()[-1])
     else:
-        response = show.wire.respond(store=False)
+        response = setup.wire.respond(store=False)
     assert response["status"] == "failed"
-    with show.engine.storage.read() as connection:
-        assert show.engine.storage.responses.get(connection, response["id"]) is None
+    with setup.engine.storage.read() as connection:
+        assert setup.engine.storage.responses.get(connection, response["id"]) is None
 
 
-def test_failed_unstored_response_leaves_nothing(stage: SetUp) -> None:
+def test_failed_unstored_response_leaves_nothing(stream_setup: MakeStreamSetup) -> None:
     """A streamed response that fails and is not to be stored is gone as well."""
-    show = stage(Fail())
-    response = shown(show.hear_response(store=False).rest()[-1])
-    with show.engine.storage.read() as connection:
-        assert show.engine.storage.responses.get(connection, response["id"]) is None
-
-
-# Reading again.
+    setup = stream_setup(Fail())
+    response = object_of(setup.stream_response(store=False).rest()[-1])
+    with setup.engine.storage.read() as connection:
+        assert setup.engine.storage.responses.get(connection, response["id"]) is None
 
 
 @pytest.mark.parametrize("after, first", [(-1, 0), (-7, 0), (0, 1), (3, 4)])
-def test_stream_begins_after_a_number(stage: SetUp, after: int, first: int) -> None:
+def test_stream_begins_after_a_number(
+    stream_setup: MakeStreamSetup, after: int, first: int
+) -> None:
     """A response is read again from the event after a number on; there are none below 0."""
-    show = stage(Reply("hello"))
-    heard = show.hear_response(background=True).rest()
-    again = show.hear_again(shown(heard[-1])["id"], starting_after=after).rest()
-    assert again == heard[first:]
+    setup = stream_setup(Reply("hello"))
+    received = setup.stream_response(background=True).rest()
+    again = setup.resume(object_of(received[-1])["id"], starting_after=after).rest()
+    assert again == received[first:]
 
 
-def test_stream_begins_after_its_end(stage: SetUp) -> None:
+def test_stream_begins_after_its_end(stream_setup: MakeStreamSetup) -> None:
     """Who has read everything gets an empty stream."""
-    show = stage(Reply("hello"))
-    heard = show.hear_response(background=True).rest()
-    assert show.hear_again(shown(heard[-1])["id"], starting_after=len(heard)).rest() == []
+    setup = stream_setup(Reply("hello"))
+    received = setup.stream_response(background=True).rest()
+    assert setup.resume(object_of(received[-1])["id"], starting_after=len(received)).rest() == []
 
 
 @pytest.mark.parametrize("value", ["true", "1", "True"])
-def test_spellings_of_a_stream(stage: SetUp, value: str) -> None:
+def test_values_of_the_stream_parameter(stream_setup: MakeStreamSetup, value: str) -> None:
     """A stream is asked for in a query by any word for yes."""
-    show = stage(Reply("hello"))
-    heard = show.hear_response(background=True).rest()
-    assert show.hear_again(shown(heard[-1])["id"], stream=value).rest() == heard
+    setup = stream_setup(Reply("hello"))
+    received = setup.stream_response(background=True).rest()
+    assert setup.resume(object_of(received[-1])["id"], stream=value).rest() == received
 
 
 @pytest.mark.parametrize(
     "query, param",
     [({"stream": "perhaps"}, "stream"), ({"starting_after": "x"}, "starting_after")],
 )
-def test_bad_queries(stage: SetUp, query: Json, param: str) -> None:
+def test_bad_queries(stream_setup: MakeStreamSetup, query: Json, param: str) -> None:
     """A value that is none is refused by its parameter."""
-    show = stage(Reply("hello"))
-    response = show.wire.respond()
-    status, error = show.wire.refusal("GET", f"/responses/{response['id']}", params=query)
+    setup = stream_setup(Reply("hello"))
+    response = setup.wire.respond()
+    status, error = setup.wire.refusal("GET", f"/responses/{response['id']}", params=query)
     assert (status, error["param"]) == (400, param)
 
 
-def test_other_queries_are_passed_over(stage: SetUp) -> None:
+def test_other_queries_are_passed_over(stream_setup: MakeStreamSetup) -> None:
     """A query that means nothing here is taken."""
-    show = stage(Reply("hello"))
-    response = show.wire.respond()
-    found = show.wire.get(f"/responses/{response['id']}", include_obfuscation="false", x="y")
+    setup = stream_setup(Reply("hello"))
+    response = setup.wire.respond()
+    found = setup.wire.get(f"/responses/{response['id']}", include_obfuscation="false", x="y")
     assert found == response
 
 
-def test_many_readers_of_a_response(stage: SetUp) -> None:
+def test_many_readers_of_a_response(stream_setup: MakeStreamSetup) -> None:
     """All who read a response while it is made get all of it."""
-    show = stage(Hold(Reply("hello")))
-    first = show.hear_response(background=True)
+    setup = stream_setup(Hold(Reply("hello")))
+    first = setup.stream_response(background=True)
     created = next(first)
-    others = [show.hear_again(shown(created)["id"]) for _ in range(5)]
-    show.release()
-    heard = [created, *first.rest()]
-    assert [other.rest() for other in others] == [heard] * 5
+    others = [setup.resume(object_of(created)["id"]) for _ in range(5)]
+    setup.release()
+    received = [created, *first.rest()]
+    assert [other.rest() for other in others] == [received] * 5
 
 
-def test_stream_of_a_deleted_response(stage: SetUp) -> None:
+def test_stream_of_a_deleted_response(stream_setup: MakeStreamSetup) -> None:
     """A response that was deleted is not read again."""
-    show = stage(Reply("hello"))
-    heard = show.hear_response(background=True).rest()
-    response_id = shown(heard[-1])["id"]
-    show.wire.delete(f"/responses/{response_id}")
+    setup = stream_setup(Reply("hello"))
+    received = setup.stream_response(background=True).rest()
+    response_id = object_of(received[-1])["id"]
+    setup.wire.delete(f"/responses/{response_id}")
     params = {"stream": "true"}
-    assert show.wire.refusal("GET", f"/responses/{response_id}", params=params)[0] == 404
-
-
-# Cancellation, while the model says nothing and goes on to do so.
-
-
-def test_cancelled_run_ends_its_stream(stage: SetUp) -> None:
-    """A run that is cancelled at work tells so at once, and has no more to tell."""
-    show = stage(Hold())
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
-    show.wire.post(f"{run_path(run)}/cancel")
-    assert hearing.names()[-3:] == ["thread.run.cancelling", "thread.run.cancelled", "done"]
-
-
-def test_cancelled_run_is_told_as_it_is(stage: SetUp) -> None:
-    """What is told of a cancelled run is what is found."""
-    show = stage(Hold())
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
-    show.wire.post(f"{run_path(run)}/cancel")
-    assert hearing.until("thread.run.cancelled").data == show.wire.get(run_path(run))
-
-
-def test_cancelled_response_ends_its_stream(stage: SetUp) -> None:
-    """A response that is cancelled at work tells so at once, as a failure."""
-    show = stage(Hold())
-    hearing = show.hear_response(background=True)
-    response = show.at_work(hearing)
-    cancelled = show.wire.cancel(response["id"])
-    last = hearing.rest()[-1]
-    assert (last.name, shown(last)) == ("response.failed", cancelled)
-    assert cancelled["status"] == "cancelled"
-
-
-def test_late_reply_of_a_cancelled_response_is_not_told(stage: SetUp) -> None:
-    """What a model says after the cancellation is not in the stream, read again or not."""
-    show = stage(Hold(Reply("too late")))
-    hearing = show.hear_response(background=True)
-    response = show.at_work(hearing)
-    show.wire.cancel(response["id"])
-    hearing.rest()
-    show.release()
-    quiet()
-    assert show.hear_again(response["id"]).names()[2:] == [
-        "response.in_progress",
-        "response.failed",
-    ]
-
-
-def test_cancelled_while_it_waits(stage: SetUp) -> None:
-    """A run that is cancelled while it waits for outputs is cancelled, its stream long over."""
-    show = stage(CALL)
-    run, _ = show.hear_waiting()
-    assert show.wire.post(f"{run_path(run)}/cancel")["status"] == "cancelled"
-
-
-def test_foreground_stream_is_not_cancelled(stage: SetUp) -> None:
-    """A response that is streamed in the foreground cannot be cancelled, and is told to its end."""
-    show = stage(Hold(Reply("hello")))
-    hearing = show.hear_response()
-    response = show.at_work(hearing)
-    status, _ = show.wire.refusal("POST", f"/responses/{response['id']}/cancel")
-    show.release()
-    assert (status, hearing.names()[-1]) == (400, "response.completed")
-
-
-# Time.
-
-
-def test_expired_run(stage: SetUp) -> None:
-    """A run out of time is told as expired when its model is done, as it is found."""
-    show = stage(Hold())
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
-    show.clock.now += 600
-    show.release()
-    expired, done = hearing.rest()[-2:]
-    assert (expired.name, done.name) == ("thread.run.expired", "done")
-    assert expired.data == show.wire.get(run_path(run))
-
-
-def test_run_that_was_seen_to_expire(stage: SetUp) -> None:
-    """A run that somebody has found expired is told as expired all the same."""
-    show = stage(Hold())
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
-    show.clock.now += 600
-    assert show.wire.get(run_path(run))["status"] == "expired"
-    show.release()
-    assert hearing.names()[-2:] == ["thread.run.expired", "done"]
-
-
-def test_run_without_time(stage: SetUp) -> None:
-    """A run whose time is up before it is taken up is told as expired, and ends."""
-    names = stage(run_seconds=0).hear_run().names()
-    assert names == ["thread.run.created", "thread.run.queued", "thread.run.expired", "done"]
-
-
-def test_response_without_time(stage: SetUp) -> None:
-    """A response whose time is up before it is taken up is told as failed, and ends."""
-    names = stage(run_seconds=0).hear_response().names()
-    assert names == ["response.created", "response.queued", "response.failed"]
-
-
-# What is deleted or broken meanwhile.
-
-
-def test_thread_deleted_meanwhile(caplog: pytest.LogCaptureFixture, stage: SetUp) -> None:
-    """The stream of a run whose thread is deleted ends with its model, without an outcome."""
-    show = stage(Hold(Reply("hello")))
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
-    show.wire.delete(f"/threads/{run['thread_id']}")
-    show.release()
-    names = hearing.names()
-    quiet()
-    assert "thread.run.completed" not in names
-    assert names[-1] == "thread.message.delta"
-    assert caplog.records == []
-
-
-def test_response_deleted_meanwhile(caplog: pytest.LogCaptureFixture, stage: SetUp) -> None:
-    """The stream of a response that is deleted ends with its model, without an outcome."""
-    show = stage(Hold(Reply("hello")))
-    hearing = show.hear_response()
-    response = show.at_work(hearing)
-    show.wire.delete(f"/responses/{response['id']}")
-    show.release()
-    names = hearing.names()
-    quiet()
-    assert "response.completed" not in names
-    assert names[-1] == "response.output_text.delta"
-    assert caplog.records == []
-
-
-def test_conversation_deleted_meanwhile(stage: SetUp) -> None:
-    """The stream of a response whose conversation is deleted is told to its end."""
-    show = stage(Hold(Reply("hello")))
-    conversation_id = show.wire.conversation()
-    hearing = show.hear_response(conversation=conversation_id)
-    show.at_work(hearing)
-    show.wire.delete(f"/conversations/{conversation_id}")
-    show.release()
-    assert hearing.names()[-1] == "response.completed"
-
-
-@pytest.mark.parametrize("wire", WIRES)
-def test_database_that_breaks_meanwhile(
-    caplog: pytest.LogCaptureFixture, stage: SetUp, tmp_path: Path, wire: str
-) -> None:
-    """A stream whose work cannot be kept ends, without an outcome."""
-    location = tmp_path / "a.db"
-    show = stage(Hold(Reply("hello")), location=str(location))
-    hearing = show.hear_either(wire)
-    show.at_work(hearing)
-    connection = sqlite3.connect(location)
-    connection.execute(f"DROP TABLE {wire}")
-    connection.close()
-    show.release()
-    names = hearing.names()
-    assert names[-1] in ("thread.message.delta", "response.output_text.delta")
-    assert "could not be kept" in caplog.text
-
-
-# Readers that go, and servers that stop.
-
-
-@pytest.mark.parametrize("wire", WIRES)
-def test_reader_that_goes(caplog: pytest.LogCaptureFixture, stage: SetUp, wire: str) -> None:
-    """A reader that hangs up does not stop the work, and nothing is complained of."""
-    show = stage(Hold(Reply(*["hello "] * 500)))
-    hearing = show.hear_either(wire)
-    found = show.at_work(hearing)
-    hearing.close()
-    show.release()
-    path = run_path(found) if wire == "runs" else f"/responses/{found['id']}"
-    quiet()
-    assert show.wire.get(path)["status"] == "completed"
-    assert caplog.records == []
-
-
-def test_reader_that_goes_in_silence(monkeypatch: pytest.MonkeyPatch, stage: SetUp) -> None:
-    """A reader that hangs up is noticed while the model says nothing."""
-    monkeypatch.setattr(streams, "HEARTBEAT", 0.01)
-    before = set(threading.enumerate())
-    show = stage(Hold())
-    hearing = show.hear_response()
-    response = show.at_work(hearing)
-    answering = answerers(before)
-    hearing.close()
-    wait_for(lambda: answerers(before), lambda left: len(left) < len(answering))
-    assert show.wire.response(response["id"])["status"] == "in_progress"
-
-
-def answerers(before: set[threading.Thread]) -> set[threading.Thread]:
-    """Give the threads that answer requests, the server's own and the work's aside."""
-    return {
-        thread
-        for thread in set(threading.enumerate()) - before
-        if not thread.name.startswith("gpt-agent-")
-    }
-
-
-@pytest.mark.parametrize("wire", WIRES)
-def test_server_that_stops(
-    caplog: pytest.LogCaptureFixture, aside: ThreadPoolExecutor, wire: str
-) -> None:
-    """A server stops though streams are open and models hold, and the readers are let go."""
-    show = Scripted(*[Hold()] * 3)
-    hearings = [show.hear_either(wire) for _ in range(3)]
-    wait_for(lambda: show.model.requests, lambda asked: len(asked) == 3)
-    reading = [aside.submit(hearing.names) for hearing in hearings]
-    aside.submit(show.stop).result(PATIENCE)
-    ends = [read.result(PATIENCE)[-1] for read in reading]
-    show.release()
-    quiet()
-    show.hang_up()
-    begun = "thread.run.in_progress" if wire == "runs" else "response.in_progress"
-    assert ends == [begun] * 3
-    assert caplog.records == []
-
-
-def test_many_streams_at_once(stage: SetUp) -> None:
-    """Two hundred streams that are open at once are all told to their ends."""
-    show = stage(*[Hold(Reply("hello"))] * 200)
-    assistant_id = show.assistant()
-    hearings = [show.hear_response() for _ in range(100)]
-    hearings += [show.hear("/threads/runs", assistant_id=assistant_id) for _ in range(100)]
-    wait_for(lambda: show.model.requests, lambda asked: len(asked) == 200)
-    show.release()
-    ends = [hearing.names()[-2:] for hearing in hearings]
-    assert ends == [
-        *[["response.output_item.done", "response.completed"]] * 100,
-        *[["thread.run.completed", "done"]] * 100,
-    ]
-
-
-# The work by itself.
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    """Give an engine in memory whose model says nothing."""
-    engine = Engine(Storage(":memory:"), [ScriptedModel([Reply()])])
-    yield engine
-    engine.close()
-
-
-def told_of_run(engine: Engine, run: Json | None) -> list[str]:
-    """Have a run worked on, and give the names of the events of its stream, which must end."""
-    if run is not None:
-        with engine.storage.write() as connection:
-            engine.storage.runs.insert(connection, run)
-    stream = engine.streams.open("run_1")
-    engine.do(RunWork(engine, "run_1", stream))
-    return [event.split(b"\n")[0].decode() for event in stream.read()]
-
-
-def test_stream_of_a_run_that_is_gone(engine: Engine) -> None:
-    """The stream of a run that was deleted before anybody took it up just ends."""
-    assert told_of_run(engine, None) == []
-
-
-@pytest.mark.parametrize("status", ["cancelled", "expired"])
-def test_stream_of_a_run_that_is_over(engine: Engine, status: str) -> None:
-    """The stream of a run that was over before anybody took it up tells so, and ends."""
-    assert told_of_run(engine, {"id": "run_1", "status": status}) == [
-        f"event: thread.run.{status}",
-        "event: done",
-    ]
-
-
-def told_of_response(engine: Engine, status: str | None) -> list[str]:
-    """Have a response worked on, and give the names of the events of its stream."""
-    response = {"id": "resp_1", "status": "queued", "_stored": True}
-    if status is not None:
-        with engine.storage.write() as connection:
-            engine.storage.responses.insert(connection, {**response, "status": status})
-    stream = engine.streams.open("resp_1", numbered=True)
-    engine.do(ResponseWork(engine, response, stream))
-    return [event.split(b"\n")[0].decode() for event in stream.read()][2:]
-
-
-@pytest.mark.parametrize("status, told", [(None, []), ("cancelled", ["event: response.failed"])])
-def test_stream_of_a_response_that_is_over(
-    engine: Engine, status: str | None, told: list[str]
-) -> None:
-    """The stream of a response that was gone or cancelled before anybody took it up ends."""
-    assert told_of_response(engine, status) == told
-
-
-def force(location: Path, run_id: str, **fields: Any) -> None:
-    """Change a run in the database as another server would."""
-    storage = Storage(str(location))
-    with storage.write() as connection:
-        run = storage.runs.get(connection, run_id, lock=True)
-        assert run is not None
-        storage.runs.update(connection, {**run, **fields})
-    storage.close()
-
-
-@pytest.mark.parametrize(
-    "status, told",
-    [
-        ("cancelling", ["thread.run.cancelling", "thread.run.cancelled", "done"]),
-        ("cancelled", ["thread.run.cancelled", "done"]),
-    ],
-)
-def test_run_cancelled_by_another_server(
-    stage: SetUp, tmp_path: Path, status: str, told: list[str]
-) -> None:
-    """A stream tells of a cancellation by another server when its model is done."""
-    location = tmp_path / "a.db"
-    show = stage(Hold(Reply()), location=str(location))
-    hearing = show.hear_run()
-    run = show.at_work(hearing)
-    force(location, run["id"], status=status)
-    show.release()
-    assert hearing.names()[-len(told) :] == told
-    assert show.wire.get(run_path(run))["status"] == "cancelled"
-
-
-@pytest.mark.parametrize("status", ["cancelling", "cancelled"])
-def test_finished_cancelling_gives_the_run(engine: Engine, status: str) -> None:
-    """Who cancels a run gets it as it is then, whoever was first."""
-    run = {
-        "id": "run_1",
-        "status": status,
-        "_usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
-    }
-    with engine.storage.write() as connection:
-        engine.storage.runs.insert(connection, run)
-    found = finish_cancelling(engine, "run_1")
-    assert found is not None
-    assert found["status"] == "cancelled"
-
-
-class StoppedWork(ResponseWork):
-    """Be begun just when the server stops."""
-
-    def begin(self) -> bool:
-        """Stop."""
-        self._engine.close()
-        return True
-
-
-def test_work_begun_when_the_server_stops(caplog: pytest.LogCaptureFixture, engine: Engine) -> None:
-    """Work that finds the server stopped is left as it is, and its stream ends."""
-    stream = engine.streams.open("resp_1")
-    response = {"id": "resp_1", "status": "queued", "instructions": None, "conversation": None}
-    engine.do(StoppedWork(engine, response, stream))
-    assert len(list(stream.read())) == 2
-    assert caplog.records == []
+    assert setup.wire.refusal("GET", f"/responses/{response_id}", params=params)[0] == 404

@@ -11,8 +11,8 @@ import requests
 
 
 @attrs.frozen
-class Heard:
-    """Hold an event as it came.
+class ReceivedEvent:
+    """An event as it was received.
 
     Attributes:
         name: Its name.
@@ -23,8 +23,8 @@ class Heard:
     data: Any
 
 
-class Hearing(Iterator[Heard]):
-    """Give the events of an answer as they come, and pass comments over.
+class EventReader(Iterator[ReceivedEvent]):
+    """An iterator over the events of an answer as they come; comments are skipped.
 
     Args:
         answer: The answer, not read yet.
@@ -33,30 +33,31 @@ class Hearing(Iterator[Heard]):
     def __init__(self, answer: requests.Response) -> None:
         assert answer.ok, answer.text
         self.answer = answer
+        # Without a chunk size each line is given when it comes, not when 512 bytes are there.
         self._lines = answer.iter_lines(chunk_size=None)
 
-    def __next__(self) -> Heard:
+    def __next__(self) -> ReceivedEvent:
         name = ""
         for line in self._lines:
             field, _, value = line.decode().partition(": ")
             if field == "event":
                 name = value
             elif field == "data":
-                return Heard(name, value if value == "[DONE]" else json.loads(value))
+                return ReceivedEvent(name, value if value == "[DONE]" else json.loads(value))
         raise StopIteration
 
-    def until(self, name: str) -> Heard:
-        """Read on to an event of a name, and give it."""
+    def until(self, name: str) -> ReceivedEvent:
+        """Read on to an event of a name, and return it."""
         return next(event for event in self if event.name == name)
 
-    def rest(self) -> list[Heard]:
-        """Give all events that are left."""
+    def rest(self) -> list[ReceivedEvent]:
+        """Return all events that are left."""
         return list(self)
 
     def names(self) -> list[str]:
-        """Give the names of all events that are left."""
+        """Return the names of all events that are left."""
         return [event.name for event in self]
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.answer.close()

@@ -9,20 +9,20 @@ from typing import Any
 
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import (
-    CallPiece,
     Finish,
     Model,
+    ModelChunk,
     ModelError,
     ModelRequest,
-    Piece,
-    TextPiece,
+    TextDelta,
+    ToolCall,
 )
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply, ScriptStep
 from gpt_agent_sync.testing.script import Script
 
 
 class ScriptedModel(Model):
-    """Answer by a script, under any name."""
+    """A model that answers by a script, under any name."""
 
     def __init__(self, script: Script) -> None:
         self._script = script if callable(script) else iter(tuple(script))
@@ -31,18 +31,18 @@ class ScriptedModel(Model):
         self.requests: list[ModelRequest] = []
 
     def serves(self, name: str) -> bool:
-        """Answer to every name but one that tests use for a model that is not there."""
+        """Return whether the name is not the one that tests use for a model that is not there."""
         return name != "no-such-model"
 
-    def reply(self, request: ModelRequest) -> Iterator[Piece]:
-        """Do the next step."""
+    def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
+        """Yield the chunks of the next step."""
         with self._lock:
             self.requests.append(request)
             step = self._next(request)
         if isinstance(step, Hold):
             assert self.released.wait(30)
             step = step.then
-        yield from _pieces(step)
+        yield from _chunks(step)
 
     def _next(self, request: ModelRequest) -> ScriptStep:
         if not callable(self._script):
@@ -51,7 +51,7 @@ class ScriptedModel(Model):
 
 
 def _round(request: ModelRequest) -> tuple[str, Mapping[str, str]]:
-    """Give the user's text, and the outputs of the last round of tools."""
+    """Return the user's text, and the outputs of the last round of tools."""
     text, names, outputs = "", dict[str, str](), dict[str, str]()
     for message in request.messages:
         if message["role"] == "user":
@@ -63,26 +63,26 @@ def _round(request: ModelRequest) -> tuple[str, Mapping[str, str]]:
     return text, outputs
 
 
-def _pieces(step: ScriptStep) -> Iterator[Piece]:
+def _chunks(step: ScriptStep) -> Iterator[ModelChunk]:
     if isinstance(step, Fail):
         raise ModelError(step.code, step.message)
     if isinstance(step, CallTools):
         for name, arguments in step.calls:
             text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-            yield CallPiece(name, text)
+            yield ToolCall(name, text)
         yield Finish()
     elif isinstance(step, Incomplete):
-        yield TextPiece(step.text)
+        yield TextDelta(step.text)
         yield Finish(reason=step.reason)
     elif isinstance(step, Reply):
         for text in step.texts:
-            yield TextPiece(text)
+            yield TextDelta(text)
         usage = step.usage
         yield Finish(prompt_tokens=usage.input_tokens, completion_tokens=usage.output_tokens)
 
 
 class ScriptedServer:
-    """Hold an embedded server in memory and the model it answers with."""
+    """An embedded server in memory, and the scripted model that answers."""
 
     def __init__(self, script: Script = (), **options: Any) -> None:
         self.model = ScriptedModel(script)
@@ -91,10 +91,10 @@ class ScriptedServer:
 
     @property
     def base_url(self) -> str:
-        """Where the wire begins."""
+        """The URL below which both wires lie."""
         return self._server.base_url
 
     def stop(self) -> None:
-        """Release what is held, and stop."""
+        """Release the model that is held, and stop."""
         self.model.released.set()
         self._server.stop()

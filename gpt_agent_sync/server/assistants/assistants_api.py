@@ -5,16 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request
 
 from gpt_agent_sync.server.assistants import bodies
 from gpt_agent_sync.server.assistants.errors import not_found
 from gpt_agent_sync.server.bodies import read_body, read_fields, read_json, read_query
+from gpt_agent_sync.server.collection import Connection, Object, new_id
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import missing
-from gpt_agent_sync.server.listing import deleted, list_page
-from gpt_agent_sync.server.storage import Object, new_id
+from gpt_agent_sync.server.listing import deleted, list_page, require
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -26,12 +25,13 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         fields = read_body(request.get_data(), bodies.AssistantFields)
         if fields.model is None:
             raise missing("model")
-        engine.model_named(fields.model)
+        # Checked and not resolved: "default" is what the server says at the time of each run.
+        engine.resolve_model(fields.model)
         assistant = {
             "id": new_id("asst"),
             "object": "assistant",
             "created_at": int(engine.clock()),
-            **_shown(fields),
+            **_assistant_fields(fields),
         }
         with storage.write() as connection:
             storage.assistants.insert(connection, assistant)
@@ -53,8 +53,10 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         data = read_json(request.get_data(), optional=True)
         fields = read_fields(data, bodies.AssistantFields)
         if fields.model is not None:
-            engine.model_named(fields.model)
-        given = {name: value for name, value in _shown(fields).items() if name in data}
+            engine.resolve_model(fields.model)
+        # Only what the body names changes: null sets a field back, and one left out stays.
+        given = {name: value for name, value in _assistant_fields(fields).items() if name in data}
+        # The model alone cannot be set back: an assistant has one.
         if fields.model is None:
             given.pop("model", None)
         with storage.write() as connection:
@@ -70,19 +72,17 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         return deleted(assistant_id, "assistant.deleted")
 
 
-def require_assistant(engine: Engine, connection: sa.Connection, assistant_id: str) -> Object:
-    """Give an assistant.
+def require_assistant(engine: Engine, connection: Connection, assistant_id: str) -> Object:
+    """Return an assistant.
 
     Raises:
         WireError: If it is not there.
     """
     assistant = engine.storage.assistants.get(connection, assistant_id)
-    if assistant is None:
-        raise not_found("assistant", assistant_id)
-    return assistant
+    return require(assistant, not_found("assistant", assistant_id))
 
 
-def _shown(fields: bodies.AssistantFields) -> dict[str, Any]:
+def _assistant_fields(fields: bodies.AssistantFields) -> dict[str, Any]:
     return {
         "name": fields.name,
         "description": fields.description,

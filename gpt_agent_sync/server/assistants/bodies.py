@@ -1,4 +1,4 @@
-"""What the bodies of the Assistants wire may say, by OpenAI's published description of it."""
+"""The request bodies of the Assistants wire, by OpenAI's published description of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Content = str | list[Json]
 
 
 class AssistantFields(Body):
-    """Hold what an assistant is made or changed from."""
+    """The fields of a new assistant, or of a change."""
 
     model: str | None = None
     name: str | None = None
@@ -29,7 +29,7 @@ class AssistantFields(Body):
 
 
 class MessageFields(Body):
-    """Hold a message to add."""
+    """The fields of a new message."""
 
     role: Literal["user", "assistant"]
     content: Content
@@ -38,7 +38,7 @@ class MessageFields(Body):
 
 
 class ThreadFields(Body):
-    """Hold what a thread is made or changed from."""
+    """The fields of a new thread."""
 
     messages: list[MessageFields] = msgspec.field(default_factory=list)
     tool_resources: Json | None = None
@@ -46,14 +46,14 @@ class ThreadFields(Body):
 
 
 class ThreadChanges(Body):
-    """Hold what a thread is changed by."""
+    """The fields of a thread that can change."""
 
     tool_resources: Json | None = None
     metadata: Metadata = None
 
 
 class RunFields(Body):
-    """Hold what a run is made from."""
+    """The fields of a new run."""
 
     assistant_id: str
     model: str | None = None
@@ -75,28 +75,28 @@ class RunFields(Body):
 
 
 class ThreadAndRunFields(RunFields):
-    """Hold what a thread and its first run are made from."""
+    """The fields of a new thread and its first run."""
 
     thread: ThreadFields | None = None
     tool_resources: Json | None = None
 
 
 class ToolOutputFields(Body):
-    """Hold one tool output."""
+    """One tool output."""
 
     tool_call_id: str
     output: str = ""
 
 
 class OutputsFields(Body):
-    """Hold the tool outputs of a run."""
+    """The tool outputs that a run waits for."""
 
     tool_outputs: list[ToolOutputFields]
     stream: bool | None = None
 
 
 def read_content(content: Content) -> list[Json]:
-    """Give a message's content as the wire keeps it: a list of parts.
+    """Return a message's content as the wire keeps it: a list of parts.
 
     Raises:
         WireError: If it is empty, or a part is not of the wire.
@@ -110,6 +110,7 @@ def read_content(content: Content) -> list[Json]:
 def _read_part(part: Json) -> Json:
     kind = part.get("type")
     if kind == "text":
+        # Requests have a plain text here; clients that send back what they read have an object.
         text = part.get("text")
         value = text.get("value") if isinstance(text, dict) else text
         if not isinstance(value, str) or not value:

@@ -1,4 +1,4 @@
-"""What a run's model says, as messages and calls, and as the events that tell of them; pure.
+"""The output of a run's model as messages and tool calls, and as stream events; pure.
 
 Names, order and fields of the events are those of OpenAI's published description.
 """
@@ -7,25 +7,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpt_agent_sync.server.collection import Object, new_id
 from gpt_agent_sync.server.listing import shown
-from gpt_agent_sync.server.models.base import CallPiece, TextPiece
-from gpt_agent_sync.server.storage import Object, new_id
-from gpt_agent_sync.server.streams import Told
+from gpt_agent_sync.server.models.base import TextDelta, ToolCall
+from gpt_agent_sync.server.streams import StreamEvent
 
-DONE = Told("done", "[DONE]")
-
-
-def run_told(run: Object, status: str | None = None) -> Told:
-    """Tell of a run's status."""
-    return Told(f"thread.run.{status or run['status']}", shown(run))
+DONE = StreamEvent("done", "[DONE]")
 
 
-class Telling:
-    """Collect what the model says for one leg of a run, and spell the events of it.
+def run_event(run: Object, status: str | None = None) -> StreamEvent:
+    """Return the event of a run's status.
 
     Args:
-        run: The run, at work.
+        run: The run.
+        status: Another status to name, such as ``"created"``, which no run has.
+    """
+    return StreamEvent(f"thread.run.{status or run['status']}", shown(run))
+
+
+class RunOutput:
+    """What the model answers to one request of a run, as messages, tool calls and stream events.
+
+    Args:
+        run: The run, in progress.
         now: Unix time.
+
+    Attributes:
+        calls: The tool calls so far.
     """
 
     def __init__(self, run: Object, now: float) -> None:
@@ -33,84 +41,91 @@ class Telling:
         self._now = int(now)
         self._texts: list[str] = []
         self._messages: list[Object] = []
-        self._writing = False
+        self._message_is_open = False
         self._step: Object = {}
-        self._calling = ""
+        self._calls_step_id = ""
         self.calls: list[dict[str, Any]] = []
 
-    def hear(self, piece: TextPiece | CallPiece) -> list[Told]:
-        """Take in the next piece of the model's answer, and give its events."""
-        if isinstance(piece, CallPiece):
-            return self._call(piece)
-        return self._text(piece.text) if piece.text else []
+    def add(self, chunk: TextDelta | ToolCall) -> list[StreamEvent]:
+        """Add the next chunk of the model's answer, and return its events."""
+        if isinstance(chunk, ToolCall):
+            return self._add_call(chunk)
+        return self._add_text(chunk.text) if chunk.text else []
 
-    def finish(self, cut_short: str | None, now: float) -> tuple[list[Object], list[Told]]:
-        """Give the messages, and the events of their end.
+    def finish(self, cut_short: str | None, now: float) -> tuple[list[Object], list[StreamEvent]]:
+        """Return the messages, and the events of their end.
 
-        No answer at all is an empty message.
+        An answer without text or calls is an empty message.
 
         Args:
             cut_short: Why the text ends early, if it does.
             now: Unix time.
         """
-        told = [] if self._messages or self.calls else self._text("")
-        return self._messages, [*told, *self._close(cut_short, int(now))]
+        events = [] if self._messages or self.calls else self._add_text("")
+        return self._messages, [*events, *self._close_message(cut_short, int(now))]
 
-    def _text(self, text: str) -> list[Told]:
-        told = [] if self._writing else self._open()
+    def _add_text(self, text: str) -> list[StreamEvent]:
+        # The message exists for clients from its first text on, not from the model's request.
+        events = [] if self._message_is_open else self._open_message()
         self._texts.append(text)
         if text:
             part = {"index": 0, "type": "text", "text": {"value": text, "annotations": []}}
             delta = {"id": self._messages[-1]["id"], "object": "thread.message.delta"}
-            told.append(Told("thread.message.delta", {**delta, "delta": {"content": [part]}}))
-        return told
+            events.append(
+                StreamEvent("thread.message.delta", {**delta, "delta": {"content": [part]}})
+            )
+        return events
 
-    def _open(self) -> list[Told]:
-        self._writing, self._texts = True, []
-        message = _begun(self._run, self._now)
+    def _open_message(self) -> list[StreamEvent]:
+        self._message_is_open, self._texts = True, []
+        message = _new_message(self._run, self._now)
         self._messages.append(message)
         details = {"message_creation": {"message_id": message["id"]}}
         return [
             *self._begin_step("message_creation", details),
-            Told("thread.message.created", message),
-            Told("thread.message.in_progress", message),
+            StreamEvent("thread.message.created", message),
+            StreamEvent("thread.message.in_progress", message),
         ]
 
-    def _close(self, cut_short: str | None, now: int) -> list[Told]:
-        if not self._writing:
+    def _close_message(self, cut_short: str | None, now: int) -> list[StreamEvent]:
+        if not self._message_is_open:
             return []
-        self._writing = False
-        message = _ended(self._messages[-1], "".join(self._texts), cut_short, now)
+        self._message_is_open = False
+        message = _final_message(self._messages[-1], "".join(self._texts), cut_short, now)
         self._messages[-1] = message
         step = {**self._step, "status": "completed", "completed_at": now}
         return [
-            Told(f"thread.message.{message['status']}", message),
-            Told("thread.run.step.completed", step),
+            StreamEvent(f"thread.message.{message['status']}", message),
+            StreamEvent("thread.run.step.completed", step),
         ]
 
-    def _call(self, piece: CallPiece) -> list[Told]:
-        function = {"name": piece.name, "arguments": piece.arguments}
+    def _add_call(self, tool_call: ToolCall) -> list[StreamEvent]:
+        function = {"name": tool_call.name, "arguments": tool_call.arguments}
         call = {"id": new_id("call"), "type": "function", "function": function}
-        told = self._close(None, self._now)
+        # Text before a call is a message of its own; text after it opens the next one.
+        events = self._close_message(None, self._now)
+        # All calls of one answer are one step.
         if not self.calls:
-            told.extend(self._begin_step("tool_calls", {"tool_calls": []}))
-            self._calling = self._step["id"]
+            events.extend(self._begin_step("tool_calls", {"tool_calls": []}))
+            self._calls_step_id = self._step["id"]
         self.calls.append(call)
+        # Whole, as models give it: one delta a call.
         delta = {
             "step_details": {
                 "type": "tool_calls",
                 "tool_calls": [{"index": len(self.calls) - 1, **call}],
             }
         }
-        told.append(
-            Told(
+        events.append(
+            StreamEvent(
                 "thread.run.step.delta",
-                {"id": self._calling, "object": "thread.run.step.delta", "delta": delta},
+                {"id": self._calls_step_id, "object": "thread.run.step.delta", "delta": delta},
             )
         )
-        return told
+        return events
 
-    def _begin_step(self, kind: str, details: dict[str, Any]) -> list[Told]:
+    def _begin_step(self, kind: str, details: dict[str, Any]) -> list[StreamEvent]:
+        # Steps are streamed only, for clients whose helpers need them: no route lists them.
         self._step = {
             "id": new_id("step"),
             "object": "thread.run.step",
@@ -130,12 +145,12 @@ class Telling:
             "usage": None,
         }
         return [
-            Told("thread.run.step.created", self._step),
-            Told("thread.run.step.in_progress", self._step),
+            StreamEvent("thread.run.step.created", self._step),
+            StreamEvent("thread.run.step.in_progress", self._step),
         ]
 
 
-def _begun(run: Object, now: int) -> Object:
+def _new_message(run: Object, now: int) -> Object:
     return {
         "id": new_id("msg"),
         "object": "thread.message",
@@ -154,7 +169,8 @@ def _begun(run: Object, now: int) -> Object:
     }
 
 
-def _ended(message: Object, text: str, cut_short: str | None, now: int) -> Object:
+def _final_message(message: Object, text: str, cut_short: str | None, now: int) -> Object:
+    # Messages have another word than runs for the same reason.
     reason = {"max_completion_tokens": "max_tokens"}.get(cut_short or "", cut_short)
     return {
         **message,

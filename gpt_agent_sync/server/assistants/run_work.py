@@ -1,25 +1,23 @@
-"""Runs at work: which one holds a thread, what its model is asked, what comes of it."""
+"""Runs in progress: which one locks a thread, what its model is asked, how it ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from gpt_agent_sync.server.assistants import lifecycle
-from gpt_agent_sync.server.assistants.run_events import DONE, Telling, run_told
+from gpt_agent_sync.server.assistants.run_events import DONE, RunOutput, run_event
+from gpt_agent_sync.server.collection import Connection, Object
 from gpt_agent_sync.server.engine import Engine, Work
 from gpt_agent_sync.server.models.base import (
-    CallPiece,
-    Chat,
+    ChatObject,
     Finish,
     ModelError,
     ModelRequest,
-    TextPiece,
+    TextDelta,
+    ToolCall,
 )
-from gpt_agent_sync.server.storage import Object
-from gpt_agent_sync.server.streams import Stream, Told
+from gpt_agent_sync.server.streams import Stream, StreamEvent
 
 _CHAT_OPTIONS = {
     "temperature": "temperature",
@@ -29,20 +27,24 @@ _CHAT_OPTIONS = {
     "reasoning_effort": "reasoning_effort",
     "parallel_tool_calls": "parallel_tool_calls",
 }
+"""The options of a run, and their names in ``/chat/completions``.
+
+``max_tokens`` is the older name there, and the one that compatible servers know.
+"""
 
 
-def live_run(engine: Engine, connection: sa.Connection, thread_id: str) -> Object | None:
-    """Give the run that holds the thread, ending those whose time is up."""
-    runs = engine.storage.runs
-    for run in runs.with_status(connection, thread_id, lifecycle.LIVE):
-        if not lifecycle.is_expired(run, engine.clock()):
+def live_run(engine: Engine, connection: Connection, thread_id: str) -> Object | None:
+    """Return the run that locks the thread, ending those past their time."""
+    for run in engine.storage.runs.with_status(connection, thread_id, lifecycle.LIVE):
+        if lifecycle.is_live(end_if_expired(engine, connection, run)):
             return run
-        runs.update(connection, lifecycle.expired(run))
     return None
 
 
-def current(engine: Engine, connection: sa.Connection, run: Object) -> Object:
-    """Give the run as it is now, ended if its time is up."""
+def end_if_expired(engine: Engine, connection: Connection, run: Object) -> Object:
+    """Return the run as it is now: expired, and kept so, if it is past its time."""
+    # No timer ends runs: whoever reads one next does, so that the runs of a server that was killed
+    # end as well.
     if lifecycle.is_expired(run, engine.clock()):
         run = lifecycle.expired(run)
         engine.storage.runs.update(connection, run)
@@ -50,10 +52,11 @@ def current(engine: Engine, connection: sa.Connection, run: Object) -> Object:
 
 
 def finish_cancelling(engine: Engine, run_id: str) -> Object | None:
-    """Let a run in ``cancelling`` go, and give it; what its model still says is dropped."""
+    """Cancel a run in ``cancelling``, and return it; what its model still answers is dropped."""
     runs = engine.storage.runs
     with engine.storage.write() as connection:
         run = runs.get(connection, run_id, lock=True)
+        # The model may have come to its end first, or the thread have been deleted.
         if run is not None and run["status"] == "cancelling":
             run = lifecycle.cancelled(run, engine.clock())
             runs.update(connection, run)
@@ -61,116 +64,99 @@ def finish_cancelling(engine: Engine, run_id: str) -> Object | None:
 
 
 class RunWork(Work):
-    """Have a run answered.
+    """The work of answering a run, from queued to its end or to its next tool calls.
 
     Args:
         engine: Who does it.
         run_id: The run.
-        stream: What is told of it, if anybody wants to know.
+        stream: Where its events go, if somebody reads them.
     """
 
     kind = "run"
+    done_events = (DONE,)
 
     def __init__(self, engine: Engine, run_id: str, stream: Stream | None = None) -> None:
-        super().__init__(run_id, stream)
-        self._engine = engine
-        self._storage = engine.storage
-        self._run: Object = {}
-        self._telling: Telling
-
-    def begin(self) -> bool:
-        """Put a queued run to work."""
-        with self._storage.write() as connection:
-            run = self._storage.runs.get(connection, self.id, lock=True)
-            if run is None:
-                return False
-            if run["status"] == "queued":
-                run = current(self._engine, connection, run)
-            begins: bool = run["status"] == "queued"
-            if begins:
-                run = lifecycle.begun(run, self._engine.clock())
-                self._storage.runs.update(connection, run)
-        self._run = run
-        self._telling = Telling(run, self._engine.clock())
-        if begins:
-            self.tell(run_told(run))
-        else:
-            self.tell(run_told(run), DONE, last=True)
-        return begins
+        super().__init__(engine, engine.storage.runs, run_id, stream)
+        self._output: RunOutput
 
     def request(self) -> ModelRequest:
-        """Give the thread, and the run's tool rounds."""
-        run = self._run
+        """Return the thread's messages, and the run's tool rounds."""
+        run = self.item
         with self._storage.read() as connection:
             messages = self._storage.messages.all_of(connection, run["thread_id"])
+        # "auto" is this wire's word for no choice; /chat/completions refuses it as a format.
         options = {
-            spelled: run[name]
-            for name, spelled in _CHAT_OPTIONS.items()
+            chat_name: run[name]
+            for name, chat_name in _CHAT_OPTIONS.items()
             if run[name] not in (None, "auto")
         }
         return ModelRequest(
             model=run["model"],
-            messages=tuple(_chat(run, messages)),
+            messages=tuple(_chat_messages(run, messages)),
             tools=tuple(tool for tool in run["tools"] if tool.get("type") == "function"),
             tool_choice=run["tool_choice"] or "auto",
             options=options,
         )
 
-    def hear(self, piece: TextPiece | CallPiece) -> None:
-        """Take in a piece, and tell of it."""
-        self.tell(*self._telling.hear(piece))
+    def add(self, chunk: TextDelta | ToolCall) -> None:
+        """Add the next chunk of the model's answer, and publish its events."""
+        self.publish(*self._output.add(chunk))
 
-    def finish(self, end: Finish | ModelError) -> None:
-        """Give the run its outcome, unless it was cancelled or is out of time."""
-        told: list[Told] = []
-        with self._storage.write() as connection:
-            run = self._storage.runs.get(connection, self.id, lock=True)
-            if run is None:
-                return
-            run = current(self._engine, connection, run)
-            if run["status"] == "in_progress":
-                run, told = self._outcome(connection, run, end)
-                self._storage.runs.update(connection, run)
-            elif run["status"] == "cancelling":
-                told = [run_told(run)]
-                run = lifecycle.cancelled(run, self._engine.clock())
-                self._storage.runs.update(connection, run)
-        self.tell(*told, run_told(run), DONE, last=True)
+    def event(self, item: Object) -> StreamEvent:
+        """Return the event of the run's status."""
+        return run_event(item)
 
-    def _outcome(
-        self, connection: sa.Connection, run: Object, end: Finish | ModelError
-    ) -> tuple[Object, list[Told]]:
-        now, telling = self._engine.clock(), self._telling
+    def end_if_expired(self, connection: Connection, item: Object) -> Object:
+        """Return the run as it is now: expired, and kept so, if it is past its time."""
+        return end_if_expired(self._engine, connection, item)
+
+    def begun(self, item: Object) -> Object:
+        """Return the run in progress."""
+        now = self._engine.clock()
+        run = lifecycle.begun(item, now)
+        self._output = RunOutput(run, now)
+        return run
+
+    def outcome(
+        self, connection: Connection, item: Object, end: Finish | ModelError
+    ) -> tuple[Object, list[StreamEvent]]:
+        """Insert the messages, and return the run ended or waiting for outputs, and the events."""
+        now, output = self._engine.clock(), self._output
+        if item["status"] == "cancelling":
+            return lifecycle.cancelled(item, now), [run_event(item)]
         if isinstance(end, ModelError):
-            return lifecycle.failed(run, end.code, end.message, now), []
-        messages, told = telling.finish(end.cut_short, now)
+            return lifecycle.failed(item, end.code, end.message, now), []
+        messages, events = output.finish(end.cut_short, now)
         for message in messages:
-            self._storage.messages.insert(connection, message, run["thread_id"])
-        if telling.calls:
-            return lifecycle.waiting(run, telling.calls, end.usage), told
+            self._storage.messages.insert(connection, message, item["thread_id"])
+        if output.calls:
+            return lifecycle.waiting(item, output.calls, end.usage), events
         if end.cut_short is not None:
-            return lifecycle.incomplete(run, end.cut_short, end.usage), told
-        return lifecycle.completed(run, end.usage, now), told
+            return lifecycle.incomplete(item, end.cut_short, end.usage), events
+        return lifecycle.completed(item, end.usage, now), events
 
 
-def _chat(run: Object, messages: Sequence[Object]) -> list[Chat]:
-    """Spell the thread, and the run's tool rounds, as ``/chat/completions`` does."""
-    chat: list[Chat] = []
+def _chat_messages(run: Object, messages: Sequence[Object]) -> list[ChatObject]:
+    """Return the thread, and the run's tool rounds, as ``/chat/completions`` has them."""
+    chat: list[ChatObject] = []
     if run["instructions"]:
         chat.append({"role": "system", "content": run["instructions"]})
     for message in messages:
         chat.append({"role": message["role"], "content": _chat_content(message["content"])})
-    for done in run[lifecycle.ROUNDS]:
-        chat.append({"role": "assistant", "content": None, "tool_calls": done["calls"]})
-        for call in done["calls"]:
-            output = done["outputs"].get(call["id"], "")
+    # A run keeps its calls and outputs itself: they are no messages of the thread.
+    for tool_round in run[lifecycle.ROUNDS]:
+        chat.append({"role": "assistant", "content": None, "tool_calls": tool_round["calls"]})
+        for call in tool_round["calls"]:
+            output = tool_round["outputs"].get(call["id"], "")
             chat.append({"role": "tool", "tool_call_id": call["id"], "content": output})
     return chat
 
 
 def _chat_content(parts: Sequence[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    # Texts are joined where that suffices: not every upstream takes a list of parts.
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"]["value"] for part in parts)
+    # An image file lies with the wire's files, which the upstream cannot reach.
     return [
         {"type": "text", "text": part["text"]["value"]} if part["type"] == "text" else part
         for part in parts

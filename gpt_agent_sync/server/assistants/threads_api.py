@@ -5,27 +5,31 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request
 
 from gpt_agent_sync.server.assistants import bodies
 from gpt_agent_sync.server.assistants.errors import messages_locked, not_found
 from gpt_agent_sync.server.assistants.run_work import live_run
 from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
+from gpt_agent_sync.server.collection import Connection, Object, new_id
 from gpt_agent_sync.server.engine import Engine
-from gpt_agent_sync.server.listing import deleted, list_page
-from gpt_agent_sync.server.storage import Object, new_id
+from gpt_agent_sync.server.listing import deleted, list_page, require
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
     """Add the routes to ``blueprint``."""
+    _register_threads(blueprint, engine)
+    _register_messages(blueprint, engine)
+
+
+def _register_threads(blueprint: Blueprint, engine: Engine) -> None:
     storage = engine.storage
 
     @blueprint.post("/threads")
     def create_thread() -> Response:
         fields = read_body(request.get_data(), bodies.ThreadFields, optional=True)
         with storage.write() as connection:
-            return jsonify(make_thread(engine, connection, fields))
+            return jsonify(insert_thread(engine, connection, fields))
 
     @blueprint.get("/threads/<thread_id>")
     def get_thread(thread_id: str) -> Response:
@@ -47,20 +51,26 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     def delete_thread(thread_id: str) -> Response:
         with storage.write() as connection:
             require_thread(engine, connection, thread_id, lock=True)
+            # A model may still answer one of its runs: that work finds no row, and ends.
             storage.messages.delete_of(connection, thread_id)
             storage.runs.delete_of(connection, thread_id)
             storage.threads.delete(connection, thread_id)
         return deleted(thread_id, "thread.deleted")
 
+
+def _register_messages(blueprint: Blueprint, engine: Engine) -> None:
+    storage = engine.storage
+
     @blueprint.post("/threads/<thread_id>/messages")
     def create_message(thread_id: str) -> Response:
         fields = read_body(request.get_data(), bodies.MessageFields)
         with storage.write() as connection:
+            # The thread is locked, so that no run starts in between.
             require_thread(engine, connection, thread_id, lock=True)
             live = live_run(engine, connection, thread_id)
             if live is not None:
                 raise messages_locked(thread_id, live["id"])
-            return jsonify(make_message(engine, connection, thread_id, fields))
+            return jsonify(insert_message(engine, connection, thread_id, fields))
 
     @blueprint.get("/threads/<thread_id>/messages")
     def list_messages(thread_id: str) -> Response:
@@ -97,30 +107,26 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             storage.messages.delete(connection, message_id)
         return deleted(message_id, "thread.message.deleted")
 
-    def require_message(connection: sa.Connection, thread_id: str, message_id: str) -> Object:
+    def require_message(connection: Connection, thread_id: str, message_id: str) -> Object:
         require_thread(engine, connection, thread_id)
         message = storage.messages.get(connection, message_id, thread_id)
-        if message is None:
-            raise not_found("message", message_id)
-        return message
+        return require(message, not_found("message", message_id))
 
 
 def require_thread(
-    engine: Engine, connection: sa.Connection, thread_id: str, *, lock: bool = False
+    engine: Engine, connection: Connection, thread_id: str, *, lock: bool = False
 ) -> Object:
-    """Give a thread.
+    """Return a thread.
 
     Raises:
         WireError: If it is not there.
     """
     thread = engine.storage.threads.get(connection, thread_id, lock=lock)
-    if thread is None:
-        raise not_found("thread", thread_id)
-    return thread
+    return require(thread, not_found("thread", thread_id))
 
 
-def make_thread(engine: Engine, connection: sa.Connection, fields: bodies.ThreadFields) -> Object:
-    """Keep a new thread and its first messages."""
+def insert_thread(engine: Engine, connection: Connection, fields: bodies.ThreadFields) -> Object:
+    """Insert a new thread and its first messages, and return it."""
     thread: Object = {
         "id": new_id("thread"),
         "object": "thread",
@@ -130,14 +136,14 @@ def make_thread(engine: Engine, connection: sa.Connection, fields: bodies.Thread
     }
     engine.storage.threads.insert(connection, thread)
     for message in fields.messages:
-        make_message(engine, connection, thread["id"], message)
+        insert_message(engine, connection, thread["id"], message)
     return thread
 
 
-def make_message(
-    engine: Engine, connection: sa.Connection, thread_id: str, fields: bodies.MessageFields
+def insert_message(
+    engine: Engine, connection: Connection, thread_id: str, fields: bodies.MessageFields
 ) -> Object:
-    """Keep a new message of a client's."""
+    """Insert a new message of a client, and return it."""
     now = int(engine.clock())
     message = {
         "id": new_id("msg"),

@@ -8,38 +8,39 @@ from typing import Any
 
 import attrs
 
-Chat = dict[str, Any]
+ChatObject = dict[str, Any]
+"""A message or a tool of ``/chat/completions``."""
 
 
 @attrs.frozen(kw_only=True)
 class ModelRequest:
-    """Hold what a model is asked.
+    """What a model is asked.
 
     Attributes:
         model: The model's name.
-        messages: The conversation as ``/chat/completions`` spells it, the system text first.
+        messages: The conversation as ``/chat/completions`` has it, the system text first.
         tools: The function tools on offer, likewise.
         tool_choice: ``"auto"``, ``"none"``, ``"required"`` or an object naming a function.
         options: Further parameters by their ``/chat/completions`` names.
     """
 
     model: str
-    messages: tuple[Chat, ...]
-    tools: tuple[Chat, ...] = ()
+    messages: tuple[ChatObject, ...]
+    tools: tuple[ChatObject, ...] = ()
     tool_choice: str | Mapping[str, Any] = "auto"
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen
-class TextPiece:
-    """Hold the next piece of the reply's text."""
+class TextDelta:
+    """The next part of the reply's text."""
 
     text: str
 
 
 @attrs.frozen
-class CallPiece:
-    """Hold a tool call, whole.
+class ToolCall:
+    """A tool call, whole.
 
     Attributes:
         name: The function.
@@ -52,7 +53,7 @@ class CallPiece:
 
 @attrs.frozen
 class Finish:
-    """Hold the end of a reply, its last piece.
+    """The end of a reply, its last chunk.
 
     Attributes:
         reason: ``"stop"``, or why it was cut short: ``"max_completion_tokens"``,
@@ -80,11 +81,12 @@ class Finish:
         }
 
 
-Piece = TextPiece | CallPiece | Finish
+ModelChunk = TextDelta | ToolCall | Finish
+"""What a model's reply comes in."""
 
 
 class ModelError(Exception):
-    """Tell that the model cannot answer; the run fails with this code and message.
+    """The model cannot answer; the run fails with this code and message.
 
     Attributes:
         code: ``"server_error"``, ``"rate_limit_exceeded"`` or ``"invalid_prompt"``.
@@ -98,15 +100,20 @@ class ModelError(Exception):
 
 
 class Model(ABC):
-    """Answer conversations; called from many threads at once."""
+    """Something that answers conversations.
+
+    Both methods are called from many threads at once: that of each request, and that of each run.
+    """
 
     @abstractmethod
     def serves(self, name: str) -> bool:
-        """Tell whether this model answers to ``name``."""
+        """Return whether this model answers to ``name``."""
 
     @abstractmethod
-    def reply(self, request: ModelRequest) -> Iterator[Piece]:
-        """Give the reply piece by piece, ``Finish`` last.
+    def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
+        """Yield the reply in chunks, ``Finish`` last.
+
+        Called on the thread of the run, which reads the chunks as they come.
 
         Raises:
             ModelError: If it cannot answer.

@@ -1,7 +1,7 @@
 """The offline model: a few rules, no network, the same answer every time.
 
 It says that it is a demo. It calls an offered tool when the message names it or is plainly a
-job for it, tells what the tools answered, and echoes everything else.
+job for it, repeats what the tools answered, and echoes everything else.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gpt_agent_sync.server.models.base import (
-    CallPiece,
-    Chat,
+    ChatObject,
     Finish,
     Model,
+    ModelChunk,
     ModelRequest,
-    Piece,
-    TextPiece,
+    TextDelta,
+    ToolCall,
 )
 from gpt_agent_sync.server.models.demo_arguments import fill
 
@@ -36,28 +36,30 @@ _OPERATIONS: Mapping[str, frozenset[str]] = {
 _CALCULATORS = frozenset({"calculate", "calculator", "calc", "evaluate", "compute", "math"})
 _CLOCKS = frozenset({"time", "clock", "date", "now", "today"})
 _ABOUT_TIME = re.compile(r"\b(?:what|current|tell)\b.*\b(?:time|date|day)\b", re.IGNORECASE)
-_NO_TOPICS = re.compile(
+# Words of so many tool names that they say nothing about what a tool is for.
+_COMMON_WORDS = re.compile(
     r"get|set|fetch|find|list|look|lookup|search|show|tell|give|make|create|read|write|send|call|"
     r"tool|function|from|with|data|info"
 )
 
 
 class DemoModel(Model):
-    """Answer by rules."""
+    """A model that answers by rules."""
 
     def serves(self, name: str) -> bool:
-        """Answer to ``"demo"`` only."""
+        """Return whether the name is ``"demo"``."""
         return name == NAME
 
-    def reply(self, request: ModelRequest) -> Iterator[Piece]:
-        """Call tools, tell their outputs, or echo."""
+    def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
+        """Call tools, repeat their outputs, or echo."""
         read = sum(_count(message.get("content")) for message in request.messages)
         calls = plan_calls(request)
         for name, arguments in calls:
-            yield CallPiece(name, json.dumps(arguments, ensure_ascii=False))
-        text = "" if calls else _say(request.messages)
-        for piece in re.findall(r"\S+\s*", text):
-            yield TextPiece(piece)
+            yield ToolCall(name, json.dumps(arguments, ensure_ascii=False))
+        text = "" if calls else _answer_text(request.messages)
+        # Word by word, so that programs that stream can be tried with it.
+        for word in re.findall(r"\S+\s*", text):
+            yield TextDelta(word)
         written = _count(text) + sum(1 + len(arguments) for _, arguments in calls)
         yield Finish(prompt_tokens=read, completion_tokens=written)
 
@@ -72,33 +74,33 @@ def _text(content: object) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _since_user(messages: Sequence[Chat]) -> Sequence[Chat]:
-    """Give the newest user message and what came after it."""
+def _since_user(messages: Sequence[ChatObject]) -> Sequence[ChatObject]:
+    """Return the newest user message and what came after it."""
     for position in range(len(messages) - 1, -1, -1):
         if messages[position]["role"] == "user":
             return messages[position:]
     return ()
 
 
-def _say(messages: Sequence[Chat]) -> str:
+def _answer_text(messages: Sequence[ChatObject]) -> str:
     turn = _since_user(messages)
     names = {
         call["id"]: call["function"]["name"]
         for message in turn
         for call in message.get("tool_calls") or ()
     }
-    told = [
-        _tell(names.get(message["tool_call_id"], "a tool"), _text(message["content"]))
+    descriptions = [
+        _describe_output(names.get(message["tool_call_id"], "a tool"), _text(message["content"]))
         for message in turn
         if message["role"] == "tool"
     ]
-    if told:
-        return " ".join(["The demo model asked for help:", *told])
-    asked = _text(turn[0].get("content")).strip() if turn else ""
-    return f"This is the offline demo model. You said: {asked}"
+    if descriptions:
+        return " ".join(["The demo model asked for help:", *descriptions])
+    question = _text(turn[0].get("content")).strip() if turn else ""
+    return f"This is the offline demo model. You said: {question}"
 
 
-def _tell(name: str, output: str) -> str:
+def _describe_output(name: str, output: str) -> str:
     try:
         value = json.loads(output)
     except ValueError:
@@ -114,6 +116,7 @@ def plan_calls(request: ModelRequest) -> list[tuple[str, dict[str, Any]]]:
     tools = [tool["function"] for tool in request.tools if tool.get("type") == "function"]
     if request.tool_choice == "none" or not tools:
         return []
+    # Tools are called once for each user message: the demo would else call them for ever.
     if not turn or any(message["role"] == "tool" for message in turn):
         return []
     text = _text(turn[0].get("content"))
@@ -138,22 +141,24 @@ def _named_choice(choice: str | Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _calls_by_name(tools: Sequence[Chat], text: str) -> list[tuple[str, dict[str, Any]]]:
+def _calls_by_name(tools: Sequence[ChatObject], text: str) -> list[tuple[str, dict[str, Any]]]:
     """Call the tools that the text names; one named twice is called twice if that fills both."""
     mentions = sorted(
         (found.start(), found.end(), position)
         for position, tool in enumerate(tools)
         for found in _mentions(tool["name"], text)
     )
+    # A tool's arguments are looked for between its name and the next tool's.
     calls: list[tuple[str, dict[str, Any], bool]] = []
-    for place, (_, end, position) in enumerate(mentions):
-        until = mentions[place + 1][0] if place + 1 < len(mentions) else len(text)
+    for number, (_, end, position) in enumerate(mentions):
+        until = mentions[number + 1][0] if number + 1 < len(mentions) else len(text)
         tool = tools[position]
         arguments, complete = fill(tool.get("parameters"), text[end:until], None)
         calls.append((tool["name"], arguments, complete))
     planned: list[tuple[str, dict[str, Any]]] = []
     for name in dict.fromkeys(name for name, _, _ in calls):
         whole = [arguments for other, arguments, complete in calls if other == name and complete]
+        # Named, but with its arguments elsewhere in the text: "what is 2 and 3 if you add them".
         if not whole:
             parameters = next(tool.get("parameters") for tool in tools if tool["name"] == name)
             whole = [fill(parameters, text, text)[0]]
@@ -161,16 +166,17 @@ def _calls_by_name(tools: Sequence[Chat], text: str) -> list[tuple[str, dict[str
     return planned
 
 
+# "get_time" is mentioned by "get time" as well.
 def _mentions(name: str, text: str) -> Iterator[re.Match[str]]:
-    spelled = re.escape(name).replace("_", "[_ ]")
-    return re.finditer(rf"(?<![\w-]){spelled}(?![\w-])", text, re.IGNORECASE)
+    pattern = re.escape(name).replace("_", "[_ ]")
+    return re.finditer(rf"(?<![\w-]){pattern}(?![\w-])", text, re.IGNORECASE)
 
 
 def _distinct(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [item for place, item in enumerate(items) if item not in items[:place]]
+    return [item for number, item in enumerate(items) if item not in items[:number]]
 
 
-def _calls_by_topic(tools: Sequence[Chat], text: str) -> list[tuple[str, dict[str, Any]]]:
+def _calls_by_topic(tools: Sequence[ChatObject], text: str) -> list[tuple[str, dict[str, Any]]]:
     """Call the one tool that the text is plainly a job for."""
     expression = _EXPRESSION.search(text)
     if expression is not None:
@@ -190,7 +196,9 @@ def _calls_by_topic(tools: Sequence[Chat], text: str) -> list[tuple[str, dict[st
 
 def _topics(words: set[str]) -> set[str]:
     return {
-        word.removesuffix("s") for word in words if len(word) > 3 and not _NO_TOPICS.fullmatch(word)
+        word.removesuffix("s")
+        for word in words
+        if len(word) > 3 and not _COMMON_WORDS.fullmatch(word)
     }
 
 
@@ -198,7 +206,8 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(re.sub(r"([a-z])([A-Z])", r"\1 \2", text).lower())
 
 
-def _arithmetic(tools: Sequence[Chat], expression: str) -> tuple[str, dict[str, Any]] | None:
+def _arithmetic(tools: Sequence[ChatObject], expression: str) -> tuple[str, dict[str, Any]] | None:
+    # A tool for the one operation is better than a calculator.
     signs = list(_SIGN.finditer(expression))
     if len(signs) == 1:
         begin, end = signs[0].span(1)

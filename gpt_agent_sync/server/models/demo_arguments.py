@@ -23,7 +23,7 @@ _NOTHING = object()
 
 
 def fill(parameters: Schema | None, text: str, fallback: str | None) -> tuple[dict[str, Any], bool]:
-    """Read the arguments of a tool out of ``text``.
+    """Read the arguments of a tool in a text.
 
     Args:
         parameters: The tool's JSON schema.
@@ -41,10 +41,12 @@ def fill(parameters: Schema | None, text: str, fallback: str | None) -> tuple[di
         return given, all(name in given for name in required)
     reader = _Reader(schema, text)
     arguments: dict[str, Any] = {}
+    # Values with their names first: what is left in the text then goes to the other properties.
     for name, declared in properties.items():
         value = reader.named(name, reader.resolve(declared))
         if value is not _NOTHING:
             arguments[name] = value
+    # Required ones first: there may not be values enough for all.
     for name in sorted(properties, key=lambda name: name not in required):
         if name not in arguments:
             resolved = reader.resolve(properties[name])
@@ -72,14 +74,14 @@ def _object_in(text: str, properties: Mapping[str, Schema]) -> dict[str, Any] | 
 
 
 class _Reader:
-    """Take values out of a text, each at most once."""
+    """A text whose values are read, each at most once."""
 
     def __init__(self, root: Schema, text: str) -> None:
         self._definitions: Mapping[str, Schema] = root.get("$defs") or {}
         self._text = text
 
     def resolve(self, schema: Schema) -> Schema:
-        """Give what a reference or a choice stands for, ``null`` aside."""
+        """Return what a reference or a choice stands for, ``null`` aside."""
         reference = schema.get("$ref")
         if isinstance(reference, str):
             return self.resolve(self._definitions.get(reference.rpartition("/")[2], {}))
@@ -87,10 +89,10 @@ class _Reader:
         return self.resolve(choices[0]) if choices else schema
 
     def named(self, name: str, schema: Schema) -> Any:
-        """Find ``name=value`` or ``name: value``."""
-        spelled = re.escape(name).replace("_", "[_ ]")
+        """Find ``name=value``, ``name: value`` or ``name is value``."""
+        pattern = re.escape(name).replace("_", "[_ ]")
         value = r"(\"[^\"]*\"|'[^']*'|\[[^\]]*\]|[^\s,;]+)"
-        found = re.search(rf"\b{spelled}\s*(?:=|:|\bis\b)\s*{value}", self._text, re.IGNORECASE)
+        found = re.search(rf"\b{pattern}\s*(?:=|:|\bis\b)\s*{value}", self._text, re.IGNORECASE)
         if found is None:
             return _NOTHING
         read = _read_as(found.group(1).rstrip("?!"), schema)
@@ -99,7 +101,7 @@ class _Reader:
         return read
 
     def find(self, schema: Schema, *, required: bool) -> Any:
-        """Find a value of the schema's kind."""
+        """Find a value of the schema's type."""
         if schema.get("enum"):
             return self._one_of(schema["enum"])
         kind = schema.get("type")
@@ -117,7 +119,7 @@ class _Reader:
         return _NOTHING
 
     def invent(self, schema: Schema, fallback: str) -> Any:
-        """Give some value of the schema's kind."""
+        """Return some value of the schema's type, for want of one in the text."""
         if schema.get("enum"):
             return schema["enum"][0]
         kind = schema.get("type")
@@ -145,6 +147,7 @@ class _Reader:
         return _NOTHING
 
     def _yes_or_no(self) -> Any:
+        # First, as "do not turn it on" has both; and not cut out, as one word may settle several.
         if _NO.search(self._text):
             return False
         return True if _YES.search(self._text) else _NOTHING
@@ -162,6 +165,7 @@ class _Reader:
         found = []
         while (value := self.find(items, required=False)) is not _NOTHING:
             found.append(value)
+            # These are not cut out of the text, and would be found for ever.
             if items.get("enum") or items.get("type") == "boolean":
                 break
         return found or _NOTHING
@@ -179,7 +183,7 @@ class _Reader:
 
 
 def _read_as(text: str, schema: Schema) -> Any:
-    """Read a literal as the schema's kind."""
+    """Read a literal as the schema's type."""
     kind = schema.get("type")
     if schema.get("enum"):
         word = text.strip("\"'").rstrip(".").lower()

@@ -1,8 +1,8 @@
 """The Responses wire: conversations, their items, responses.
 
 - ``conversations_api``, ``responses_api``: the routes.
-- ``bodies``: what requests may say; ``refusals``: what refusals say.
-- ``items``: what a conversation is made of; ``chat``: the same for models; pure.
-- ``lifecycle``: how a response goes from status to status; pure.
-- ``responding``: responses at work.
+- ``bodies``: the shapes of requests; ``errors``: the texts of refusals.
+- ``items``: the items of conversations, read from requests; pure.
+- ``lifecycle``: a response's way from status to status; pure.
+- ``response_work``: responses in progress; ``response_events``: their items and stream events.
 """

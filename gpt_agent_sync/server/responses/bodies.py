@@ -1,4 +1,4 @@
-"""What the bodies of the Responses wire may say, by OpenAI's published description of it."""
+"""The request bodies of the Responses wire, by OpenAI's published description of it."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from gpt_agent_sync.server.bodies import Body, Json, Metadata
 
 
 class ConversationFields(Body):
-    """Hold what a conversation is made from."""
+    """The fields of a new conversation."""
 
     items: list[Json] | None = None
     metadata: Metadata = None
 
 
 class ConversationChanges(Body):
-    """Hold what a conversation is changed by."""
+    """The fields of a conversation that can change."""
 
     metadata: dict[str, str]
 
 
 class ItemsFields(Body):
-    """Hold items to add to a conversation."""
+    """Items to add to a conversation."""
 
     items: list[Json]
 
 
 class ConversationReference(Body):
-    """Hold a conversation named by an object."""
+    """A conversation named by an object."""
 
     id: str
 
 
 class ReasoningFields(Body):
-    """Hold how much the model is to think."""
+    """How much the model is to think."""
 
     effort: str | None = None
     summary: str | None = None
@@ -43,16 +43,16 @@ class ReasoningFields(Body):
 
 
 class TextFields(Body):
-    """Hold the form of the reply's text."""
+    """The format of the reply's text."""
 
     format: Json | None = None
     verbosity: str | None = None
 
 
 class ResponseFields(Body):
-    """Hold what a response is made from.
+    """The fields of a new response.
 
-    The fields of the last group are taken, and mean nothing here.
+    The fields of the last group are accepted, and mean nothing here.
     """
 
     model: str
@@ -88,9 +88,9 @@ class ResponseFields(Body):
 
 
 class StreamQuery(Body):
-    """Hold how a response is read.
+    """The query of a request that reads a response.
 
-    The fields of the last group are taken, and mean nothing here.
+    The fields of the last group are accepted, and mean nothing here.
     """
 
     stream: bool = False
@@ -99,6 +99,6 @@ class StreamQuery(Body):
     include_obfuscation: bool | None = None
 
 
-def plain(body: Body | None) -> Json | None:
-    """Give the fields of a nested body as JSON has them."""
+def as_json(body: Body | None) -> Json | None:
+    """Return the fields of a nested body as JSON has them."""
     return None if body is None else msgspec.structs.asdict(body)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request
 
 from gpt_agent_sync.server.bodies import Json, read_body, read_query
+from gpt_agent_sync.server.collection import Connection, Object, new_id
 from gpt_agent_sync.server.engine import Engine
-from gpt_agent_sync.server.listing import as_list, deleted, list_page
+from gpt_agent_sync.server.listing import deleted, list_object, list_page, require
 from gpt_agent_sync.server.responses import items
 from gpt_agent_sync.server.responses.bodies import (
     ConversationChanges,
@@ -22,11 +22,15 @@ from gpt_agent_sync.server.responses.errors import (
     malformed_id,
     too_many_items,
 )
-from gpt_agent_sync.server.storage import Object, new_id
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
     """Add the routes to ``blueprint``."""
+    _register_conversations(blueprint, engine)
+    _register_items(blueprint, engine)
+
+
+def _register_conversations(blueprint: Blueprint, engine: Engine) -> None:
     storage = engine.storage
 
     @blueprint.post("/conversations")
@@ -40,7 +44,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         }
         with storage.write() as connection:
             storage.conversations.insert(connection, conversation)
-            add_items(connection, conversation["id"], fields.items or ())
+            _insert_items(engine, connection, conversation["id"], fields.items or ())
         return jsonify(conversation)
 
     @blueprint.get("/conversations/<conversation_id>")
@@ -65,12 +69,18 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             storage.conversations.delete(connection, conversation_id)
         return deleted(conversation_id, "conversation.deleted")
 
+
+def _register_items(blueprint: Blueprint, engine: Engine) -> None:
+    storage = engine.storage
+
     @blueprint.post("/conversations/<conversation_id>/items")
     def create_items(conversation_id: str) -> Response:
         fields = read_body(request.get_data(), ItemsFields)
         with storage.write() as connection:
             require_conversation(engine, connection, conversation_id, lock=True)
-            return jsonify(as_list(add_items(connection, conversation_id, fields.items)))
+            return jsonify(
+                list_object(_insert_items(engine, connection, conversation_id, fields.items))
+            )
 
     @blueprint.get("/conversations/<conversation_id>/items")
     def list_items(conversation_id: str) -> Response:
@@ -89,43 +99,42 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         with storage.write() as connection:
             require_item(connection, conversation_id, item_id)
             storage.items.delete(connection, item_id)
+            # On this wire the receipt for an item is its conversation.
             return jsonify(require_conversation(engine, connection, conversation_id))
 
-    def add_items(
-        connection: sa.Connection, conversation_id: str, given: Sequence[Json]
-    ) -> list[Object]:
-        if len(given) > items.MOST_AT_ONCE:
-            raise too_many_items(len(given), items.MOST_AT_ONCE)
-        added = items.read_input(given, "items")
-        items.check_new(storage.items.all_of(connection, conversation_id), given)
-        for item in added:
-            storage.items.insert(connection, item, conversation_id)
-        return added
-
-    def require_item(connection: sa.Connection, conversation_id: str, item_id: str) -> Object:
+    def require_item(connection: Connection, conversation_id: str, item_id: str) -> Object:
         require_conversation(engine, connection, conversation_id)
         item = storage.items.get(connection, item_id, conversation_id)
-        if item is None:
-            raise item_not_found(item_id)
-        return item
+        return require(item, item_not_found(item_id))
 
 
 def require_conversation(
     engine: Engine,
-    connection: sa.Connection,
+    connection: Connection,
     conversation_id: str,
     param: str = "conversation_id",
     *,
     lock: bool = False,
 ) -> Object:
-    """Give a conversation.
+    """Return a conversation.
 
     Raises:
         WireError: If it is not there, or that cannot be its id.
     """
+    # Refused with 400, while an id that may have been there once is refused with 404.
     if not conversation_id.startswith("conv_"):
         raise malformed_id(param, conversation_id, "conv")
     conversation = engine.storage.conversations.get(connection, conversation_id, lock=lock)
-    if conversation is None:
-        raise conversation_not_found(conversation_id)
-    return conversation
+    return require(conversation, conversation_not_found(conversation_id))
+
+
+def _insert_items(
+    engine: Engine, connection: Connection, conversation_id: str, given: Sequence[Json]
+) -> list[Object]:
+    if len(given) > items.MAX_ITEMS_PER_REQUEST:
+        raise too_many_items(len(given), items.MAX_ITEMS_PER_REQUEST)
+    added = items.read_input(given, "items")
+    items.check_new(engine.storage.items.all_of(connection, conversation_id), given)
+    for item in added:
+        engine.storage.items.insert(connection, item, conversation_id)
+    return added

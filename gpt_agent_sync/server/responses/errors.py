@@ -5,25 +5,26 @@ from __future__ import annotations
 from gpt_agent_sync.server.errors import WireError
 
 _ARTICLES = {"incomplete": "an"}
+"""The articles of statuses that do not take ``a``."""
 
 
 def conversation_not_found(conversation_id: str) -> WireError:
-    """Give the refusal of a conversation that is not there."""
+    """Return the refusal of a conversation that is not there."""
     return WireError(404, f"Conversation with id '{conversation_id}' not found.")
 
 
 def item_not_found(item_id: str) -> WireError:
-    """Give the refusal of an item that is not there."""
+    """Return the refusal of an item that is not there."""
     return WireError(404, f"Item with id '{item_id}' not found.")
 
 
 def response_not_found(response_id: str) -> WireError:
-    """Give the refusal of a response that is not there."""
+    """Return the refusal of a response that is not there."""
     return WireError(404, f"Response with id '{response_id}' not found.")
 
 
-def previous_not_found(response_id: str) -> WireError:
-    """Give the refusal to go on from a response that is not there."""
+def previous_response_not_found(response_id: str) -> WireError:
+    """Return the refusal of a previous response that is not there."""
     return WireError(
         400,
         f"Previous response with id '{response_id}' not found.",
@@ -33,7 +34,7 @@ def previous_not_found(response_id: str) -> WireError:
 
 
 def malformed_id(param: str, value: str, prefix: str) -> WireError:
-    """Give the refusal of what cannot be an id."""
+    """Return the refusal of what cannot be an id."""
     return WireError(
         400,
         f"Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.",
@@ -42,8 +43,8 @@ def malformed_id(param: str, value: str, prefix: str) -> WireError:
     )
 
 
-def locked() -> WireError:
-    """Give the refusal of a response while another one is made for the conversation."""
+def conversation_locked() -> WireError:
+    """Return the refusal of a response while another one is live in the conversation."""
     return WireError(
         400,
         "Another process is currently operating on this conversation. "
@@ -53,8 +54,8 @@ def locked() -> WireError:
     )
 
 
-def exclusive() -> WireError:
-    """Give the refusal of two histories at once."""
+def mutually_exclusive() -> WireError:
+    """Return the refusal of two histories at once."""
     return WireError(
         400,
         "Mutually exclusive parameters: 'previous_response_id' and 'conversation' "
@@ -63,13 +64,13 @@ def exclusive() -> WireError:
     )
 
 
-def no_output(call_id: str) -> WireError:
-    """Give the refusal to go on while a call has no output."""
+def no_tool_output(call_id: str) -> WireError:
+    """Return the refusal of input that leaves a call without output."""
     return WireError(400, f"No tool output found for function call {call_id}.", param="input")
 
 
-def no_call(call_id: str) -> WireError:
-    """Give the refusal of an output that no call waits for."""
+def no_tool_call(call_id: str) -> WireError:
+    """Return the refusal of an output that no call waits for."""
     return WireError(
         400,
         f"No tool call found for function call output with call_id {call_id}.",
@@ -78,7 +79,7 @@ def no_call(call_id: str) -> WireError:
 
 
 def not_streamed() -> WireError:
-    """Give the refusal to stream what is not told step by step."""
+    """Return the refusal to stream a response again that is not streamed from the background."""
     return WireError(
         400,
         "This response cannot be streamed because it was not created with background=true.",
@@ -86,8 +87,8 @@ def not_streamed() -> WireError:
     )
 
 
-def duplicate(item_id: str) -> WireError:
-    """Give the refusal of an item that is there already."""
+def duplicate_item(item_id: str) -> WireError:
+    """Return the refusal of an item that is there already."""
     return WireError(
         400,
         f"Duplicate item found with id {item_id}. "
@@ -96,11 +97,11 @@ def duplicate(item_id: str) -> WireError:
     )
 
 
-def too_many_items(count: int, most: int) -> WireError:
-    """Give the refusal of more items than a call may bring."""
+def too_many_items(count: int, limit: int) -> WireError:
+    """Return the refusal of more items than a request may add."""
     return WireError(
         400,
-        f"Invalid 'items': array too long. Expected an array with maximum length {most}, "
+        f"Invalid 'items': array too long. Expected an array with maximum length {limit}, "
         f"but got an array with length {count} instead.",
         param="items",
         code="array_above_max_length",
@@ -108,7 +109,7 @@ def too_many_items(count: int, most: int) -> WireError:
 
 
 def unsupported(param: str, value: object, supported: str) -> WireError:
-    """Give the refusal of a value that this server has no use for."""
+    """Return the refusal of a value that the wire or this server does not have."""
     return WireError(
         400,
         f"Invalid value: '{value}'. Supported values are: {supported}.",
@@ -118,10 +119,10 @@ def unsupported(param: str, value: object, supported: str) -> WireError:
 
 
 def cannot_cancel_final(status: str) -> WireError:
-    """Give the refusal to cancel a response that is over."""
+    """Return the refusal to cancel a response in a final status."""
     return WireError(400, f"Cannot cancel {_ARTICLES.get(status, 'a')} {status} response.")
 
 
 def cannot_cancel_foreground() -> WireError:
-    """Give the refusal to cancel a response that its caller waits for."""
+    """Return the refusal to cancel a response that its caller waits for."""
     return WireError(400, "Cannot cancel a synchronous response.")

@@ -1,4 +1,4 @@
-"""The items that conversations are made of: read from requests, made, and checked."""
+"""The items of conversations: read from requests, created from a model's output, and checked."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gpt_agent_sync.server.bodies import Json
+from gpt_agent_sync.server.collection import Object, new_id
 from gpt_agent_sync.server.errors import missing
-from gpt_agent_sync.server.responses.errors import duplicate, no_call, no_output, unsupported
-from gpt_agent_sync.server.storage import Object, new_id
+from gpt_agent_sync.server.responses.errors import (
+    duplicate_item,
+    no_tool_call,
+    no_tool_output,
+    unsupported,
+)
 
-MOST_AT_ONCE = 20
-"""Items that one call may add to a conversation."""
+MAX_ITEMS_PER_REQUEST = 20
+"""Items that one request may add to a conversation."""
 
 _ROLES = ("user", "assistant", "system", "developer")
 _STATUSES = ("in_progress", "completed", "incomplete")
@@ -21,7 +26,7 @@ _OUTPUT_PARTS = ("output_text", "refusal")
 
 
 def read_input(given: str | Sequence[Json] | None, param: str = "input") -> list[Object]:
-    """Give items as they are kept, with ids of their own.
+    """Return items as they are kept, with new ids.
 
     Args:
         given: Items, or the text of a user's message.
@@ -34,21 +39,22 @@ def read_input(given: str | Sequence[Json] | None, param: str = "input") -> list
         return []
     if isinstance(given, str):
         given = [{"role": "user", "content": given}]
-    return [_read_item(item, f"{param}[{place}]") for place, item in enumerate(given)]
+    return [_read_item(item, f"{param}[{index}]") for index, item in enumerate(given)]
 
 
 def _read_item(item: Json, param: str) -> Object:
+    # Clients may leave out the type of a message, and of nothing else.
     kind = item.get("type") or "message"
     read = _READERS.get(kind) if isinstance(kind, str) else None
     if read is None:
-        raise unsupported(f"{param}.type", kind, _words(_READERS))
+        raise unsupported(f"{param}.type", kind, _quoted(_READERS))
     return read(item, param)
 
 
 def _read_message(item: Json, param: str) -> Object:
     role = item.get("role")
     if role not in _ROLES:
-        raise unsupported(f"{param}.role", role, _words(_ROLES))
+        raise unsupported(f"{param}.role", role, _quoted(_ROLES))
     content = item.get("content")
     if isinstance(content, str):
         content = [
@@ -63,8 +69,8 @@ def _read_message(item: Json, param: str) -> Object:
         "status": _status(item, param),
         "role": role,
         "content": [
-            _read_part(part, allowed, f"{param}.content[{place}]")
-            for place, part in enumerate(content)
+            _read_part(part, allowed, f"{param}.content[{index}]")
+            for index, part in enumerate(content)
         ],
     }
 
@@ -72,7 +78,7 @@ def _read_message(item: Json, param: str) -> Object:
 def _read_part(part: Any, allowed: Sequence[str], param: str) -> Json:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind not in allowed:
-        raise unsupported(f"{param}.type", kind, _words(allowed))
+        raise unsupported(f"{param}.type", kind, _quoted(allowed))
     if kind in ("input_text", "output_text"):
         text = _text(part, "text", param)
         if kind == "input_text":
@@ -109,8 +115,8 @@ def _read_output(item: Json, param: str) -> Object:
     output = item.get("output")
     if isinstance(output, list):
         output = [
-            _read_part(part, _INPUT_PARTS, f"{param}.output[{place}]")
-            for place, part in enumerate(output)
+            _read_part(part, _INPUT_PARTS, f"{param}.output[{index}]")
+            for index, part in enumerate(output)
         ]
     elif not isinstance(output, str):
         raise missing(f"{param}.output")
@@ -124,6 +130,7 @@ def _read_output(item: Json, param: str) -> Object:
 
 
 def _read_reasoning(item: Json, param: str) -> Object:
+    # Clients that keep the history themselves send it back with the calls it led to.
     return {"summary": [], **item, "id": new_id("rs"), "type": "reasoning"}
 
 
@@ -145,21 +152,21 @@ def _text(item: Json, name: str, param: str) -> str:
 def _status(item: Json, param: str) -> str:
     status: str = item.get("status") or "completed"
     if status not in _STATUSES:
-        raise unsupported(f"{param}.status", status, _words(_STATUSES))
+        raise unsupported(f"{param}.status", status, _quoted(_STATUSES))
     return status
 
 
-def _words(words: Iterable[str]) -> str:
-    return ", ".join(f"'{word}'" for word in words)
+def _quoted(values: Iterable[str]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
 
 
 def output_text(text: str, annotations: Sequence[Json] = ()) -> Json:
-    """Give a part of an assistant's message."""
+    """Return a text part of an assistant's message."""
     return {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": []}
 
 
 def reply(text: str, status: str) -> Object:
-    """Give the item of an assistant's message."""
+    """Return the item of an assistant's message."""
     return {
         "id": new_id("msg"),
         "type": "message",
@@ -170,7 +177,7 @@ def reply(text: str, status: str) -> Object:
 
 
 def call(name: str, arguments: str) -> Object:
-    """Give the item of a function call."""
+    """Return the item of a function call."""
     return {
         "id": new_id("fc"),
         "type": "function_call",
@@ -182,7 +189,7 @@ def call(name: str, arguments: str) -> Object:
 
 
 def check_calls(history: Sequence[Object], added: Sequence[Object]) -> None:
-    """Check that every call has its output, and every output a call that waited for it.
+    """Check that every call has its output, and every output a call that waits for it.
 
     Args:
         history: The items there are.
@@ -191,17 +198,18 @@ def check_calls(history: Sequence[Object], added: Sequence[Object]) -> None:
     Raises:
         WireError: If not.
     """
+    # A dict for its order: the refusal names the call that has waited longest.
     waiting: dict[str, None] = {}
-    for place, item in enumerate((*history, *added)):
+    for index, item in enumerate((*history, *added)):
         if item["type"] == "function_call":
             waiting[item["call_id"]] = None
         elif item["type"] == "function_call_output":
             # What clients have added to the conversation before is theirs to judge.
-            if item["call_id"] not in waiting and place >= len(history):
-                raise no_call(item["call_id"])
+            if item["call_id"] not in waiting and index >= len(history):
+                raise no_tool_call(item["call_id"])
             waiting.pop(item["call_id"], None)
     for call_id in waiting:
-        raise no_output(call_id)
+        raise no_tool_output(call_id)
 
 
 def check_new(history: Sequence[Object], given: str | Sequence[Json] | None) -> None:
@@ -210,30 +218,32 @@ def check_new(history: Sequence[Object], given: str | Sequence[Json] | None) -> 
     Raises:
         WireError: If one has the id of an item that is there.
     """
-    there = {item["id"] for item in history}
+    # Items of requests get new ids, so that only those that clients read before are known here.
+    known = {item["id"] for item in history}
     for item in () if given is None or isinstance(given, str) else given:
         item_id = item.get("id")
-        if isinstance(item_id, str) and item_id in there:
-            raise duplicate(item_id)
+        if isinstance(item_id, str) and item_id in known:
+            raise duplicate_item(item_id)
 
 
 def check_tools(tools: Sequence[Json]) -> list[Json]:
-    """Give the tools of a response as it shows them.
+    """Return the tools of a response as it shows them.
 
     Raises:
         WireError: If one is no function tool: this server has no others.
     """
-    for place, tool in enumerate(tools):
+    for index, tool in enumerate(tools):
         if tool.get("type") != "function":
-            raise unsupported(f"tools[{place}].type", tool.get("type"), "'function'")
+            raise unsupported(f"tools[{index}].type", tool.get("type"), "'function'")
         if not isinstance(tool.get("name"), str):
-            raise missing(f"tools[{place}].name")
+            raise missing(f"tools[{index}].name")
+    # Shown with all fields, as OpenAI's types demand, whatever was left out.
     defaults = {"description": None, "parameters": None, "strict": None}
     return [{**defaults, **tool} for tool in tools]
 
 
 def check_choice(choice: str | Json | None) -> str | Json:
-    """Give the tool choice of a response.
+    """Return the tool choice of a response.
 
     Raises:
         WireError: If it is of a kind that this server does not have, or names no function.
@@ -242,7 +252,7 @@ def check_choice(choice: str | Json | None) -> str | Json:
         return "auto"
     if isinstance(choice, str):
         if choice not in _CHOICES:
-            raise unsupported("tool_choice", choice, _words(_CHOICES))
+            raise unsupported("tool_choice", choice, _quoted(_CHOICES))
     elif choice.get("type") != "function":
         raise unsupported("tool_choice.type", choice.get("type"), "'function'")
     elif not isinstance(choice.get("name"), str):
@@ -251,7 +261,7 @@ def check_choice(choice: str | Json | None) -> str | Json:
 
 
 def check_format(form: Json | None) -> Json:
-    """Give the text format of a response.
+    """Return the text format of a response.
 
     Raises:
         WireError: If it is not of the wire.

@@ -1,52 +1,54 @@
-"""Responses at work: which one holds a conversation, what its model is asked, what comes of it."""
+"""Responses in progress: which one locks a conversation, what its model is asked, how it ends."""
 
 from __future__ import annotations
 
-import sqlalchemy as sa
+from collections.abc import Iterable, Sequence
 
+from gpt_agent_sync.server.bodies import Json
+from gpt_agent_sync.server.collection import Connection, Object
 from gpt_agent_sync.server.engine import Engine, Work
 from gpt_agent_sync.server.models.base import (
-    CallPiece,
-    Chat,
+    ChatObject,
     Finish,
     ModelError,
     ModelRequest,
-    TextPiece,
+    TextDelta,
+    ToolCall,
 )
 from gpt_agent_sync.server.responses import lifecycle
-from gpt_agent_sync.server.responses.chat import as_chat, chat_choice, chat_format, chat_tool
 from gpt_agent_sync.server.responses.lifecycle import INPUT
-from gpt_agent_sync.server.responses.response_events import Telling, response_told
-from gpt_agent_sync.server.storage import Object
-from gpt_agent_sync.server.streams import Stream, Told
+from gpt_agent_sync.server.responses.response_events import ResponseOutput, response_event
+from gpt_agent_sync.server.streams import Stream, StreamEvent
 
 
-def live_response(engine: Engine, connection: sa.Connection, conversation_id: str) -> Object | None:
-    """Give the response that holds the conversation, ending those whose time is up."""
+def live_response(engine: Engine, connection: Connection, conversation_id: str) -> Object | None:
+    """Return the response that locks the conversation, ending those past their time."""
     responses = engine.storage.responses
     for response in responses.with_status(connection, conversation_id, lifecycle.LIVE):
-        if current(engine, connection, response)["status"] in lifecycle.LIVE:
+        if lifecycle.is_live(end_if_expired(engine, connection, response)):
             return response
     return None
 
 
-def current(engine: Engine, connection: sa.Connection, response: Object) -> Object:
-    """Give the response as it is now, ended if its time is up."""
+def end_if_expired(engine: Engine, connection: Connection, response: Object) -> Object:
+    """Return the response as it is now: failed, and kept so, if it is past its time."""
     if lifecycle.is_expired(response, engine.clock()):
         response = lifecycle.expired(response)
         engine.storage.responses.update(connection, response)
     return response
 
 
-def history(engine: Engine, connection: sa.Connection, response: Object) -> list[Object]:
-    """Give the items that come before the response's own input, oldest first."""
+def history(engine: Engine, connection: Connection, response: Object) -> list[Object]:
+    """Return the items that come before the response's own input, oldest first."""
     conversation = response["conversation"]
+    # A response has one of the two, or none: requests with both are refused.
     if conversation is not None:
         return engine.storage.items.all_of(connection, conversation["id"])
     before: list[Object] = []
     earlier_id = response["previous_response_id"]
     while earlier_id is not None:
         earlier = engine.storage.responses.get(connection, earlier_id)
+        # One deleted since then ends the chain: what came before it is unknown.
         if earlier is None:
             break
         before = [*earlier[INPUT], *earlier["output"], *before]
@@ -55,50 +57,31 @@ def history(engine: Engine, connection: sa.Connection, response: Object) -> list
 
 
 class ResponseWork(Work):
-    """Have a response made.
+    """The work of answering a response, from queued to its end.
 
     Args:
         engine: Who does it.
         response: The response, queued.
-        stream: What is told of it, if anybody wants to know.
+        stream: Where its events go, if somebody reads them.
     """
 
     kind = "response"
 
     def __init__(self, engine: Engine, response: Object, stream: Stream | None = None) -> None:
-        super().__init__(response["id"], stream)
-        self._telling = Telling()
-        self.tell(response_told(response, "created"), response_told(response))
-        self._engine = engine
-        self._storage = engine.storage
-        self.response = response
-
-    def begin(self) -> bool:
-        """Put a queued response to work."""
-        with self._storage.write() as connection:
-            response = self._storage.responses.get(connection, self.id, lock=True)
-            if response is None:
-                return False
-            if response["status"] == "queued":
-                response = current(self._engine, connection, response)
-            begins: bool = response["status"] == "queued"
-            if begins:
-                response = lifecycle.begun(response)
-                self._storage.responses.update(connection, response)
-            else:
-                self._forget(connection, response)
-        self.response = response
-        self.tell(response_told(response), last=not begins)
-        return begins
+        super().__init__(engine, engine.storage.responses, response["id"], stream)
+        self.item = response
+        self._output = ResponseOutput()
+        # Now, and not by the work's thread: a reader gets them though that has not started yet.
+        self.publish(response_event(response, "created"), response_event(response))
 
     def request(self) -> ModelRequest:
-        """Give the conversation and the response's own input."""
-        response = self.response
+        """Return the instructions, the items before, and the response's own input."""
+        response = self.item
         with self._storage.read() as connection:
             before = history(self._engine, connection, response)
-        chat: list[Chat] = []
+        messages: list[ChatObject] = []
         if response["instructions"]:
-            chat.append({"role": "system", "content": response["instructions"]})
+            messages.append({"role": "system", "content": response["instructions"]})
         options = {
             "temperature": response["temperature"],
             "top_p": response["top_p"],
@@ -109,51 +92,121 @@ class ResponseWork(Work):
         }
         return ModelRequest(
             model=response["model"],
-            messages=(*chat, *as_chat([*before, *response[INPUT]])),
+            messages=(*messages, *chat_messages([*before, *response[INPUT]])),
             tools=tuple(chat_tool(tool) for tool in response["tools"]),
             tool_choice=chat_choice(response["tool_choice"]),
             options={name: value for name, value in options.items() if value is not None},
         )
 
-    def hear(self, piece: TextPiece | CallPiece) -> None:
-        """Take in a piece, and tell of it."""
-        self.tell(*self._telling.hear(piece))
+    def add(self, chunk: TextDelta | ToolCall) -> None:
+        """Add the next chunk of the model's answer, and publish its events."""
+        self.publish(*self._output.add(chunk))
 
-    def finish(self, end: Finish | ModelError) -> None:
-        """Give the response its outcome, unless it was cancelled or is out of time.
+    def event(self, item: Object) -> StreamEvent:
+        """Return the event of the response's status."""
+        return response_event(item)
 
-        Input and output come into the conversation together, and only if there is an output.
-        """
-        told: list[Told] = []
-        with self._storage.write() as connection:
-            response = self._storage.responses.get(connection, self.id, lock=True)
-            if response is None:
-                return
-            response = current(self._engine, connection, response)
-            if response["status"] == "in_progress":
-                response, told = self._outcome(response, end)
-                self._storage.responses.update(connection, response)
-                self._add_items(connection, response)
-            self._forget(connection, response)
-        self.response = response
-        self.tell(*told, response_told(response), last=True)
+    def end_if_expired(self, connection: Connection, item: Object) -> Object:
+        """Return the response as it is now: failed, and kept so, if it is past its time."""
+        return end_if_expired(self._engine, connection, item)
 
-    def _forget(self, connection: sa.Connection, response: Object) -> None:
-        if not response[lifecycle.STORED]:
-            self._storage.responses.delete(connection, self.id)
+    def begun(self, item: Object) -> Object:
+        """Return the response in progress."""
+        return lifecycle.begun(item)
 
-    def _add_items(self, connection: sa.Connection, response: Object) -> None:
-        conversation = response["conversation"]
-        if response["status"] == "failed" or conversation is None:
-            return
-        if self._storage.conversations.get(connection, conversation["id"]) is not None:
-            for item in (*response[INPUT], *response["output"]):
-                self._storage.items.insert(connection, item, conversation["id"])
-
-    def _outcome(self, response: Object, end: Finish | ModelError) -> tuple[Object, list[Told]]:
+    def outcome(
+        self, connection: Connection, item: Object, end: Finish | ModelError
+    ) -> tuple[Object, list[StreamEvent]]:
+        """Insert the items, and return the response with its outcome, and the events."""
         if isinstance(end, ModelError):
-            return lifecycle.failed(response, end.code, end.message), []
-        output, told = self._telling.finish(end.cut_short)
-        if end.cut_short is not None:
-            return lifecycle.incomplete(response, output, end.usage, end.cut_short), told
-        return lifecycle.completed(response, output, end.usage, self._engine.clock()), told
+            return lifecycle.failed(item, end.code, end.message), []
+        output, events = self._output.finish(end.cut_short)
+        if end.cut_short is None:
+            response = lifecycle.completed(item, output, end.usage, self._engine.clock())
+        else:
+            response = lifecycle.incomplete(item, output, end.usage, end.cut_short)
+        self._insert_items(connection, response)
+        return response, events
+
+    def _insert_items(self, connection: Connection, response: Object) -> None:
+        conversation = response["conversation"]
+        if conversation is None:
+            return
+        # It may have been deleted while the model answered.
+        if self._storage.conversations.get(connection, conversation["id"]) is None:
+            return
+        # Input and output come into the conversation together, at the end, as on the real wire: of
+        # a response that failed or was cancelled it has neither.
+        for item in (*response[INPUT], *response["output"]):
+            self._storage.items.insert(connection, item, conversation["id"])
+
+    def is_stored(self, item: Object) -> bool:
+        """Return whether the response stays in the database when the work is done."""
+        return bool(item[lifecycle.STORED])
+
+
+def chat_messages(items: Iterable[Object]) -> list[ChatObject]:
+    """Return items as ``/chat/completions`` has them; what it has no words for is left out."""
+    messages: list[ChatObject] = []
+    for item in items:
+        if item["type"] == "message":
+            role = "system" if item["role"] == "developer" else item["role"]
+            messages.append({"role": role, "content": _chat_content(item["content"])})
+        elif item["type"] == "function_call":
+            function = {"name": item["name"], "arguments": item["arguments"]}
+            call = {"id": item["call_id"], "type": "function", "function": function}
+            # A text and the calls after it, items of their own here, are one message there.
+            if not messages or messages[-1]["role"] != "assistant":
+                messages.append({"role": "assistant", "content": None})
+            messages[-1].setdefault("tool_calls", []).append(call)
+        elif item["type"] == "function_call_output":
+            output = item["output"]
+            content = output if isinstance(output, str) else _chat_content(output)
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": content})
+    return messages
+
+
+def _chat_content(parts: Sequence[Json]) -> str | list[Json]:
+    converted = [_chat_part(part) for part in parts]
+    known = [part for part in converted if part is not None]
+    if all(part["type"] == "text" for part in known):
+        return "\n".join(part["text"] for part in known)
+    return known
+
+
+def _chat_part(part: Json) -> Json | None:
+    if part["type"] in ("input_text", "output_text"):
+        return {"type": "text", "text": part["text"]}
+    if part["type"] == "refusal":
+        return {"type": "text", "text": part["refusal"]}
+    # An image by its file's id lies with the wire's files, which the upstream cannot reach.
+    if part["type"] == "input_image" and part["image_url"]:
+        image = {"url": part["image_url"], "detail": part["detail"]}
+        return {"type": "image_url", "image_url": image}
+    return None
+
+
+def chat_tool(tool: Json) -> ChatObject:
+    """Return a function tool as ``/chat/completions`` has it."""
+    function = {name: tool[name] for name in ("name", "description", "parameters", "strict")}
+    return {
+        "type": "function",
+        "function": {name: value for name, value in function.items() if value is not None},
+    }
+
+
+def chat_choice(choice: str | Json) -> str | Json:
+    """Return a tool choice as ``/chat/completions`` has it."""
+    if isinstance(choice, str):
+        return choice
+    return {"type": "function", "function": {"name": choice["name"]}}
+
+
+def chat_format(form: Json) -> Json | None:
+    """Return a text format as ``/chat/completions`` has it; ``None`` for plain text."""
+    if form["type"] == "text":
+        return None
+    if form["type"] == "json_schema":
+        schema = {name: value for name, value in form.items() if name != "type"}
+        return {"type": "json_schema", "json_schema": schema}
+    return form

@@ -24,7 +24,7 @@ FINAL = ("completed", "incomplete", "failed", "expired", "cancelled")
 
 
 def make_run(status: str = "queued", **fields: Any) -> Run:
-    """Give a run in a status."""
+    """Return a run in a status."""
     return {
         "id": "run_1",
         "status": status,
@@ -39,7 +39,7 @@ def make_run(status: str = "queued", **fields: Any) -> Run:
 
 
 def make_waiting() -> Run:
-    """Give a run that waits for the outputs of two calls."""
+    """Return a run that waits for the outputs of two calls."""
     return lifecycle.waiting(make_run("in_progress"), CALLS, SOME)
 
 
@@ -69,7 +69,7 @@ def test_expiry(status: str, expires_at: int | None, now: float, expired: bool) 
 
 
 def test_begin_names_the_start() -> None:
-    """A run at work says since when, in whole seconds."""
+    """A run in progress says since when, in whole seconds."""
     run = lifecycle.begun(make_run(), 5.7)
     assert (run["status"], run["started_at"]) == ("in_progress", 5)
 
@@ -174,7 +174,7 @@ def test_usage_is_summed(status: str, tokens: int) -> None:
         ("cancelled", "cancelled_at", 9),
     ],
 )
-def test_over_says_why_and_when(status: str, field: str, value: object) -> None:
+def test_final_says_why_and_when(status: str, field: str, value: object) -> None:
     """Each end fills the fields the wire has for it."""
     assert ENDS[status](make_run("in_progress"))[field] == value
 
@@ -184,7 +184,7 @@ def test_over_says_why_and_when(status: str, field: str, value: object) -> None:
     [("queued", "cancelled"), ("requires_action", "cancelled"), ("in_progress", "cancelling")],
 )
 def test_cancel(before: str, after: str) -> None:
-    """Cancelling takes a step between only where a model is at work."""
+    """Cancelling takes a step between only where a model answers."""
     assert lifecycle.cancelling(make_run(before), 1.0)["status"] == after
 
 

@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
 import pytest
 from openai.types.beta import Assistant, Thread
 from openai.types.beta.threads import Message, Run
-from openai.types.beta.threads.run_submit_tool_outputs_params import ToolOutput
 
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
-from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
+from gpt_agent_sync.testing import Fail, Hold, Incomplete, Reply
 from tests.support.polling import wait_for
-from tests.support.scripted_model import ScriptedServer
+from tests.support.server_setup import TWO_CALLS, Connect, outputs_for, thread_and_assistant
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-CALL = CallTools(("add", {"a": 1}), ("add", {"a": 2}))
-
-Connect = Callable[..., openai.OpenAI]
-
-
-@pytest.fixture
-def connect(make_server: Callable[..., ScriptedServer]) -> Iterator[Connect]:
-    """Give a maker of clients of servers that follow steps."""
-    clients: list[openai.OpenAI] = []
-
-    def make(*steps: Any) -> openai.OpenAI:
-        server = make_server(steps)
-        client = openai.OpenAI(base_url=server.base_url, api_key="key", max_retries=0)
-        clients.append(client)
-        return client
-
-    yield make
-    for client in clients:
-        client.close()
-
-
-def begin(client: openai.OpenAI) -> tuple[str, str]:
-    """Make a thread with a message, and an assistant, and give both ids."""
-    thread = client.beta.threads.create(messages=[{"role": "user", "content": "hi"}])
-    return thread.id, client.beta.assistants.create(model="any").id
-
 
 def texts(client: openai.OpenAI, thread_id: str, **query: Any) -> list[str]:
-    """Give the texts of all messages of a thread, oldest first, through all pages."""
+    """Return the texts of all messages of a thread, oldest first, through all pages."""
     pages = client.beta.threads.messages.list(thread_id, order="asc", **query)
     return [part.text.value for message in pages for part in message.content if part.type == "text"]
-
-
-def outputs_for(run: Run, output: str = "1") -> list[ToolOutput]:
-    """Give an output for every call that a run waits for."""
-    assert run.required_action is not None
-    calls = run.required_action.submit_tool_outputs.tool_calls
-    return [{"tool_call_id": call.id, "output": output} for call in calls]
 
 
 # Shapes, by OpenAI's own types.
@@ -84,7 +49,7 @@ def test_thread_is_valid(connect: Connect) -> None:
 def test_messages_are_valid(connect: Connect) -> None:
     """Messages of both roles, whole or cut short, have the fields that OpenAI's type demands."""
     client = connect(Reply("one"), Incomplete("max_completion_tokens", "tw"))
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     for _ in range(2):
         client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     messages = client.beta.threads.messages.list(thread_id).data
@@ -98,13 +63,13 @@ def test_messages_are_valid(connect: Connect) -> None:
         (Reply("ok"), "completed"),
         (Fail(), "failed"),
         (Incomplete(), "incomplete"),
-        (CALL, "requires_action"),
+        (TWO_CALLS, "requires_action"),
     ],
 )
 def test_runs_are_valid(connect: Connect, step: Any, status: str) -> None:
     """Runs of every kind have the fields that OpenAI's type demands."""
     client = connect(step)
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     run = client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     assert run.status == status
     assert Run.model_validate(run.to_dict()) == run
@@ -231,7 +196,7 @@ def test_messages_are_listed_by_pages(connect: Connect, limit: int) -> None:
 def test_messages_of_a_run(connect: Connect) -> None:
     """Messages are listed by the run that wrote them."""
     client = connect(Reply("one"), Reply("two"))
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     first, _ = (
         client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
         for _ in range(2)
@@ -245,7 +210,7 @@ def test_messages_of_a_run(connect: Connect) -> None:
 def test_run_completes(connect: Connect) -> None:
     """A run is polled until its reply is there."""
     client = connect(Reply("hello"))
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     assert texts(client, thread_id) == ["hi", "hello"]
 
@@ -262,8 +227,8 @@ def test_thread_and_run(connect: Connect) -> None:
 
 def test_run_with_tools(connect: Connect) -> None:
     """Outputs are submitted, and the run is polled until it is over."""
-    client = connect(CALL, Reply("done"))
-    thread_id, assistant_id = begin(client)
+    client = connect(TWO_CALLS, Reply("done"))
+    thread_id, assistant_id = thread_and_assistant(client)
     runs = client.beta.threads.runs
     run = runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     run = runs.submit_tool_outputs_and_poll(
@@ -302,7 +267,7 @@ def test_run_with_the_demo_model() -> None:
 def test_run_fails(connect: Connect) -> None:
     """A failed run says why."""
     client = connect(Fail("rate_limit_exceeded", "Rate limit reached."))
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     run = client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     assert run.last_error is not None
     assert (run.last_error.code, run.last_error.message) == (
@@ -312,9 +277,9 @@ def test_run_fails(connect: Connect) -> None:
 
 
 def test_run_is_cancelled(connect: Connect) -> None:
-    """A run at work is cancelled, and polled until it is so."""
+    """A run in progress is cancelled, and polled until it is so."""
     client = connect(Hold())
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     runs = client.beta.threads.runs
     made = runs.create(thread_id=thread_id, assistant_id=assistant_id)
     wait_for(
@@ -328,7 +293,7 @@ def test_run_is_cancelled(connect: Connect) -> None:
 def test_runs_are_listed_by_pages(connect: Connect) -> None:
     """The client walks through all pages of runs."""
     client = connect()
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     runs = client.beta.threads.runs
     made = [
         runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id).id for _ in range(3)
@@ -339,7 +304,7 @@ def test_runs_are_listed_by_pages(connect: Connect) -> None:
 def test_run_is_updated(connect: Connect) -> None:
     """A run's metadata is changed."""
     client = connect()
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     runs = client.beta.threads.runs
     made = runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     changed = runs.update(made.id, thread_id=thread_id, metadata={"a": "b"})
@@ -378,8 +343,8 @@ def test_unknown_model(connect: Connect) -> None:
 
 def test_message_while_a_run_is_live(connect: Connect) -> None:
     """A message to a thread with a live run is a ``BadRequestError``."""
-    client = connect(CALL)
-    thread_id, assistant_id = begin(client)
+    client = connect(TWO_CALLS)
+    thread_id, assistant_id = thread_and_assistant(client)
     client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     with pytest.raises(openai.BadRequestError, match=r"Can't add messages to .* while a run"):
         client.beta.threads.messages.create(thread_id, role="user", content="x")
@@ -387,8 +352,8 @@ def test_message_while_a_run_is_live(connect: Connect) -> None:
 
 def test_second_run(connect: Connect) -> None:
     """A second run on a thread is a ``BadRequestError``."""
-    client = connect(CALL)
-    thread_id, assistant_id = begin(client)
+    client = connect(TWO_CALLS)
+    thread_id, assistant_id = thread_and_assistant(client)
     runs = client.beta.threads.runs
     runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     with pytest.raises(openai.BadRequestError, match="already has an active run"):
@@ -397,18 +362,18 @@ def test_second_run(connect: Connect) -> None:
 
 def test_wrong_outputs(connect: Connect) -> None:
     """Too few outputs are a ``BadRequestError``."""
-    client = connect(CALL)
-    thread_id, assistant_id = begin(client)
+    client = connect(TWO_CALLS)
+    thread_id, assistant_id = thread_and_assistant(client)
     runs = client.beta.threads.runs
     run = runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     with pytest.raises(openai.BadRequestError, match="Expected tool outputs for call_ids"):
         runs.submit_tool_outputs(run.id, thread_id=thread_id, tool_outputs=outputs_for(run)[:1])
 
 
-def test_cancel_of_a_run_that_is_over(connect: Connect) -> None:
+def test_cancel_of_a_run_that_is_final(connect: Connect) -> None:
     """Cancelling a run that is over is a ``BadRequestError``."""
     client = connect()
-    thread_id, assistant_id = begin(client)
+    thread_id, assistant_id = thread_and_assistant(client)
     runs = client.beta.threads.runs
     run = runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
     with pytest.raises(openai.BadRequestError, match="Cannot cancel run with status 'completed'"):

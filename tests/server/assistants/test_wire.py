@@ -1,63 +1,21 @@
-"""What the server answers over HTTP: shapes, pages, refusals."""
+"""The objects of the Assistants wire over HTTP: their shapes, changes and pages."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import flask
 import pytest
 
-from gpt_agent_sync.server.app import create_blueprint, make_engine
-from gpt_agent_sync.server.hosting import EmbeddedServer
-from gpt_agent_sync.testing import CallTools, Hold, Reply
-from tests.support.scripted_model import ScriptedServer
-from tests.support.wire_client import Json, WireClient, calls_of
-
-MakeServer = Callable[..., ScriptedServer]
-
-CALL = CallTools(("add", {"a": 1}), ("add", {"a": 2}))
-
-
-@pytest.fixture
-def serve(make_server: MakeServer) -> Iterator[Callable[..., WireClient]]:
-    """Give a maker of servers that follow steps; it gives a client of each."""
-    clients: list[WireClient] = []
-
-    def make(*steps: Any, **options: Any) -> WireClient:
-        client = WireClient(make_server(steps, **options).base_url)
-        clients.append(client)
-        return client
-
-    yield make
-    for client in clients:
-        client.close()
-
-
-@pytest.fixture(scope="module")
-def wire() -> Iterator[WireClient]:
-    """Give a client of a server that always says ok, one for all tests."""
-    server = ScriptedServer()
-    client = WireClient(server.base_url)
-    yield client
-    client.close()
-    server.stop()
-
-
-Serve = Callable[..., WireClient]
-
-
-def prefix(object_id: str) -> str:
-    """Give the kind that an id names."""
-    return object_id.split("_")[0]
+from gpt_agent_sync.testing import CallTools, Hold
+from tests.support.server_setup import MakeClient, MakeServer
+from tests.support.wire_client import Json, WireClient, calls_of, id_prefix
 
 
 def test_assistant_shape(wire: WireClient) -> None:
     """An assistant has all the fields of the wire."""
     made = wire.post("/assistants", {"model": "any", "name": "tutor"})
-    assert prefix(made.pop("id")) == "asst"
+    assert id_prefix(made.pop("id")) == "asst"
     assert isinstance(made.pop("created_at"), int)
     assert made == {
         "object": "assistant",
@@ -78,7 +36,7 @@ def test_assistant_shape(wire: WireClient) -> None:
 def test_thread_shape(wire: WireClient) -> None:
     """A thread has all the fields of the wire."""
     made = wire.post("/threads", {"metadata": {"a": "b"}})
-    assert prefix(made.pop("id")) == "thread"
+    assert id_prefix(made.pop("id")) == "thread"
     assert isinstance(made.pop("created_at"), int)
     assert made == {"object": "thread", "metadata": {"a": "b"}, "tool_resources": {}}
 
@@ -87,7 +45,7 @@ def test_message_shape(wire: WireClient) -> None:
     """A message of the user's has all the fields of the wire."""
     thread_id = wire.thread()
     made = wire.post(f"/threads/{thread_id}/messages", {"role": "user", "content": "hi"})
-    assert prefix(made.pop("id")) == "msg"
+    assert id_prefix(made.pop("id")) == "msg"
     assert isinstance(made.pop("created_at"), int)
     assert isinstance(made.pop("completed_at"), int)
     assert made == {
@@ -109,7 +67,7 @@ def test_reply_shape(wire: WireClient) -> None:
     """The assistant's message names its run and its assistant."""
     thread_id, assistant_id = wire.thread("hi"), wire.assistant()
     run_id = wire.start(thread_id, assistant_id=assistant_id)
-    wire.rested(thread_id, run_id)
+    wire.settled(thread_id, run_id)
     reply = wire.get(f"/threads/{thread_id}/messages")["data"][0]
     assert (reply["role"], reply["status"], reply["run_id"], reply["assistant_id"]) == (
         "assistant",
@@ -119,12 +77,12 @@ def test_reply_shape(wire: WireClient) -> None:
     )
 
 
-def test_new_run_shape(serve: Serve) -> None:
+def test_new_run_shape(make_client: MakeClient) -> None:
     """A new run has all the fields of the wire, and no others."""
-    wire = serve(Hold())
+    wire = make_client(Hold())
     thread_id, assistant_id = wire.thread("hi"), wire.assistant(instructions="Be kind.")
     made = wire.post(f"/threads/{thread_id}/runs", {"assistant_id": assistant_id})
-    assert prefix(made.pop("id")) == "run"
+    assert id_prefix(made.pop("id")) == "run"
     assert made.pop("expires_at") == made.pop("created_at") + 600
     assert made == {
         "object": "thread.run",
@@ -158,7 +116,7 @@ def test_new_run_shape(serve: Serve) -> None:
 def test_completed_run_shape(wire: WireClient) -> None:
     """A completed run says when and at which cost, and no longer expires."""
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
+    run = wire.settled(thread_id, wire.start(thread_id))
     assert (run["status"], run["expires_at"], run["usage"]) == (
         "completed",
         None,
@@ -167,13 +125,13 @@ def test_completed_run_shape(wire: WireClient) -> None:
     assert run["created_at"] <= run["started_at"] <= run["completed_at"]
 
 
-def test_required_action_shape(serve: Serve) -> None:
+def test_required_action_shape(make_client: MakeClient) -> None:
     """A waiting run names its calls as the wire does."""
-    wire = serve(CallTools(("add", {"a": 1})))
+    wire = make_client(CallTools(("add", {"a": 1})))
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
+    run = wire.settled(thread_id, wire.start(thread_id))
     (call,) = calls_of(run)
-    assert prefix(call.pop("id")) == "call"
+    assert id_prefix(call.pop("id")) == "call"
     assert call == {"type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
 
 
@@ -217,7 +175,7 @@ def test_run_with_additional_messages(wire: WireClient) -> None:
     """A run may bring messages along, which come before its reply."""
     thread_id = wire.thread("one")
     more = [{"role": "user", "content": "two"}]
-    wire.rested(thread_id, wire.start(thread_id, additional_messages=more))
+    wire.settled(thread_id, wire.start(thread_id, additional_messages=more))
     assert wire.texts(thread_id) == ["one", "two", "ok"]
 
 
@@ -225,7 +183,7 @@ def test_thread_and_run(wire: WireClient) -> None:
     """A thread and its first run are made in one request."""
     thread = {"messages": [{"role": "user", "content": "one"}]}
     run = wire.post("/threads/runs", {"assistant_id": wire.assistant(), "thread": thread})
-    wire.rested(run["thread_id"], run["id"])
+    wire.settled(run["thread_id"], run["id"])
     assert wire.texts(run["thread_id"]) == ["one", "ok"]
 
 
@@ -235,9 +193,9 @@ def test_thread_and_run_without_a_thread(wire: WireClient) -> None:
     assert wire.get(f"/threads/{run['thread_id']}")["metadata"] == {}
 
 
-def test_refused_thread_and_run_leaves_nothing(tmp_path: Path, serve: Serve) -> None:
+def test_refused_thread_and_run_leaves_nothing(tmp_path: Path, make_client: MakeClient) -> None:
     """A thread-and-run request that is refused makes no thread."""
-    wire = serve(location=str(tmp_path / "a.db"))
+    wire = make_client(location=str(tmp_path / "a.db"))
     wire.refusal("POST", "/threads/runs", json={"assistant_id": "asst_x"})
     connection = sqlite3.connect(tmp_path / "a.db")
     found = connection.execute("SELECT count(*) FROM threads").fetchone()
@@ -259,9 +217,9 @@ def test_thread_keeps_its_history(wire: WireClient) -> None:
     assert [message["role"] for message in found] == ["user", "assistant"]
 
 
-def test_refused_message_leaves_no_thread(tmp_path: Path, serve: Serve) -> None:
+def test_refused_message_leaves_no_thread(tmp_path: Path, make_client: MakeClient) -> None:
     """A thread with an empty message is not made at all."""
-    wire = serve(location=str(tmp_path / "a.db"))
+    wire = make_client(location=str(tmp_path / "a.db"))
     wire.refusal("POST", "/threads", json={"messages": [{"role": "user", "content": ""}]})
     connection = sqlite3.connect(tmp_path / "a.db")
     found = connection.execute("SELECT count(*) FROM threads").fetchone()
@@ -319,7 +277,7 @@ def test_run_update(wire: WireClient, change: Json, metadata: str) -> None:
     """A run's metadata is replaced if the update has any."""
     thread_id = wire.thread("hi")
     run_id = wire.start(thread_id, metadata={"c": "b"})
-    wire.rested(thread_id, run_id)
+    wire.settled(thread_id, run_id)
     wire.post(f"/threads/{thread_id}/runs/{run_id}", change)
     assert wire.run(thread_id, run_id)["metadata"] == {"c": metadata}
 
@@ -348,18 +306,18 @@ def test_deleted_message_is_gone(wire: WireClient) -> None:
     assert wire.texts(thread_id) == ["one"]
 
 
-def test_reading_is_asked_to_wait_while_a_run_is_live(serve: Serve) -> None:
-    """The answer about a live run says after how many milliseconds to look again."""
-    wire = serve(Hold())
+def test_reading_is_hinted_to_wait_while_a_run_is_live(make_client: MakeClient) -> None:
+    """The answer about a live run says after how many milliseconds to poll again."""
+    wire = make_client(Hold())
     thread_id = wire.thread("hi")
     answer = wire.send("GET", f"/threads/{thread_id}/runs/{wire.start(thread_id)}")
     assert answer.headers["openai-poll-after-ms"] == "20"
 
 
-def test_reading_is_not_asked_to_wait_for_a_run_that_is_over(wire: WireClient) -> None:
-    """The answer about a run that is over asks for no other look."""
+def test_reading_is_not_hinted_to_wait_for_a_run_that_is_final(wire: WireClient) -> None:
+    """The answer about a final run has no hint to poll again."""
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
+    run = wire.settled(thread_id, wire.start(thread_id))
     answer = wire.send("GET", f"/threads/{thread_id}/runs/{run['id']}")
     assert "openai-poll-after-ms" not in answer.headers
 
@@ -368,11 +326,9 @@ def test_reading_is_not_asked_to_wait_for_a_run_that_is_over(wire: WireClient) -
 def test_answers_carry_a_request_id(wire: WireClient, path: str) -> None:
     """Every answer, refusals too, has an id of its own."""
     first, second = (wire.send("GET", path).headers["x-request-id"] for _ in range(2))
-    assert prefix(first) == prefix(second) == "req"
+    assert id_prefix(first) == id_prefix(second) == "req"
     assert first != second
 
-
-# Pages.
 
 TEXTS = tuple("abcde")
 
@@ -438,7 +394,7 @@ def test_messages_of_a_run(wire: WireClient) -> None:
     """Messages may be asked for by the run that wrote them."""
     thread_id = wire.thread("hi")
     first, second = (
-        wire.rested(thread_id, wire.start(thread_id, metadata={"n": number}))["id"]
+        wire.settled(thread_id, wire.start(thread_id, metadata={"n": number}))["id"]
         for number in "12"
     )
     found = [
@@ -452,16 +408,16 @@ def test_messages_of_a_run(wire: WireClient) -> None:
 def test_run_pages(wire: WireClient) -> None:
     """Runs are listed newest first, page by page, as they are shown one by one."""
     thread_id = wire.thread("hi")
-    runs = [wire.rested(thread_id, wire.start(thread_id)) for _ in range(3)]
+    runs = [wire.settled(thread_id, wire.start(thread_id)) for _ in range(3)]
     path = f"/threads/{thread_id}/runs"
     first = wire.get(path, limit=2)
     second = wire.get(path, limit=2, after=first["last_id"])
     assert first["data"] + second["data"] == runs[::-1]
 
 
-def test_assistant_pages(serve: Serve) -> None:
+def test_assistant_pages(make_client: MakeClient) -> None:
     """Assistants are listed page by page."""
-    wire = serve()
+    wire = make_client()
     made = [wire.assistant() for _ in range(3)]
     first = wire.get("/assistants", order="asc", limit=2)
     second = wire.get("/assistants", order="asc", limit=2, after=first["last_id"])
@@ -469,11 +425,11 @@ def test_assistant_pages(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("kind", ["assistants", "runs"])
-def test_run_filter_is_for_messages(serve: Serve, kind: str) -> None:
+def test_run_filter_is_for_messages(make_client: MakeClient, kind: str) -> None:
     """A list that has no filter by run passes it over."""
-    wire = serve()
+    wire = make_client()
     thread_id = wire.thread("hi")
-    wire.rested(thread_id, wire.start(thread_id))
+    wire.settled(thread_id, wire.start(thread_id))
     path = "/assistants" if kind == "assistants" else f"/threads/{thread_id}/runs"
     assert len(wire.get(path, run_id="run_x")["data"]) == 1
 
@@ -484,338 +440,3 @@ def test_unknown_cursor(wire: WireClient, cursor: str) -> None:
     path = f"/threads/{wire.thread('hi')}/messages"
     status, error = wire.refusal("GET", path, params={cursor: "msg_x"})
     assert (status, error["message"]) == (404, "No message found with id 'msg_x'.")
-
-
-# Refusals.
-
-
-def plain(message: str) -> Json:
-    """Give the error of the wire that has nothing but a text."""
-    return {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-
-
-def test_message_while_a_run_is_live(serve: Serve) -> None:
-    """A message is refused while a run is live, and both are named."""
-    wire = serve(Hold())
-    thread_id = wire.thread("hi")
-    run_id = wire.start(thread_id)
-    path = f"/threads/{thread_id}/messages"
-    assert wire.refusal("POST", path, json={"role": "user", "content": "x"}) == (
-        400,
-        plain(f"Can't add messages to {thread_id} while a run {run_id} is active."),
-    )
-
-
-def test_run_while_a_run_is_live(serve: Serve) -> None:
-    """A second run is refused while one is live, and both are named."""
-    wire = serve(Hold())
-    thread_id, assistant_id = wire.thread("hi"), wire.assistant()
-    run_id = wire.start(thread_id)
-    path = f"/threads/{thread_id}/runs"
-    assert wire.refusal("POST", path, json={"assistant_id": assistant_id}) == (
-        400,
-        plain(f"Thread {thread_id} already has an active run {run_id}."),
-    )
-
-
-def test_outputs_for_a_run_that_is_over(wire: WireClient) -> None:
-    """Outputs are refused by a run that waits for none."""
-    thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
-    path = f"/threads/{thread_id}/runs/{run['id']}/submit_tool_outputs"
-    assert wire.refusal("POST", path, json={"tool_outputs": []}) == (
-        400,
-        plain('Runs in status "completed" do not accept tool outputs.'),
-    )
-
-
-def test_outputs_twice(serve: Serve) -> None:
-    """The same outputs are not taken a second time."""
-    wire = serve(CALL, Reply("done"))
-    thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
-    wire.answer(thread_id, run, "1", "2")
-    wire.rested(thread_id, run["id"])
-    path = f"/threads/{thread_id}/runs/{run['id']}/submit_tool_outputs"
-    outputs = [{"tool_call_id": call["id"], "output": "1"} for call in calls_of(run)]
-    assert wire.refusal("POST", path, json={"tool_outputs": outputs}) == (
-        400,
-        plain('Runs in status "completed" do not accept tool outputs.'),
-    )
-
-
-@pytest.mark.parametrize(
-    "given", [[], [0], [0, "call_x"], [0, 1, "call_x"]], ids=["none", "few", "wrong", "many"]
-)
-def test_wrong_outputs(serve: Serve, given: list[int | str]) -> None:
-    """Too few, too many or wrong outputs are refused with the ids that are waited for."""
-    wire = serve(CALL)
-    thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
-    ids = [call["id"] for call in calls_of(run)]
-    got = [ids[item] if isinstance(item, int) else item for item in given]
-    path = f"/threads/{thread_id}/runs/{run['id']}/submit_tool_outputs"
-    outputs = [{"tool_call_id": call_id, "output": "1"} for call_id in got]
-    assert wire.refusal("POST", path, json={"tool_outputs": outputs}) == (
-        400,
-        plain(f"Expected tool outputs for call_ids {ids!r}, got {got!r}"),
-    )
-
-
-def test_refused_outputs_leave_the_run_waiting(serve: Serve) -> None:
-    """After wrong outputs a run still waits for the right ones."""
-    wire = serve(CALL, Reply("done"))
-    thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
-    path = f"/threads/{thread_id}/runs/{run['id']}/submit_tool_outputs"
-    wire.refusal("POST", path, json={"tool_outputs": []})
-    wire.answer(thread_id, run, "1", "2")
-    assert wire.rested(thread_id, run["id"])["status"] == "completed"
-
-
-def test_cancel_of_a_run_that_is_over(wire: WireClient) -> None:
-    """A run that is over is not cancelled."""
-    thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id))
-    assert wire.refusal("POST", f"/threads/{thread_id}/runs/{run['id']}/cancel") == (
-        400,
-        plain("Cannot cancel run with status 'completed'."),
-    )
-
-
-@pytest.mark.parametrize(
-    "method, path, kind, object_id",
-    [
-        ("GET", "/assistants/asst_x", "assistant", "asst_x"),
-        ("POST", "/assistants/asst_x", "assistant", "asst_x"),
-        ("DELETE", "/assistants/asst_x", "assistant", "asst_x"),
-        ("GET", "/assistants?after=asst_x", "assistant", "asst_x"),
-        ("GET", "/threads/thread_x", "thread", "thread_x"),
-        ("POST", "/threads/thread_x", "thread", "thread_x"),
-        ("DELETE", "/threads/thread_x", "thread", "thread_x"),
-        ("GET", "/threads/thread_x/messages", "thread", "thread_x"),
-        ("GET", "/threads/thread_x/messages/msg_x", "thread", "thread_x"),
-        ("GET", "/threads/thread_x/runs", "thread", "thread_x"),
-        ("GET", "/threads/thread_x/runs/run_x", "thread", "thread_x"),
-        ("POST", "/threads/thread_x/runs/run_x/cancel", "thread", "thread_x"),
-        ("GET", "/threads/{thread}/messages/msg_x", "message", "msg_x"),
-        ("POST", "/threads/{thread}/messages/msg_x", "message", "msg_x"),
-        ("DELETE", "/threads/{thread}/messages/msg_x", "message", "msg_x"),
-        ("GET", "/threads/{thread}/runs/run_x", "run", "run_x"),
-        ("GET", "/threads/{thread}/runs?after=run_x", "run", "run_x"),
-        ("POST", "/threads/{thread}/runs/run_x", "run", "run_x"),
-        ("POST", "/threads/{thread}/runs/run_x/cancel", "run", "run_x"),
-    ],
-)
-def test_unknown_ids(wire: WireClient, method: str, path: str, kind: str, object_id: str) -> None:
-    """An id that is not there is refused by its kind and name."""
-    path = path.format(thread=wire.thread())
-    body: Json = {"json": {}} if method == "POST" else {}
-    assert wire.refusal(method, path, **body) == (
-        404,
-        plain(f"No {kind} found with id '{object_id}'."),
-    )
-
-
-@pytest.mark.parametrize(
-    "path, body, message",
-    [
-        (
-            "/threads/thread_x/messages",
-            {"role": "user", "content": "x"},
-            "No thread found with id 'thread_x'.",
-        ),
-        (
-            "/threads/thread_x/runs",
-            {"assistant_id": "asst_x"},
-            "No thread found with id 'thread_x'.",
-        ),
-        (
-            "/threads/{thread}/runs",
-            {"assistant_id": "asst_x"},
-            "No assistant found with id 'asst_x'.",
-        ),
-        ("/threads/runs", {"assistant_id": "asst_x"}, "No assistant found with id 'asst_x'."),
-        (
-            "/threads/{thread}/runs/run_x/submit_tool_outputs",
-            {"tool_outputs": []},
-            "No run found with id 'run_x'.",
-        ),
-    ],
-)
-def test_unknown_ids_of_bodies(wire: WireClient, path: str, body: Json, message: str) -> None:
-    """A request about what is not there is refused before anything is made."""
-    answer = wire.refusal("POST", path.format(thread=wire.thread()), json=body)
-    assert answer == (404, plain(message))
-
-
-def test_objects_of_another_thread(wire: WireClient) -> None:
-    """A run is found under its own thread only."""
-    thread_id, other_id = wire.thread("hi"), wire.thread()
-    run_id = wire.start(thread_id)
-    assert wire.refusal("GET", f"/threads/{other_id}/runs/{run_id}") == (
-        404,
-        plain(f"No run found with id '{run_id}'."),
-    )
-
-
-@pytest.mark.parametrize(
-    "method, path, status",
-    [
-        ("GET", "/nothing", 404),
-        ("GET", "/", 404),
-        ("POST", "/threads/thread_x/nothing", 404),
-        ("PUT", "/threads", 405),
-        ("DELETE", "/assistants", 405),
-    ],
-)
-def test_unknown_routes(wire: WireClient, method: str, path: str, status: int) -> None:
-    """A path or a method that the wire does not have is refused as JSON."""
-    assert wire.refusal(method, path) == (status, plain(f"Invalid URL ({method} /v1{path})"))
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/assistants",
-        "/assistants/{assistant}",
-        "/threads",
-        "/threads/{thread}",
-        "/threads/{thread}/messages",
-        "/threads/{thread}/runs",
-        "/threads/{thread}/runs/run_x",
-        "/threads/{thread}/runs/run_x/submit_tool_outputs",
-        "/threads/runs",
-    ],
-)
-@pytest.mark.parametrize("data", ["{broken", "[1]", '"text"', "[]"])
-def test_bodies_that_are_no_objects(wire: WireClient, path: str, data: str) -> None:
-    """A body that is not a JSON object is refused everywhere."""
-    path = path.format(thread=wire.thread(), assistant=wire.assistant())
-    headers = {"Content-Type": "application/json"}
-    assert wire.refusal("POST", path, data=data, headers=headers) == (
-        400,
-        plain("The request body must be a JSON object."),
-    )
-
-
-@pytest.mark.parametrize(
-    "path, body, param, code",
-    [
-        ("/assistants", {"name": "x"}, "model", "missing_required_parameter"),
-        ("/assistants", {"model": "no-such-model"}, "model", "model_not_found"),
-        ("/assistants/{assistant}", {"model": "no-such-model"}, "model", "model_not_found"),
-        ("/assistants", {"model": "any", "x": 1}, "x", "unknown_parameter"),
-        ("/threads/{thread}", {"messages": []}, "messages", "unknown_parameter"),
-        ("/threads/{thread}/messages", {"content": "x"}, "role", "missing_required_parameter"),
-        ("/threads/{thread}/messages", {"role": "user", "content": ""}, "content", None),
-        ("/threads/{thread}/messages", {"role": "tool", "content": "x"}, "role", None),
-        ("/threads/{thread}/runs", {}, "assistant_id", "missing_required_parameter"),
-        (
-            "/threads/{thread}/runs",
-            {"assistant_id": "{assistant}", "model": "no-such-model"},
-            "model",
-            "model_not_found",
-        ),
-        ("/threads/{thread}/runs", {"assistant_id": "x", "stream": "yes"}, "stream", None),
-        ("/threads/runs", {"assistant_id": "x", "stream": "yes"}, "stream", None),
-        (
-            "/threads/{thread}/runs/run_x/submit_tool_outputs",
-            {"tool_outputs": [], "stream": 1},
-            "stream",
-            None,
-        ),
-    ],
-)
-def test_bad_parameters(
-    wire: WireClient, path: str, body: Json, param: str, code: str | None
-) -> None:
-    """A bad parameter is refused by its name, with a code where the wire has one."""
-    ids = {"thread": wire.thread(), "assistant": wire.assistant()}
-    filled = {
-        name: value.format(**ids) if isinstance(value, str) else value
-        for name, value in body.items()
-    }
-    status, error = wire.refusal("POST", path.format(**ids), json=filled)
-    assert (status, error["param"], error["code"]) == (400, param, code)
-
-
-def test_unknown_model(wire: WireClient) -> None:
-    """A model that nobody serves is refused by its name."""
-    _, error = wire.refusal("POST", "/assistants", json={"model": "no-such-model"})
-    assert error["message"] == "The requested model 'no-such-model' does not exist."
-
-
-def test_bad_query(wire: WireClient) -> None:
-    """A limit out of range is refused in the wire's words."""
-    status, error = wire.refusal("GET", "/assistants", params={"limit": 101})
-    assert (status, error["param"]) == (400, "limit")
-
-
-def test_broken_database(tmp_path: Path, serve: Serve) -> None:
-    """A fault of the server's own is a server error that tells no secrets."""
-    wire = serve(location=str(tmp_path / "a.db"))
-    connection = sqlite3.connect(tmp_path / "a.db")
-    connection.execute("DROP TABLE threads")
-    connection.close()
-    status, error = wire.refusal("GET", "/threads/thread_x")
-    assert (status, error["type"]) == (500, "server_error")
-    assert "DROP" not in error["message"]
-    assert "threads" not in error["message"]
-
-
-# Keys.
-
-
-@pytest.fixture
-def locked() -> Iterator[str]:
-    """Give the base URL of a server that asks for a key."""
-    server = EmbeddedServer(make_engine(":memory:"), api_key="secret-ü")
-    yield server.base_url
-    server.stop()
-
-
-@pytest.mark.parametrize("key", [None, "", "wrong", "secret"])
-def test_wrong_key(locked: str, key: str | None) -> None:
-    """Without the right key nothing is answered."""
-    wire = WireClient(locked, key)
-    answer = wire.refusal("GET", "/assistants")
-    wire.close()
-    assert answer == (
-        401,
-        {**plain("Incorrect API key provided."), "code": "invalid_api_key"},
-    )
-
-
-def test_right_key() -> None:
-    """With the right key requests are answered."""
-    server = EmbeddedServer(make_engine(":memory:"), api_key="secret")
-    wire = WireClient(server.base_url, "secret")
-    found = wire.get("/assistants")["data"]
-    wire.close()
-    server.stop()
-    assert found == []
-
-
-def test_blueprint_is_mounted_elsewhere() -> None:
-    """The routes work below any path of an application that mounts them."""
-    engine = make_engine(":memory:")
-    app = flask.Flask("other")
-    app.register_blueprint(create_blueprint(engine), url_prefix="/agents/v1")
-    answer = app.test_client().get("/agents/v1/threads/thread_x")
-    engine.storage.close()
-    assert (answer.status_code, answer.get_json()["error"]["message"]) == (
-        404,
-        "No thread found with id 'thread_x'.",
-    )
-
-
-def test_stopped_server_is_gone() -> None:
-    """A server that was stopped accepts no connections."""
-    server = EmbeddedServer(make_engine(":memory:"))
-    base_url = server.base_url
-    server.stop()
-    wire = WireClient(base_url)
-    with pytest.raises(OSError, match="refused"):
-        wire.send("GET", "/assistants")
-    wire.close()

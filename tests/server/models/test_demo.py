@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gpt_agent_sync.server.models.base import CallPiece, Chat, Finish, ModelRequest, TextPiece
+from gpt_agent_sync.server.models.base import ChatObject, Finish, ModelRequest, TextDelta, ToolCall
 from gpt_agent_sync.server.models.demo import DemoModel, plan_calls
 from gpt_agent_sync.server.models.demo_arguments import fill
 
@@ -17,7 +17,7 @@ NUMBER, INTEGER, TEXT = {"type": "number"}, {"type": "integer"}, {"type": "strin
 
 
 def schema(*required: str, **properties: Any) -> Schema:
-    """Give the schema of an object; all properties are required unless some are named."""
+    """Return the schema of an object; all properties are required unless some are named."""
     return {
         "type": "object",
         "properties": properties,
@@ -25,8 +25,8 @@ def schema(*required: str, **properties: Any) -> Schema:
     }
 
 
-def offer(name: str, parameters: Schema | None = None, description: str = "") -> Chat:
-    """Give a function tool."""
+def offer(name: str, parameters: Schema | None = None, description: str = "") -> ChatObject:
+    """Return a function tool."""
     function = {"name": name, "description": description, "parameters": parameters}
     return {"type": "function", "function": function}
 
@@ -37,23 +37,23 @@ CLOCK = offer("current_time")
 CALCULATOR = offer("calculator", schema(expression=TEXT))
 
 
-def asked(text: Any, *tools: Chat, choice: Any = "auto", **options: Any) -> ModelRequest:
-    """Give a request of one user's message."""
+def asked(text: Any, *tools: ChatObject, choice: Any = "auto", **options: Any) -> ModelRequest:
+    """Return a request of one user's message."""
     messages = ({"role": "user", "content": text},)
     return ModelRequest(
         model="demo", messages=messages, tools=tools, tool_choice=choice, options=options
     )
 
 
-def said(*messages: Chat) -> str:
-    """Give the model's text after some messages."""
+def said(*messages: ChatObject) -> str:
+    """Return the model's text after some messages."""
     request = ModelRequest(model="demo", messages=messages)
     pieces = DemoModel().reply(request)
-    return "".join(piece.text for piece in pieces if isinstance(piece, TextPiece))
+    return "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
 
 
-def tool_round(name: str, *outputs: str) -> list[Chat]:
-    """Give the messages of one round of tools."""
+def tool_round(name: str, *outputs: str) -> list[ChatObject]:
+    """Return the messages of one round of tools."""
     calls = [
         {"id": f"call_{place}", "type": "function", "function": {"name": name, "arguments": "{}"}}
         for place in range(len(outputs))
@@ -100,7 +100,7 @@ def test_echoes_the_texts_of_parts() -> None:
     [[], [{"role": "system", "content": "Be kind."}], [{"role": "user", "content": None}]],
     ids=["empty", "instructions", "null"],
 )
-def test_echoes_nothing(messages: list[Chat]) -> None:
+def test_echoes_nothing(messages: list[ChatObject]) -> None:
     """Where the user has said nothing, instructions are not taken for it."""
     assert said(*messages) == "This is the offline demo model. You said: "
 
@@ -113,7 +113,7 @@ def test_instructions_call_no_tool() -> None:
 
 
 @pytest.mark.parametrize(
-    "output, told",
+    "output, description",
     [
         ("5", "add gave 5."),
         ("sunny", "add gave sunny."),
@@ -121,20 +121,20 @@ def test_instructions_call_no_tool() -> None:
         ('{"error": "x", "code": 1}', 'add gave {"error": "x", "code": 1}.'),
     ],
 )
-def test_tells_what_tools_answered(output: str, told: str) -> None:
-    """Outputs are told with the tool's name, failures as such."""
+def test_repeats_what_tools_answered(output: str, description: str) -> None:
+    """Outputs are repeated with the tool's name, failures as such."""
     user = {"role": "user", "content": "add 2 and 3"}
-    assert said(user, *tool_round("add", output)) == f"The demo model asked for help: {told}"
+    assert said(user, *tool_round("add", output)) == f"The demo model asked for help: {description}"
 
 
 def test_tells_all_outputs() -> None:
-    """Every output of the turn is told."""
+    """Every output of the turn is repeated."""
     user = {"role": "user", "content": "add"}
     assert said(user, *tool_round("add", "1", "2")).endswith("add gave 1. add gave 2.")
 
 
 def test_output_of_an_unknown_call() -> None:
-    """An output whose call is not there is told without a name."""
+    """An output whose call is not there is repeated without a name."""
     answer = {"role": "tool", "tool_call_id": "call_9", "content": "7"}
     assert said({"role": "user", "content": "add"}, answer).endswith("a tool gave 7.")
 
@@ -142,7 +142,7 @@ def test_output_of_an_unknown_call() -> None:
 def test_reply_comes_in_pieces() -> None:
     """A text is given word by word."""
     pieces = list(DemoModel().reply(asked("hi you")))
-    assert pieces[-3:-1] == [TextPiece("hi "), TextPiece("you")]
+    assert pieces[-3:-1] == [TextDelta("hi "), TextDelta("you")]
 
 
 def test_usage_counts_words() -> None:
@@ -155,7 +155,7 @@ def test_usage_counts_words() -> None:
 def test_call_is_given_whole() -> None:
     """A tool call carries its arguments as JSON, and no text comes with it."""
     pieces = list(DemoModel().reply(asked("Add 2 and 3.", ADD)))
-    assert pieces[:-1] == [CallPiece("add", '{"a": 2, "b": 3}')]
+    assert pieces[:-1] == [ToolCall("add", '{"a": 2, "b": 3}')]
 
 
 def test_answered_tools_are_not_called_again() -> None:
@@ -210,7 +210,7 @@ def test_other_kinds_of_tools_are_left_alone() -> None:
         ("current_time please", [CLOCK], [("current_time", {})]),
     ],
 )
-def test_named_tools(text: str, tools: list[Chat], calls: list[tuple[str, Schema]]) -> None:
+def test_named_tools(text: str, tools: list[ChatObject], calls: list[tuple[str, Schema]]) -> None:
     """Tools that a message names are called with what follows their names."""
     assert plan_calls(asked(text, *tools)) == calls
 
@@ -283,7 +283,7 @@ def test_calculator(text: str, expression: str) -> None:
     ],
     ids=["other-operation", "one-number", "more-needed", "no-text", "no-parameters", "no-sums"],
 )
-def test_arithmetic_without_a_fitting_tool(tool: Chat) -> None:
+def test_arithmetic_without_a_fitting_tool(tool: ChatObject) -> None:
     """An expression that no tool fits is echoed."""
     assert plan_calls(asked("2 + 3 and 4 + 5?", tool)) == []
 
@@ -301,7 +301,7 @@ def test_arithmetic_without_a_fitting_tool(tool: Chat) -> None:
         ("The order is wrong", offer("refund_order", schema(id=INTEGER)), []),
     ],
 )
-def test_topics(text: str, tool: Chat, calls: list[tuple[str, Schema]]) -> None:
+def test_topics(text: str, tool: ChatObject, calls: list[tuple[str, Schema]]) -> None:
     """A message about a tool's topic calls it if its arguments are there."""
     assert plan_calls(asked(text, tool)) == calls
 
@@ -447,5 +447,5 @@ def test_no_parameters(parameters: Schema | None) -> None:
 def test_arguments_are_json() -> None:
     """The arguments of a call are JSON text with its letters as they are."""
     pieces = list(DemoModel().reply(asked("get_weather in Zürich", WEATHER)))
-    assert isinstance(pieces[0], CallPiece)
+    assert isinstance(pieces[0], ToolCall)
     assert pieces[0].arguments == json.dumps({"city": "Zürich"}, ensure_ascii=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +15,12 @@ import pytest
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import (
-    CallPiece,
     Finish,
+    ModelChunk,
     ModelError,
     ModelRequest,
-    Piece,
-    TextPiece,
+    TextDelta,
+    ToolCall,
 )
 from gpt_agent_sync.server.models.upstream import UpstreamModel
 from tests.support.wire_client import Json, WireClient, calls_of
@@ -30,7 +31,7 @@ STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 def completion(content: str | None = None, *calls: tuple[str, Any], **fields: Any) -> Json:
-    """Give an answer of ``/chat/completions``."""
+    """Return an answer of ``/chat/completions``."""
     message: Json = {"role": "assistant", "content": content}
     if calls:
         message["tool_calls"] = [
@@ -43,7 +44,7 @@ def completion(content: str | None = None, *calls: tuple[str, Any], **fields: An
 
 
 class Upstream:
-    """Answer every request the same way, on a loopback port.
+    """An upstream on a loopback port that answers every request the same way.
 
     Args:
         status: The HTTP status.
@@ -69,7 +70,7 @@ class Upstream:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -92,7 +93,7 @@ Serve = Callable[..., Upstream]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Give a maker of upstreams; they are stopped."""
+    """Yield a maker of upstreams; they are stopped."""
     upstreams: list[Upstream] = []
 
     def make(answer: object, status: int = 200) -> Upstream:
@@ -106,18 +107,18 @@ def serve() -> Iterator[Serve]:
 
 
 def make_request(**fields: Any) -> ModelRequest:
-    """Give a request of one user's message."""
+    """Return a request of one user's message."""
     messages = ({"role": "user", "content": "hi"},)
     return ModelRequest(**{"model": "llama", "messages": messages, **fields})
 
 
-def reply(upstream: Upstream, **fields: Any) -> list[Piece]:
-    """Give the whole reply of an upstream."""
+def reply(upstream: Upstream, **fields: Any) -> list[ModelChunk]:
+    """Return the whole reply of an upstream."""
     return list(UpstreamModel(upstream.base_url).reply(make_request(**fields)))
 
 
 def failure(upstream: Upstream) -> tuple[str, str]:
-    """Give code and message of an upstream's failure."""
+    """Return code and message of an upstream's failure."""
     with pytest.raises(ModelError) as caught:
         reply(upstream)
     return caught.value.code, caught.value.message
@@ -132,7 +133,7 @@ def test_serves_every_name(name: str) -> None:
 def test_text(serve: Serve) -> None:
     """A text reply is given with its cost."""
     assert reply(serve(completion("hello"))) == [
-        TextPiece("hello"),
+        TextDelta("hello"),
         Finish(prompt_tokens=4, completion_tokens=3),
     ]
 
@@ -144,14 +145,14 @@ def test_text(serve: Serve) -> None:
 )
 def test_tool_call(serve: Serve, arguments: object, text: str) -> None:
     """A tool call's arguments are JSON text, though some servers send objects."""
-    pieces = reply(serve(completion(None, ("add", arguments))))
-    assert pieces[:-1] == [CallPiece("add", text)]
+    chunks = reply(serve(completion(None, ("add", arguments))))
+    assert chunks[:-1] == [ToolCall("add", text)]
 
 
 def test_text_and_tool_calls(serve: Serve) -> None:
     """A reply may hold a text and several calls."""
-    pieces = reply(serve(completion("wait", ("add", "{}"), ("sub", "{}"))))
-    assert pieces[:-1] == [TextPiece("wait"), CallPiece("add", "{}"), CallPiece("sub", "{}")]
+    chunks = reply(serve(completion("wait", ("add", "{}"), ("sub", "{}"))))
+    assert chunks[:-1] == [TextDelta("wait"), ToolCall("add", "{}"), ToolCall("sub", "{}")]
 
 
 @pytest.mark.parametrize(
@@ -165,10 +166,10 @@ def test_text_and_tool_calls(serve: Serve) -> None:
     ],
 )
 def test_finish_reasons(serve: Serve, finish: str | None, reason: str) -> None:
-    """Why a reply ended is told in the wire's words."""
-    pieces = reply(serve(completion("hello", finish_reason=finish)))
-    assert isinstance(pieces[-1], Finish)
-    assert pieces[-1].reason == reason
+    """Why a reply ended is in the wire's words."""
+    chunks = reply(serve(completion("hello", finish_reason=finish)))
+    assert isinstance(chunks[-1], Finish)
+    assert chunks[-1].reason == reason
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_key(serve: Serve, key: str | None, header: str | None) -> None:
     ],
 )
 def test_refusal(serve: Serve, status: int, code: str) -> None:
-    """A refusal fails the reply with the upstream's own words; too many requests are told apart."""
+    """A refusal fails the reply with the upstream's text; too many requests have a code."""
     upstream = serve({"error": {"message": "Slow down, try again in 2s."}}, status)
     assert failure(upstream) == (code, "the upstream model refused: Slow down, try again in 2s.")
 
@@ -266,8 +267,8 @@ def test_no_json(serve: Serve, status: int, code: str) -> None:
     assert failure(serve("<html>Bad gateway</html>", status))[0] == code
 
 
-def test_no_json_is_told_by_status(serve: Serve) -> None:
-    """A refusal that is no JSON is told with its status."""
+def test_no_json_is_named_by_status(serve: Serve) -> None:
+    """A refusal that is no JSON is named by its status."""
     assert "502" in failure(serve("<html>Bad gateway</html>", 502))[1]
 
 
@@ -287,35 +288,86 @@ def test_connection_refused() -> None:
     assert caught.value.message.startswith("the upstream model failed: ")
 
 
+class InterimUpstream:
+    """An upstream on a loopback port that sends an interim answer, and waits for the connection.
+
+    Args:
+        status: The interim answer's HTTP status.
+    """
+
+    def __init__(self, status: int) -> None:
+        self.closed = threading.Event()
+        self._head = b"HTTP/1.1 %d Interim\r\nLink: </style.css>\r\n\r\n" % status
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+
+    def _answer(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(10)
+            connection.recv(65536)
+            connection.sendall(self._head)
+            # What is left of the request may come first; the end of all bytes is the client's.
+            while connection.recv(65536):
+                pass
+            self.closed.set()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._thread.join(20)
+        self._listener.close()
+
+
+@pytest.fixture(params=[101, 102, 103])
+def interim(request: pytest.FixtureRequest) -> Iterator[InterimUpstream]:
+    """Yield an upstream that sends an interim answer; it is stopped."""
+    upstream = InterimUpstream(request.param)
+    yield upstream
+    upstream.stop()
+
+
+def test_interim_answer(interim: InterimUpstream) -> None:
+    """An interim answer that is taken for the answer fails the reply, and the connection closes."""
+    with pytest.raises(ModelError) as caught:
+        list(UpstreamModel(interim.base_url).reply(make_request()))
+    assert caught.value.code == "server_error"
+    assert re.fullmatch(
+        r"the upstream model failed: HTTP 10\d is not a final answer", caught.value.message
+    )
+    assert interim.closed.wait(10)
+
+
 # Streams.
 
 
-def chunk(delta: Json | None = None, **fields: Any) -> Json:
-    """Give a chunk of a streamed answer."""
+def completion_chunk(delta: Json | None = None, **fields: Any) -> Json:
+    """Return a chunk of a streamed answer."""
     return {"choices": [{"index": 0, "delta": delta or {}, "finish_reason": None, **fields}]}
 
 
-def said(text: str) -> Json:
-    """Give a chunk of text."""
-    return chunk({"content": text})
+def text_chunk(text: str) -> Json:
+    """Return a chunk of text."""
+    return completion_chunk({"content": text})
 
 
-def called(index: int | None, call_id: str | None, name: str | None, arguments: Any) -> Json:
-    """Give a chunk of a tool call; what is ``None`` is left out."""
+def call_chunk(index: int | None, call_id: str | None, name: str | None, arguments: Any) -> Json:
+    """Return a chunk of a tool call; what is ``None`` is left out."""
     function = {"name": name, "arguments": arguments}
     given = {name: value for name, value in function.items() if value is not None}
     call = {"index": index, "id": call_id, "function": given}
-    return chunk(
+    return completion_chunk(
         {"tool_calls": [{name: value for name, value in call.items() if value is not None}]}
     )
 
 
 USAGE: Json = {"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 3}}
-STOP = chunk(finish_reason="stop")
+STOP = completion_chunk(finish_reason="stop")
 
 
 def lines(*chunks: object) -> bytes:
-    """Give a stream as it goes over the wire, with its end."""
+    """Return a stream as it goes over the wire, with its end."""
     return b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in chunks) + DONE
 
 
@@ -323,7 +375,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class StreamingUpstream:
-    """Answer every request with the same stream, on a loopback port.
+    """An upstream on a loopback port that answers every request with the same stream.
 
     Args:
         parts: What is written, part by part.
@@ -360,23 +412,23 @@ class StreamingUpstream:
                 self.close_connection = True
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
-    def pieces(self) -> Iterator[Piece]:
+    def chunks(self) -> Iterator[ModelChunk]:
         """Ask for a reply."""
         url = f"http://127.0.0.1:{self._server.server_port}/v1"
         return UpstreamModel(url).reply(make_request())
 
-    def failure(self) -> tuple[list[Piece], str, str]:
-        """Give the pieces before a failure, and its code and message."""
-        pieces: list[Piece] = []
+    def failure(self) -> tuple[list[ModelChunk], str, str]:
+        """Return the chunks before a failure, and its code and message."""
+        chunks: list[ModelChunk] = []
         with pytest.raises(ModelError) as caught:
-            pieces.extend(self.pieces())
-        return pieces, caught.value.code, caught.value.message
+            chunks.extend(self.chunks())
+        return chunks, caught.value.code, caught.value.message
 
     def stop(self) -> None:
         """Stop listening."""
@@ -391,7 +443,7 @@ Stream = Callable[..., StreamingUpstream]
 
 @pytest.fixture
 def stream() -> Iterator[Stream]:
-    """Give a maker of upstreams that stream; they are stopped."""
+    """Yield a maker of upstreams that stream; they are stopped."""
     upstreams: list[StreamingUpstream] = []
 
     def make(*parts: bytes, **options: Any) -> StreamingUpstream:
@@ -404,34 +456,49 @@ def stream() -> Iterator[Stream]:
 
 
 def test_streamed_text(stream: Stream) -> None:
-    """Each chunk of text is a piece, and the last chunk tells the cost."""
-    upstream = stream(lines(chunk({"role": "assistant"}), said("Hel"), said("lo"), STOP, USAGE))
-    assert list(upstream.pieces()) == [
-        TextPiece("Hel"),
-        TextPiece("lo"),
+    """Each part of text is a delta, and the last part has the usage."""
+    upstream = stream(
+        lines(
+            completion_chunk({"role": "assistant"}),
+            text_chunk("Hel"),
+            text_chunk("lo"),
+            STOP,
+            USAGE,
+        )
+    )
+    assert list(upstream.chunks()) == [
+        TextDelta("Hel"),
+        TextDelta("lo"),
         Finish(prompt_tokens=4, completion_tokens=3),
     ]
 
 
 def test_text_is_passed_on_as_it_comes(stream: Stream) -> None:
-    """A piece is there before the upstream says the next one."""
-    upstream = stream(lines(said("Hel")).removesuffix(DONE), lines(said("lo"), STOP), held=True)
-    pieces = upstream.pieces()
-    first = next(pieces)
+    """A delta is there before the upstream sends the next one."""
+    upstream = stream(
+        lines(text_chunk("Hel")).removesuffix(DONE), lines(text_chunk("lo"), STOP), held=True
+    )
+    chunks = upstream.chunks()
+    first = next(chunks)
     upstream.go_on.set()
-    assert [first, *pieces] == [TextPiece("Hel"), TextPiece("lo"), Finish()]
+    assert [first, *chunks] == [TextDelta("Hel"), TextDelta("lo"), Finish()]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 1000])
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_parts_are_cut_anywhere(stream: Stream, size: int, newline: bytes) -> None:
     """However a stream is cut into parts, and whatever ends its lines, it says the same."""
-    whole = lines(said("äö😀"), called(0, "a", "add", '{"a"'), called(0, None, None, ":1}"), USAGE)
+    whole = lines(
+        text_chunk("äö😀"),
+        call_chunk(0, "a", "add", '{"a"'),
+        call_chunk(0, None, None, ":1}"),
+        USAGE,
+    )
     whole = whole.replace(b"\n", newline)
     parts = [whole[begin : begin + size] for begin in range(0, len(whole), size)]
-    assert list(stream(*parts).pieces()) == [
-        TextPiece("äö😀"),
-        CallPiece("add", '{"a":1}'),
+    assert list(stream(*parts).chunks()) == [
+        TextDelta("äö😀"),
+        ToolCall("add", '{"a":1}'),
         Finish(prompt_tokens=4, completion_tokens=3),
     ]
 
@@ -449,18 +516,24 @@ def test_parts_are_cut_anywhere(stream: Stream, size: int, newline: bytes) -> No
     ids=["no space", "no empty line", "other fields", "comments", "no objects", "no end of line"],
 )
 @pytest.mark.parametrize("end", [b"", b"\n\n" + DONE], ids=["no end", "end"])
-def test_other_spellings_of_streams(stream: Stream, text: bytes, end: bytes) -> None:
-    """Streams that are spelled otherwise, or have no end, are understood as well."""
-    assert list(stream(text + end).pieces()) == [TextPiece("hi"), Finish()]
+def test_streams_written_otherwise(stream: Stream, text: bytes, end: bytes) -> None:
+    """Streams that are written otherwise, or have no end, are understood as well."""
+    assert list(stream(text + end).chunks()) == [TextDelta("hi"), Finish()]
 
 
 @pytest.mark.parametrize(
     "chunks",
-    [[], [STOP], [chunk({"content": ""}), STOP], [{"choices": None}], [chunk({"content": None})]],
+    [
+        [],
+        [STOP],
+        [completion_chunk({"content": ""}), STOP],
+        [{"choices": None}],
+        [completion_chunk({"content": None})],
+    ],
 )
 def test_empty_streams(stream: Stream, chunks: list[Json]) -> None:
     """A stream that says nothing is an empty reply."""
-    assert list(stream(lines(*chunks)).pieces()) == [Finish()]
+    assert list(stream(lines(*chunks)).chunks()) == [Finish()]
 
 
 @pytest.mark.parametrize(
@@ -473,45 +546,54 @@ def test_empty_streams(stream: Stream, chunks: list[Json]) -> None:
     ],
 )
 def test_finish_reasons_of_streams(stream: Stream, finish: str, reason: str) -> None:
-    """Why a streamed reply ended is told, though a chunk comes after that."""
-    upstream = stream(lines(said("hi"), chunk(finish_reason=finish), USAGE))
-    *_, last = upstream.pieces()
+    """Why a streamed reply ended is known, though a part comes after that."""
+    upstream = stream(lines(text_chunk("hi"), completion_chunk(finish_reason=finish), USAGE))
+    *_, last = upstream.chunks()
     assert last == Finish(reason, 4, 3)
 
 
-def test_cost_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
-    """The last cost that is told counts, whatever chunk it is in."""
-    early = {**said("hi"), "usage": {"prompt_tokens": 4, "completion_tokens": 1}}
+def test_usage_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
+    """The last usage counts, whatever part it is in."""
+    early = {**text_chunk("hi"), "usage": {"prompt_tokens": 4, "completion_tokens": 1}}
     late = {**STOP, "usage": {"prompt_tokens": 4, "completion_tokens": 2}}
-    *_, last = stream(lines(early, late, {**STOP, "usage": None})).pieces()
+    *_, last = stream(lines(early, late, {**STOP, "usage": None})).chunks()
     assert last == Finish("stop", 4, 2)
 
 
 @pytest.mark.parametrize(
     "chunks, calls",
     [
-        ([called(0, "a", "add", ""), called(0, None, None, "{}")], [("add", "{}")]),
+        ([call_chunk(0, "a", "add", ""), call_chunk(0, None, None, "{}")], [("add", "{}")]),
         (
             [
-                called(0, "a", "add", '{"a"'),
-                called(1, "b", "sub", '{"b"'),
-                called(0, None, None, ": 1}"),
-                called(1, None, None, ": 2}"),
+                call_chunk(0, "a", "add", '{"a"'),
+                call_chunk(1, "b", "sub", '{"b"'),
+                call_chunk(0, None, None, ": 1}"),
+                call_chunk(1, None, None, ": 2}"),
             ],
             [("add", '{"a": 1}'), ("sub", '{"b": 2}')],
         ),
-        ([called(0, "a", "add", None)], [("add", "{}")]),
-        ([called(0, "a", "add", {"a": 1})], [("add", '{"a": 1}')]),
-        ([called(0, None, "add", '{"a"'), called(0, None, "add", ": 1}")], [("add", '{"a": 1}')]),
-        ([called(0, "a", "add", '{"a"'), called(0, "a", "add", ": 1}")], [("add", '{"a": 1}')]),
-        ([called(0, "a", "add", '{"a"'), called(0, "b", None, ": 1}")], [("add", '{"a": 1}')]),
-        ([called(0, "a", "add", "{}"), called(0, "b", "add", "{}")], [("add", "{}")] * 2),
+        ([call_chunk(0, "a", "add", None)], [("add", "{}")]),
+        ([call_chunk(0, "a", "add", {"a": 1})], [("add", '{"a": 1}')]),
         (
-            [called(None, "a", "add", "{}"), called(None, "b", "sub", "{}")],
+            [call_chunk(0, None, "add", '{"a"'), call_chunk(0, None, "add", ": 1}")],
+            [("add", '{"a": 1}')],
+        ),
+        (
+            [call_chunk(0, "a", "add", '{"a"'), call_chunk(0, "a", "add", ": 1}")],
+            [("add", '{"a": 1}')],
+        ),
+        (
+            [call_chunk(0, "a", "add", '{"a"'), call_chunk(0, "b", None, ": 1}")],
+            [("add", '{"a": 1}')],
+        ),
+        ([call_chunk(0, "a", "add", "{}"), call_chunk(0, "b", "add", "{}")], [("add", "{}")] * 2),
+        (
+            [call_chunk(None, "a", "add", "{}"), call_chunk(None, "b", "sub", "{}")],
             [("add", "{}"), ("sub", "{}")],
         ),
         (
-            [called(3, "a", "add", "{}"), called(1, "b", "sub", "{}")],
+            [call_chunk(3, "a", "add", "{}"), call_chunk(1, "b", "sub", "{}")],
             [("add", "{}"), ("sub", "{}")],
         ),
     ],
@@ -530,15 +612,15 @@ def test_cost_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
 )
 def test_streamed_calls(stream: Stream, chunks: list[Json], calls: list[tuple[str, str]]) -> None:
     """Tool calls are put together from their chunks, in the order in which they begin."""
-    pieces = list(stream(lines(*chunks, STOP)).pieces())
-    assert pieces == [*(CallPiece(name, arguments) for name, arguments in calls), Finish()]
+    answer = list(stream(lines(*chunks, STOP)).chunks())
+    assert answer == [*(ToolCall(name, arguments) for name, arguments in calls), Finish()]
 
 
 def test_calls_of_one_chunk(stream: Stream) -> None:
-    """Calls that come in one chunk without indexes are told apart by their places."""
+    """Calls that come in one chunk without indexes differ by their places."""
     calls = [{"function": {"name": name, "arguments": "{}"}} for name in ("add", "sub")]
-    pieces = list(stream(lines(chunk({"tool_calls": calls}), STOP)).pieces())
-    assert pieces[:-1] == [CallPiece("add", "{}"), CallPiece("sub", "{}")]
+    chunks = list(stream(lines(completion_chunk({"tool_calls": calls}), STOP)).chunks())
+    assert chunks[:-1] == [ToolCall("add", "{}"), ToolCall("sub", "{}")]
 
 
 def test_null_indexes(stream: Stream) -> None:
@@ -546,14 +628,16 @@ def test_null_indexes(stream: Stream) -> None:
     calls = [
         {"index": None, "function": {"name": name, "arguments": "{}"}} for name in ("add", "sub")
     ]
-    pieces = list(stream(lines(chunk({"tool_calls": calls}), STOP)).pieces())
-    assert pieces[:-1] == [CallPiece("add", "{}"), CallPiece("sub", "{}")]
+    chunks = list(stream(lines(completion_chunk({"tool_calls": calls}), STOP)).chunks())
+    assert chunks[:-1] == [ToolCall("add", "{}"), ToolCall("sub", "{}")]
 
 
 def test_streamed_text_and_calls(stream: Stream) -> None:
     """Text comes at once, and calls when they are whole."""
-    upstream = stream(lines(called(0, "a", "add", "{"), said("wait"), called(0, None, None, "}")))
-    assert list(upstream.pieces()) == [TextPiece("wait"), CallPiece("add", "{}"), Finish()]
+    upstream = stream(
+        lines(call_chunk(0, "a", "add", "{"), text_chunk("wait"), call_chunk(0, None, None, "}"))
+    )
+    assert list(upstream.chunks()) == [TextDelta("wait"), ToolCall("add", "{}"), Finish()]
 
 
 @pytest.mark.parametrize(
@@ -562,9 +646,9 @@ def test_streamed_text_and_calls(stream: Stream) -> None:
 )
 def test_error_in_a_stream(stream: Stream, error: object, words: str) -> None:
     """An error after some text fails the reply with the upstream's own words."""
-    upstream = stream(lines(said("Hel"), {"error": error}, said("lo")))
+    upstream = stream(lines(text_chunk("Hel"), {"error": error}, text_chunk("lo")))
     assert upstream.failure() == (
-        [TextPiece("Hel")],
+        [TextDelta("Hel")],
         "server_error",
         f"the upstream model refused: {words}",
     )
@@ -572,30 +656,48 @@ def test_error_in_a_stream(stream: Stream, error: object, words: str) -> None:
 
 def test_stream_that_breaks_off(stream: Stream) -> None:
     """A connection that breaks after some text fails the reply."""
-    pieces, code, message = stream(lines(said("Hel")).removesuffix(DONE), breaks=True).failure()
-    assert (pieces, code) == ([TextPiece("Hel")], "server_error")
+    chunks, code, message = stream(
+        lines(text_chunk("Hel")).removesuffix(DONE), breaks=True
+    ).failure()
+    assert (chunks, code) == ([TextDelta("Hel")], "server_error")
     assert message.startswith("the upstream model failed: ")
 
 
 def test_calls_of_a_stream_that_breaks_off(stream: Stream) -> None:
     """A call that is not whole when the connection breaks is not asked for."""
-    whole = lines(called(0, "a", "add", '{"a'))
+    whole = lines(call_chunk(0, "a", "add", '{"a'))
     assert stream(whole.removesuffix(DONE), breaks=True).failure()[0] == []
 
 
 def test_json_that_breaks_off(stream: Stream) -> None:
     """A whole answer whose connection breaks fails the reply."""
     part = json.dumps(completion("hello")).encode()[:20]
-    pieces, code, message = stream(part, breaks=True, content_type="application/json").failure()
-    assert (pieces, code) == ([], "server_error")
+    chunks, code, message = stream(part, breaks=True, content_type="application/json").failure()
+    assert (chunks, code) == ([], "server_error")
     assert message.startswith("the upstream model failed: ")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/event-stream; charset=utf-8",
+        "text/event-stream;charset=utf-8",
+        "text/event-stream ; charset=utf-8",
+        "Text/Event-Stream; charset=utf-8",
+        "TEXT/EVENT-STREAM",
+    ],
+)
+def test_content_types_of_streams(stream: Stream, content_type: str) -> None:
+    """A stream is recognised whatever the case and the parameters of its content type."""
+    upstream = stream(lines(text_chunk("Hel"), text_chunk("lo"), STOP), content_type=content_type)
+    assert list(upstream.chunks()) == [TextDelta("Hel"), TextDelta("lo"), Finish()]
 
 
 def test_json_in_place_of_a_stream(stream: Stream) -> None:
     """An upstream that does not stream answers as well."""
     whole = json.dumps(completion("hello")).encode()
-    assert list(stream(whole, content_type="application/json").pieces()) == [
-        TextPiece("hello"),
+    assert list(stream(whole, content_type="application/json").chunks()) == [
+        TextDelta("hello"),
         Finish(prompt_tokens=4, completion_tokens=3),
     ]
 
@@ -605,7 +707,7 @@ def test_json_in_place_of_a_stream(stream: Stream) -> None:
 
 @pytest.fixture
 def front() -> Iterator[Callable[[Upstream], WireClient]]:
-    """Give a maker of clients of servers that hand on to an upstream."""
+    """Yield a maker of clients of servers that hand on to an upstream."""
     made: list[tuple[WireClient, EmbeddedServer]] = []
 
     def make(upstream: Upstream) -> WireClient:
@@ -626,7 +728,7 @@ def test_run_over_upstream(serve: Serve, front: Callable[[Upstream], WireClient]
     upstream = serve(completion("hello"))
     wire = front(upstream)
     thread_id = wire.thread("hi")
-    wire.rested(thread_id, wire.start(thread_id, instructions="Be kind."))
+    wire.settled(thread_id, wire.start(thread_id, instructions="Be kind."))
     assert wire.texts(thread_id) == ["hi", "hello"]
     assert upstream.headers[0]["Authorization"] == "Bearer secret"
 
@@ -638,7 +740,7 @@ def test_plain_run_sends_nothing_that_chats_refuse(
     upstream = serve(completion("hello"))
     wire = front(upstream)
     thread_id = wire.thread("hi")
-    wire.rested(thread_id, wire.start(thread_id))
+    wire.settled(thread_id, wire.start(thread_id))
     assert upstream.requests == [
         {"model": "any", "messages": [{"role": "user", "content": "hi"}], **STREAMED}
     ]
@@ -649,9 +751,9 @@ def test_tools_over_upstream(serve: Serve, front: Callable[[Upstream], WireClien
     upstream = serve(completion(None, ("add", '{"a": 1}')))
     wire = front(upstream)
     thread_id = wire.thread("hi")
-    run = wire.rested(thread_id, wire.start(thread_id, tools=[TOOL]))
-    wire.answer(thread_id, run, "2")
-    wire.rested(thread_id, run["id"])
+    run = wire.settled(thread_id, wire.start(thread_id, tools=[TOOL]))
+    wire.submit(thread_id, run, "2")
+    wire.settled(thread_id, run["id"])
     calls = calls_of(run)
     assert upstream.requests[1]["messages"][1:] == [
         {"role": "assistant", "content": None, "tool_calls": calls},
@@ -664,5 +766,5 @@ def test_demo_stays_at_home(serve: Serve, front: Callable[[Upstream], WireClient
     upstream = serve(completion("hello"))
     wire = front(upstream)
     thread_id = wire.thread("hi")
-    wire.rested(thread_id, wire.start(thread_id, assistant_id=wire.assistant(model="demo")))
+    wire.settled(thread_id, wire.start(thread_id, assistant_id=wire.assistant(model="demo")))
     assert upstream.requests == []

@@ -1,59 +1,40 @@
-"""The items of conversations, their words for models, and how responses go on."""
+"""Items of conversations: read from requests, created, and checked."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from gpt_agent_sync.server import listing
 from gpt_agent_sync.server.errors import WireError
-from gpt_agent_sync.server.responses import chat, items, lifecycle
-from tests.support.responses_client import call, message, output
+from gpt_agent_sync.server.responses import items
+from tests.support.responses_client import assistant_message, call, message, output, user_message
 from tests.support.wire_client import Json
-
-LIVE = ("queued", "in_progress")
-FINAL = ("completed", "incomplete", "failed", "cancelled")
 
 IMAGE = {"type": "input_image", "image_url": "http://x/y.png", "detail": "low"}
 
 
 def read(item: Json) -> Json:
-    """Give an item as it is kept, without its id."""
+    """Return an item as it is kept, without its id."""
     (kept,) = items.read_input([item])
     return {name: value for name, value in kept.items() if name != "id"}
 
 
-def user(*parts: Json) -> Json:
-    """Give a user's message of parts."""
-    return {"role": "user", "content": list(parts)}
-
-
-def assistant(*parts: Json) -> Json:
-    """Give an assistant's message of parts."""
-    return {"role": "assistant", "content": list(parts)}
-
-
 def refused(check: Callable[[], object]) -> tuple[str | None, str | None]:
-    """Give parameter and code of a refusal."""
+    """Return parameter and code of a refusal."""
     with pytest.raises(WireError) as caught:
         check()
     assert caught.value.status == 400
     return caught.value.param, caught.value.code
 
 
-def told(check: Callable[[], object]) -> str | None:
-    """Give the text of a refusal, ``None`` when there is none."""
+def refusal_text(check: Callable[[], object]) -> str | None:
+    """Return the text of a refusal, ``None`` when there is none."""
     try:
         check()
     except WireError as exc:
         return exc.message
     return None
-
-
-# Items as they are read.
 
 
 @pytest.mark.parametrize("given", [None, []])
@@ -115,7 +96,7 @@ def test_message_without_a_type(kind: str | None) -> None:
 )
 def test_parts_of_input(given: Json, kept: Json) -> None:
     """Parts of input are kept with the fields that the wire shows."""
-    assert read(user(given))["content"] == [kept]
+    assert read(user_message(given))["content"] == [kept]
 
 
 NOTE = {"type": "url_citation", "url": "http://x", "title": "x", "start_index": 0, "end_index": 1}
@@ -138,7 +119,7 @@ NOTE = {"type": "url_citation", "url": "http://x", "title": "x", "start_index": 
 )
 def test_parts_of_output(given: Json, kept: Json) -> None:
     """Parts of output are kept with the fields that the wire shows."""
-    assert read(assistant(given))["content"] == [kept]
+    assert read(assistant_message(given))["content"] == [kept]
 
 
 def test_call_is_kept() -> None:
@@ -225,25 +206,25 @@ MISSING, INVALID = "missing_required_parameter", "invalid_value"
         ({**message("hi"), "status": "over"}, "status", INVALID),
         ({**call(), "status": ["completed"]}, "status", INVALID),
         ({**output(), "status": 5}, "status", INVALID),
-        (user({"type": "text", "text": "x"}), "content[0].type", INVALID),
-        (user({"type": "refusal", "refusal": "x"}), "content[0].type", INVALID),
-        (user({}), "content[0].type", INVALID),
+        (user_message({"type": "text", "text": "x"}), "content[0].type", INVALID),
+        (user_message({"type": "refusal", "refusal": "x"}), "content[0].type", INVALID),
+        (user_message({}), "content[0].type", INVALID),
         ({"role": "user", "content": ["x"]}, "content[0].type", INVALID),
-        (user({"type": "input_text"}), "content[0].text", MISSING),
-        (user(IMAGE, {"type": "input_text", "text": 5}), "content[1].text", MISSING),
-        (user({"type": "input_image"}), "content[0].image_url", MISSING),
-        (user({"type": "input_image", "image_url": ""}), "content[0].image_url", MISSING),
+        (user_message({"type": "input_text"}), "content[0].text", MISSING),
+        (user_message(IMAGE, {"type": "input_text", "text": 5}), "content[1].text", MISSING),
+        (user_message({"type": "input_image"}), "content[0].image_url", MISSING),
+        (user_message({"type": "input_image", "image_url": ""}), "content[0].image_url", MISSING),
         (
-            user({"type": "input_image", "image_url": {"url": "http://x/y.png"}}),
+            user_message({"type": "input_image", "image_url": {"url": "http://x/y.png"}}),
             "content[0].image_url",
             MISSING,
         ),
-        (user({"type": "input_image", "file_id": 5}), "content[0].file_id", MISSING),
-        (assistant(IMAGE), "content[0].type", INVALID),
-        (assistant({"type": "input_text", "text": "x"}), "content[0].type", INVALID),
-        (assistant({"type": "refusal"}), "content[0].refusal", MISSING),
+        (user_message({"type": "input_image", "file_id": 5}), "content[0].file_id", MISSING),
+        (assistant_message(IMAGE), "content[0].type", INVALID),
+        (assistant_message({"type": "input_text", "text": "x"}), "content[0].type", INVALID),
+        (assistant_message({"type": "refusal"}), "content[0].refusal", MISSING),
         (
-            assistant({"type": "output_text", "text": "x", "annotations": "ab"}),
+            assistant_message({"type": "output_text", "text": "x", "annotations": "ab"}),
             "content[0].annotations",
             MISSING,
         ),
@@ -272,12 +253,9 @@ def test_refusal_names_what_is_taken() -> None:
     )
 
 
-# Items as they are made.
-
-
 @pytest.mark.parametrize("status", ["completed", "incomplete"])
 def test_reply(status: str) -> None:
-    """A reply is a message of the assistant's that tells whether it is whole."""
+    """A reply is a message of the assistant's with a status by whether it is whole."""
     made = items.reply("hi", status)
     assert made.pop("id").startswith("msg_")
     assert made == {"type": "message", **read({**message("hi", "assistant"), "status": status})}
@@ -289,9 +267,6 @@ def test_made_call() -> None:
     assert made["id"].startswith("fc_")
     assert made["call_id"].startswith("call_")
     assert made["id"].removeprefix("fc_") != made["call_id"].removeprefix("call_")
-
-
-# Checks.
 
 
 @pytest.mark.parametrize(
@@ -310,7 +285,7 @@ def test_made_call() -> None:
 def test_calls_that_are_answered(history: list[Json], added: list[Json]) -> None:
     """Calls that all have their output, whatever lies between, may be gone on from."""
     before, after = items.read_input(history), items.read_input(added)
-    assert told(lambda: items.check_calls(before, after)) is None
+    assert refusal_text(lambda: items.check_calls(before, after)) is None
 
 
 @pytest.mark.parametrize(
@@ -352,7 +327,7 @@ def test_calls_and_outputs_that_do_not_match(
 ) -> None:
     """A call without an output, or an output without a call before it, is refused by its id."""
     before, after = items.read_input(history), items.read_input(added)
-    assert told(lambda: items.check_calls(before, after)) == text
+    assert refusal_text(lambda: items.check_calls(before, after)) == text
 
 
 THERE = [{"id": "rs_1"}, {"id": "msg_1"}]
@@ -367,7 +342,7 @@ THERE = [{"id": "rs_1"}, {"id": "msg_1"}]
 )
 def test_item_that_is_there(given: list[Json]) -> None:
     """An item with the id of one that is there is refused by it."""
-    assert told(lambda: items.check_new(THERE, given)) == (
+    assert refusal_text(lambda: items.check_new(THERE, given)) == (
         "Duplicate item found with id msg_1. Remove duplicate items from your input and try again."
     )
 
@@ -386,7 +361,7 @@ def test_item_that_is_there(given: list[Json]) -> None:
 )
 def test_item_that_is_not_there(given: str | list[Json] | None) -> None:
     """An item with no id, or one that is not there, is new."""
-    assert told(lambda: items.check_new(THERE, given)) is None
+    assert refusal_text(lambda: items.check_new(THERE, given)) is None
 
 
 @pytest.mark.parametrize(
@@ -496,296 +471,3 @@ def test_formats(given: Json | None, form: Json) -> None:
 def test_formats_that_are_not_of_the_wire(given: Json, param: str, code: str) -> None:
     """A format that is unknown, or lacks what it needs, is refused by what is wrong with it."""
     assert refused(lambda: items.check_format(given)) == (param, code)
-
-
-# Items in the words of chats.
-
-
-def asked(call_id: str) -> Json:
-    """Give a call as chats spell it."""
-    return {"id": call_id, "type": "function", "function": {"name": "add", "arguments": "{}"}}
-
-
-@pytest.mark.parametrize(
-    "given, said",
-    [
-        ([], []),
-        ([message("hi")], [{"role": "user", "content": "hi"}]),
-        ([message("hi", "system")], [{"role": "system", "content": "hi"}]),
-        ([message("hi", "developer")], [{"role": "system", "content": "hi"}]),
-        ([message("hi", "assistant")], [{"role": "assistant", "content": "hi"}]),
-        (
-            [assistant({"type": "refusal", "refusal": "No."})],
-            [{"role": "assistant", "content": "No."}],
-        ),
-        (
-            [user({"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"})],
-            [{"role": "user", "content": "a\nb"}],
-        ),
-        (
-            [user({"type": "input_text", "text": "a"}, IMAGE)],
-            [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "text", "text": "a"},
-                        {
-                            "type": "image_url",
-                            "image_url": {"url": "http://x/y.png", "detail": "low"},
-                        },
-                    ],
-                }
-            ],
-        ),
-        (
-            [user({"type": "input_image", "file_id": "x"}, {"type": "input_file"})],
-            [{"role": "user", "content": ""}],
-        ),
-        ([user()], [{"role": "user", "content": ""}]),
-        ([message("hi"), {"type": "reasoning"}], [{"role": "user", "content": "hi"}]),
-        (
-            [call("a")],
-            [{"role": "assistant", "content": None, "tool_calls": [asked("a")]}],
-        ),
-        (
-            [call("a"), call("b")],
-            [{"role": "assistant", "content": None, "tool_calls": [asked("a"), asked("b")]}],
-        ),
-        (
-            [message("Let me see.", "assistant"), {"type": "reasoning"}, call("a")],
-            [{"role": "assistant", "content": "Let me see.", "tool_calls": [asked("a")]}],
-        ),
-        (
-            [message("hi"), call("a"), output("a", "1"), call("b")],
-            [
-                {"role": "user", "content": "hi"},
-                {"role": "assistant", "content": None, "tool_calls": [asked("a")]},
-                {"role": "tool", "tool_call_id": "a", "content": "1"},
-                {"role": "assistant", "content": None, "tool_calls": [asked("b")]},
-            ],
-        ),
-        (
-            [output("a", [{"type": "input_text", "text": "1"}])],
-            [{"role": "tool", "tool_call_id": "a", "content": "1"}],
-        ),
-    ],
-)
-def test_items_as_chat(given: list[Json], said: list[Json]) -> None:
-    """Items are spelled as chats do; what chats have no words for is left out."""
-    assert chat.as_chat(items.read_input(given)) == said
-
-
-@pytest.mark.parametrize(
-    "tool, function",
-    [
-        ({"name": "add", "strict": None}, {"name": "add"}),
-        (
-            {"name": "add", "description": "Add.", "parameters": {}, "strict": False},
-            {"name": "add", "description": "Add.", "parameters": {}, "strict": False},
-        ),
-        ({"name": "add", "strict": False, "allowed_callers": []}, {"name": "add", "strict": False}),
-    ],
-    ids=["bare", "full", "more"],
-)
-def test_tools_as_chat(tool: Json, function: Json) -> None:
-    """A tool is spelled as chats do, without what was left open or chats do not know."""
-    (shown,) = items.check_tools([{"type": "function", **tool}])
-    assert chat.chat_tool(shown) == {"type": "function", "function": function}
-
-
-@pytest.mark.parametrize(
-    "choice, said",
-    [
-        ("auto", "auto"),
-        ("required", "required"),
-        (
-            {"type": "function", "name": "add"},
-            {"type": "function", "function": {"name": "add"}},
-        ),
-    ],
-)
-def test_choices_as_chat(choice: str | Json, said: str | Json) -> None:
-    """A choice of tools is spelled as chats do."""
-    assert chat.chat_choice(choice) == said
-
-
-@pytest.mark.parametrize(
-    "form, said",
-    [
-        ({"type": "text"}, None),
-        ({"type": "json_object"}, {"type": "json_object"}),
-        (
-            {**SCHEMA, "strict": True},
-            {
-                "type": "json_schema",
-                "json_schema": {"name": "sum", "schema": {"type": "object"}, "strict": True},
-            },
-        ),
-    ],
-    ids=["text", "object", "schema"],
-)
-def test_formats_as_chat(form: Json, said: Json | None) -> None:
-    """A text format is spelled as chats do; plain text needs no words."""
-    assert chat.chat_format(form) == said
-
-
-# From status to status.
-
-USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
-OUTPUT = [items.reply("hi", "completed")]
-
-
-def make_response(status: str = "queued", **fields: Any) -> Json:
-    """Give a response in a status."""
-    return {
-        "id": "resp_1",
-        "status": status,
-        "background": True,
-        "completed_at": None,
-        "error": None,
-        "incomplete_details": None,
-        "output": [],
-        "usage": None,
-        lifecycle.INPUT: items.read_input("hi"),
-        lifecycle.STORED: True,
-        lifecycle.EXPIRES_AT: 600.0,
-        **fields,
-    }
-
-
-STEPS: dict[str, Callable[[Json], Json]] = {
-    "in_progress": lifecycle.begun,
-    "completed": lambda response: lifecycle.completed(response, OUTPUT, USAGE, 9.5),
-    "incomplete": lambda response: lifecycle.incomplete(
-        response, OUTPUT, USAGE, "max_completion_tokens"
-    ),
-    "failed": lambda response: lifecycle.failed(response, "invalid_prompt", "No."),
-    "cancelled": lifecycle.cancelled,
-}
-
-
-@pytest.mark.parametrize("status", STEPS)
-def test_steps_have_their_status(status: str) -> None:
-    """Each step leads to a status of its own."""
-    assert STEPS[status](make_response())["status"] == status
-
-
-@pytest.mark.parametrize("step", [*STEPS.values(), lifecycle.expired], ids=[*STEPS, "expired"])
-def test_steps_leave_their_response_alone(step: Callable[[Json], Json]) -> None:
-    """A step gives a new response and changes nothing of the one before."""
-    response = make_response()
-    before = copy.deepcopy(response)
-    step(response)
-    assert response == before
-
-
-@pytest.mark.parametrize(
-    "status, field, value",
-    [
-        ("completed", "completed_at", 9),
-        ("completed", "output", OUTPUT),
-        ("incomplete", "completed_at", None),
-        ("incomplete", "output", OUTPUT),
-        ("incomplete", "incomplete_details", {"reason": "max_output_tokens"}),
-        ("failed", "error", {"code": "invalid_prompt", "message": "No."}),
-        ("failed", "output", []),
-        ("cancelled", "error", None),
-        ("cancelled", "output", []),
-    ],
-)
-def test_over_says_why_and_when(status: str, field: str, value: object) -> None:
-    """Each end fills the fields that the wire has for it, and no others."""
-    assert STEPS[status](make_response("in_progress"))[field] == value
-
-
-@pytest.mark.parametrize(
-    "reason, said",
-    [
-        ("max_completion_tokens", "max_output_tokens"),
-        ("content_filter", "content_filter"),
-    ],
-)
-def test_reasons(reason: str, said: str) -> None:
-    """Why a response was cut short is said in this wire's words."""
-    response = lifecycle.incomplete(make_response(), OUTPUT, USAGE, reason)
-    assert response["incomplete_details"] == {"reason": said}
-
-
-@pytest.mark.parametrize("status", ["completed", "incomplete"])
-def test_usage(status: str) -> None:
-    """What a model counts is told in this wire's words."""
-    assert STEPS[status](make_response())["usage"] == {
-        "input_tokens": 3,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": 4,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 7,
-    }
-
-
-@pytest.mark.parametrize(
-    "status, live", [*((name, True) for name in LIVE), *((name, False) for name in FINAL)]
-)
-def test_live_statuses(status: str, live: bool) -> None:
-    """A response holds its conversation until it is over."""
-    assert lifecycle.is_live(make_response(status)) is live
-
-
-@pytest.mark.parametrize(
-    "status, now, expired",
-    [
-        ("queued", 599.9, False),
-        ("queued", 600.0, True),
-        ("in_progress", 599.9, False),
-        ("in_progress", 601.0, True),
-        *((name, 601.0, False) for name in FINAL),
-    ],
-)
-def test_expiry(status: str, now: float, expired: bool) -> None:
-    """A live response is out of time at its moment, and no other response is."""
-    assert lifecycle.is_expired(make_response(status), now) is expired
-
-
-def test_expired_response_fails() -> None:
-    """A response that is out of time has failed, and says why."""
-    response = lifecycle.expired(make_response("in_progress"))
-    assert (response["status"], response["error"]) == (
-        "failed",
-        {"code": "server_error", "message": "The response took too long."},
-    )
-
-
-@pytest.mark.parametrize("status", [*LIVE, "cancelled"])
-def test_cancel(status: str) -> None:
-    """A live response is cancelled at once, and a cancelled one stays so."""
-    response = lifecycle.cancelled(make_response(status, output=OUTPUT))
-    assert (response["status"], response["output"]) == ("cancelled", [])
-
-
-@pytest.mark.parametrize(
-    "status, said",
-    [
-        ("completed", "Cannot cancel a completed response."),
-        ("failed", "Cannot cancel a failed response."),
-        ("incomplete", "Cannot cancel an incomplete response."),
-    ],
-)
-def test_cancel_refused(status: str, said: str) -> None:
-    """A response that is over is not cancelled, and the refusal names its status."""
-    with pytest.raises(WireError) as caught:
-        lifecycle.cancelled(make_response(status))
-    assert caught.value.message == said
-
-
-@pytest.mark.parametrize("status", [*LIVE, *FINAL])
-def test_cancel_of_the_foreground_is_refused(status: str) -> None:
-    """A response that its caller waits for is never cancelled."""
-    with pytest.raises(WireError) as caught:
-        lifecycle.cancelled(make_response(status, background=False))
-    assert caught.value.message == "Cannot cancel a synchronous response."
-
-
-def test_shown_response_hides_private_fields() -> None:
-    """Clients see nothing of a response's own book-keeping."""
-    seen = listing.shown(make_response())
-    assert [name for name in seen if name.startswith("_")] == []

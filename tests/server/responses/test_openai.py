@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
@@ -22,9 +21,7 @@ from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from tests.support.polling import wait_for
-from tests.support.scripted_model import ScriptedServer
-
-TWO_CALLS = CallTools(("add", {"a": 1}), ("add", {"a": 2}))
+from tests.support.server_setup import TWO_CALLS, Connect
 
 TOOL: FunctionToolParam = {
     "type": "function",
@@ -65,29 +62,11 @@ HISTORY: dict[str, ResponseInputItemParam] = {
         "summary": [{"type": "summary_text", "text": "Hm."}],
     },
 }
-"""An item of each kind that a conversation takes, as requests spell it."""
-
-Connect = Callable[..., openai.OpenAI]
+"""An item of each kind that a conversation takes, as requests have it."""
 
 
-@pytest.fixture
-def connect(make_server: Callable[..., ScriptedServer]) -> Iterator[Connect]:
-    """Give a maker of clients of servers that follow steps."""
-    clients: list[openai.OpenAI] = []
-
-    def make(*steps: Any) -> openai.OpenAI:
-        server = make_server(steps)
-        client = openai.OpenAI(base_url=server.base_url, api_key="key", max_retries=0)
-        clients.append(client)
-        return client
-
-    yield make
-    for client in clients:
-        client.close()
-
-
-def over(client: openai.OpenAI, response_id: str) -> Response:
-    """Wait until a response is over, and give it."""
+def final(client: openai.OpenAI, response_id: str) -> Response:
+    """Wait until a response is over, and return it."""
     return wait_for(
         lambda: client.responses.retrieve(response_id),
         lambda response: response.status not in ("queued", "in_progress"),
@@ -95,7 +74,7 @@ def over(client: openai.OpenAI, response_id: str) -> Response:
 
 
 def texts(client: openai.OpenAI, conversation_id: str, **query: Any) -> list[str]:
-    """Give the texts of all messages of a conversation, oldest first, through all pages."""
+    """Return the texts of all messages of a conversation, oldest first, through all pages."""
     pages = client.conversations.items.list(conversation_id, order="asc", **query)
     return [
         part.text
@@ -107,17 +86,17 @@ def texts(client: openai.OpenAI, conversation_id: str, **query: Any) -> list[str
 
 
 def kinds(client: openai.OpenAI, conversation_id: str) -> list[str]:
-    """Give the kinds of all items of a conversation, oldest first."""
+    """Return the kinds of all items of a conversation, oldest first."""
     return [item.type for item in client.conversations.items.list(conversation_id, order="asc")]
 
 
 def calls_of(response: Response) -> list[ResponseFunctionToolCall]:
-    """Give the function calls of a response."""
+    """Return the function calls of a response."""
     return [item for item in response.output if item.type == "function_call"]
 
 
 def outputs_for(response: Response, *outputs: str) -> ResponseInputParam:
-    """Give an output for every function call of a response, in their order."""
+    """Return an output for every function call of a response, in their order."""
     return [
         {"type": "function_call_output", "call_id": call.call_id, "output": output}
         for call, output in zip(calls_of(response), outputs, strict=True)
@@ -162,7 +141,7 @@ def test_responses_are_valid(connect: Connect, step: Any, status: str) -> None:
 
 
 def test_live_response_is_valid(connect: Connect) -> None:
-    """A response at work has the fields that OpenAI's type demands."""
+    """A response in progress has the fields that OpenAI's type demands."""
     response = connect(Hold()).responses.create(model="any", input="hi", background=True)
     assert response.status == "queued"
     assert Response.model_validate(response.to_dict()) == response
@@ -402,7 +381,7 @@ def test_background_response(connect: Connect) -> None:
     """A response in the background is polled until it is over."""
     client = connect(Reply("hello"))
     made = client.responses.create(model="any", input="hi", background=True)
-    found = over(client, made.id)
+    found = final(client, made.id)
     assert (made.status, found.status, found.output_text) == ("queued", "completed", "hello")
 
 
@@ -543,11 +522,11 @@ def test_rounds_of_calls_in_the_background(connect: Connect) -> None:
     )
     made = client.responses.create(
         model="any",
-        input=outputs_for(over(client, made.id), "1", "2"),
+        input=outputs_for(final(client, made.id), "1", "2"),
         conversation=conversation.id,
         background=True,
     )
-    assert over(client, made.id).output_text == "done"
+    assert final(client, made.id).output_text == "done"
 
 
 def test_calls_are_answered_after_a_response(connect: Connect) -> None:
@@ -593,7 +572,7 @@ def test_demo_model_adds() -> None:
 
 
 class Sum(pydantic.BaseModel):
-    """Hold a sum."""
+    """A sum."""
 
     total: int
 
@@ -649,8 +628,10 @@ def test_arguments_are_parsed(connect: Connect) -> None:
 # Errors, as the client's exceptions.
 
 
-def told(caught: pytest.ExceptionInfo[openai.APIStatusError]) -> tuple[int, str | None, str | None]:
-    """Give status, code and parameter of a refusal."""
+def refusal_of(
+    caught: pytest.ExceptionInfo[openai.APIStatusError],
+) -> tuple[int, str | None, str | None]:
+    """Return status, code and parameter of a refusal."""
     return caught.value.status_code, caught.value.code, caught.value.param
 
 
@@ -670,14 +651,14 @@ def test_response_for_an_unknown_conversation(connect: Connect) -> None:
     """A response for a conversation that is not there is a ``NotFoundError``."""
     with pytest.raises(openai.NotFoundError) as caught:
         connect().responses.create(model="any", input="hi", conversation="conv_x")
-    assert told(caught) == (404, None, None)
+    assert refusal_of(caught) == (404, None, None)
 
 
 def test_malformed_conversation(connect: Connect) -> None:
     """What cannot be a conversation's id is a ``BadRequestError`` about the parameter."""
     with pytest.raises(openai.BadRequestError) as caught:
         connect().responses.create(model="any", input="hi", conversation="thread_x")
-    assert told(caught) == (400, "invalid_value", "conversation")
+    assert refusal_of(caught) == (400, "invalid_value", "conversation")
 
 
 def test_unknown_item(connect: Connect) -> None:
@@ -695,7 +676,7 @@ def test_locked_conversation(connect: Connect) -> None:
     client.responses.create(model="any", input="hi", conversation=conversation.id, background=True)
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(model="any", input="x", conversation=conversation.id)
-    assert told(caught) == (400, "conversation_locked", "conversation")
+    assert refusal_of(caught) == (400, "conversation_locked", "conversation")
 
 
 def test_two_histories(connect: Connect) -> None:
@@ -707,14 +688,14 @@ def test_two_histories(connect: Connect) -> None:
         client.responses.create(
             model="any", input="x", conversation=conversation.id, previous_response_id=first.id
         )
-    assert told(caught) == (400, "mutually_exclusive_parameters", None)
+    assert refusal_of(caught) == (400, "mutually_exclusive_parameters", None)
 
 
 def test_unknown_previous_response(connect: Connect) -> None:
     """Going on from a response that is not there is a ``BadRequestError`` with its own code."""
     with pytest.raises(openai.BadRequestError) as caught:
         connect().responses.create(model="any", input="x", previous_response_id="resp_x")
-    assert told(caught) == (400, "previous_response_not_found", "previous_response_id")
+    assert refusal_of(caught) == (400, "previous_response_not_found", "previous_response_id")
 
 
 def test_unanswered_call(connect: Connect) -> None:
@@ -733,21 +714,21 @@ def test_output_that_nobody_waits_for(connect: Connect) -> None:
     """An output without a call is a ``BadRequestError`` about the input."""
     with pytest.raises(openai.BadRequestError, match="No tool call found") as caught:
         connect().responses.create(model="any", input=[HISTORY["output"]])
-    assert told(caught) == (400, None, "input")
+    assert refusal_of(caught) == (400, None, "input")
 
 
 def test_too_many_items(connect: Connect) -> None:
     """More than twenty items at once are a ``BadRequestError``."""
     with pytest.raises(openai.BadRequestError) as caught:
         connect().conversations.create(items=[HISTORY["user"]] * 21)
-    assert told(caught) == (400, "array_above_max_length", "items")
+    assert refusal_of(caught) == (400, "array_above_max_length", "items")
 
 
-def test_cancel_of_a_response_that_is_over(connect: Connect) -> None:
+def test_cancel_of_a_response_that_is_final(connect: Connect) -> None:
     """Cancelling a response that is over is a ``BadRequestError``."""
     client = connect()
     made = client.responses.create(model="any", input="hi", background=True)
-    over(client, made.id)
+    final(client, made.id)
     with pytest.raises(openai.BadRequestError, match="Cannot cancel a completed response"):
         client.responses.cancel(made.id)
 
@@ -756,7 +737,7 @@ def test_unknown_model(connect: Connect) -> None:
     """A model that nobody serves is a ``BadRequestError`` with a code and a parameter."""
     with pytest.raises(openai.BadRequestError) as caught:
         connect().responses.create(model="no-such-model", input="hi")
-    assert told(caught) == (400, "model_not_found", "model")
+    assert refusal_of(caught) == (400, "model_not_found", "model")
 
 
 def test_wrong_key() -> None:
@@ -768,4 +749,4 @@ def test_wrong_key() -> None:
     ):
         client.responses.create(model="demo", input="hi")
     server.stop()
-    assert told(caught) == (401, "invalid_api_key", None)
+    assert refusal_of(caught) == (401, "invalid_api_key", None)

@@ -120,7 +120,7 @@ class Scene:
     @property
     def spoken(self) -> list[str]:
         """What stands in the conversation."""
-        return self.wire.spoken(self.thread_id)
+        return self.wire.item_texts(self.thread_id)
 
     @property
     def note(self) -> Any:
@@ -219,7 +219,7 @@ def test_cancel_that_meets_the_end_of_a_response_cancels_the_next_one(stage: Sta
             assert ready.wait(PATIENCE)
         elif request.path.endswith("/cancel") and not ready.is_set():
             scene.model.released.set()
-            scene.wire.over(made[0])
+            scene.wire.final(made[0])
             scene.model.released.clear()
             answer = forward()
             ready.set()
@@ -237,7 +237,7 @@ def test_cancel_that_meets_the_end_of_a_response_cancels_the_next_one(stage: Sta
     agent.cancel_run()
     assert isinstance(agent.wait(PATIENCE), gpt.RunCancelled)
     wait_for(lambda: made, lambda ids: len(ids) == 2)
-    assert scene.wire.over(made[1])["status"] == "cancelled"
+    assert scene.wire.final(made[1])["status"] == "cancelled"
 
 
 # outputs that another process was quicker with
@@ -375,7 +375,7 @@ def test_run_cancelled_in_the_pause_of_its_note_is_cancelled(stage: Stage) -> No
     assert isinstance(agent.wait(PATIENCE), gpt.RunCancelled)
     written = [request.body for request in scene.proxy.requests if notes(request)]
     response_id = json.loads(written[1]["metadata"][RUN_KEY])["response"]
-    assert scene.wire.over(response_id)["status"] == "cancelled"
+    assert scene.wire.final(response_id)["status"] == "cancelled"
 
 
 def test_run_whose_note_could_not_be_moved_on_keeps_its_id(stage: Stage) -> None:
@@ -452,7 +452,7 @@ def test_image_that_is_not_listed_is_found(stage: Stage) -> None:
         answer = forward()
         if makes(request) and not lost.is_set():
             lost.set()
-            scene.wire.over(json.loads(answer.body)["id"])
+            scene.wire.final(json.loads(answer.body)["id"])
             raise HangUp
         if request.method == "GET" and request.path.endswith("/items"):
             return attrs.evolve(answer, body=_without_images(json.loads(answer.body)))
@@ -500,7 +500,7 @@ def test_queued_message_that_waits_for_a_lock_is_cancelled_at_once(stage: Stage)
 
     scene = stage([Reply("one"), Hold()], hook)
     agent = scene.join()
-    agent.on(gpt.RunCompleted)(lambda event: scene.wire.begin(scene.thread_id))
+    agent.on(gpt.RunCompleted)(lambda event: scene.wire.start_background(scene.thread_id))
     agent.add_user_message("one")
     agent.add_user_message("two", when_busy="queue")
     assert locked.wait(PATIENCE)
