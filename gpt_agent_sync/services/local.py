@@ -118,9 +118,9 @@ class LocalService(AssistantsService):
         self._server = None
 
     def _start(self) -> EmbeddedServer:
-        from sqlalchemy.exc import SQLAlchemyError
-
+        # Imported here: Flask and SQLAlchemy are the largest part of what this package can load.
         from gpt_agent_sync.server.hosting import EmbeddedServer
+        from gpt_agent_sync.server.storage import DatabaseError
 
         try:
             return EmbeddedServer.start(
@@ -129,7 +129,7 @@ class LocalService(AssistantsService):
                 upstream=self._upstream,
                 upstream_api_key=self._upstream_api_key,
             )
-        except (OSError, SQLAlchemyError) as exc:
+        except (OSError, DatabaseError) as exc:
             reason = getattr(exc, "orig", None) or exc
             raise ConfigurationError(
                 f"cannot open the database {self._path!r}: {reason}; "
