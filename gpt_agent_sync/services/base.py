@@ -30,7 +30,7 @@ class Feed(ABC):
     """
 
     def __iter__(self) -> Iterator[FeedUpdate]:
-        """Give the feed itself."""
+        """Return the feed itself."""
         return self
 
     @abstractmethod
@@ -93,7 +93,7 @@ class Service(ABC):
 
     @abstractmethod
     def messages_after(self, thread_id: str, message_id: str) -> Sequence[Message]:
-        """Give all messages after ``message_id``, oldest first."""
+        """Return all messages after ``message_id``, oldest first."""
 
     @abstractmethod
     def check_options(self, options: RunOptions) -> None:
@@ -114,21 +114,21 @@ class Service(ABC):
 
     @abstractmethod
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
-        """Give the service the user's message, and only then return."""
+        """Return the service the user's message, and only then return."""
 
     @abstractmethod
     def start_run(self, request: RunRequest) -> Feed:
-        """Give a feed that starts the run of ``request`` and follows it."""
+        """Return a feed that starts the run of ``request`` and follows it."""
 
     @abstractmethod
     def resume_run(self, request: RunRequest, run_id: str) -> Feed:
-        """Give a feed that looks at a run at once and follows it."""
+        """Return a feed that looks at a run at once and follows it."""
 
     @abstractmethod
     def submit_tool_outputs(
         self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput]
     ) -> Feed:
-        """Give a feed that sends all outputs in one request and follows the run.
+        """Return a feed that sends all outputs in one request and follows the run.
 
         Its first snapshot tells that the service has the outputs, or how the run ended
         without them.

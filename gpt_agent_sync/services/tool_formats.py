@@ -15,7 +15,7 @@ _KINDS = {"function": "function", "json_schema": "json_schema"}
 
 
 def nest(value: Any) -> Any:
-    """Give a tool, tool choice or format as Assistants v2 spells it."""
+    """Return a tool, tool choice or format as Assistants v2 spells it."""
     kind = value.get("type") if isinstance(value, Mapping) else None
     if kind not in _KINDS or kind in value:
         return dict(value) if isinstance(value, Mapping) else value
@@ -24,7 +24,7 @@ def nest(value: Any) -> Any:
 
 
 def flatten(value: Any) -> Any:
-    """Give a tool, tool choice or format as Responses spells it."""
+    """Return a tool, tool choice or format as Responses spells it."""
     if not isinstance(value, Mapping):
         return value
     kind = value.get("type")
@@ -33,13 +33,13 @@ def flatten(value: Any) -> Any:
 
 
 def nested_tool(tool: ToolSchema | Mapping[str, Any]) -> dict[str, Any]:
-    """Give a tool as Assistants v2 spells it."""
+    """Return a tool as Assistants v2 spells it."""
     given: dict[str, Any] = nest(_spelled(tool))
     return given
 
 
 def flat_tool(tool: ToolSchema | Mapping[str, Any]) -> dict[str, Any]:
-    """Give a tool as Responses spells it.
+    """Return a tool as Responses spells it.
 
     Its functions are strict unless they say otherwise, which few schemas are fit for, and
     must have parameters.
@@ -52,7 +52,7 @@ def flat_tool(tool: ToolSchema | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tool_name(tool: Mapping[str, Any]) -> str | None:
-    """Give the name of a function tool in either spelling."""
+    """Return the name of a function tool in either spelling."""
     name = flatten(tool).get("name") if tool.get("type") == "function" else None
     return name if isinstance(name, str) else None
 

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from gpt_agent_sync.services.http import client
-from gpt_agent_sync.services.responses import ResponsesService, reading, runs
-from gpt_agent_sync.services.responses import creation as making
+from gpt_agent_sync.services.responses import (
+    ResponsesService,
+    creation,
+    submitting,
+    tracking,
+)
 from tests.support.responses_stub import QUIET, Serve
 from tests.support.stub import Answerer, StubServer, table
 
@@ -31,8 +35,8 @@ def serve_responses(make_stub: Callable[[Answerer], StubServer]) -> Serve:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no test wait long for what comes at once."""
     monkeypatch.setattr(client, "FIRST_BACKOFF", 0.02)
-    monkeypatch.setattr(making, "SHORTEST_LOCK_PAUSE", 0.01)
-    monkeypatch.setattr(making, "LONGEST_LOCK_PAUSE", 0.02)
-    monkeypatch.setattr(runs, "LAGGING_PAUSE", 0.01)
-    monkeypatch.setattr(reading, "LAGGING_PAUSE", 0.01)
-    monkeypatch.setattr(reading, "LAGGING", 0.1)
+    monkeypatch.setattr(creation, "SHORTEST_LOCK_PAUSE", 0.01)
+    monkeypatch.setattr(creation, "LONGEST_LOCK_PAUSE", 0.02)
+    monkeypatch.setattr(submitting, "ITEMS_DELAY_PAUSE", 0.01)
+    monkeypatch.setattr(tracking, "ITEMS_DELAY_PAUSE", 0.01)
+    monkeypatch.setattr(tracking, "ITEMS_DELAY", 0.1)

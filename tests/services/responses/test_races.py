@@ -15,10 +15,10 @@ import gpt_agent_sync as gpt
 from gpt_agent_sync.errors import RequestRejectedError
 from gpt_agent_sync.records import RunRequest, RunSnapshot, ToolCall, ToolOutput
 from gpt_agent_sync.services.http.paging import PAGE
-from gpt_agent_sync.services.responses import ResponsesService, reading
-from gpt_agent_sync.services.responses.chain import Trail
-from gpt_agent_sync.services.responses.reading import RunReader
-from gpt_agent_sync.services.responses.wire import RUN_KEY, ResponseSeen
+from gpt_agent_sync.services.responses import ResponsesService, tracking
+from gpt_agent_sync.services.responses.chain import ResponseChain
+from gpt_agent_sync.services.responses.tracking import RunTracker
+from gpt_agent_sync.services.responses.wire import RUN_KEY, ResponseSnapshot
 from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply
 from gpt_agent_sync.testing.script import Script
 from tests.support.polling import wait_for
@@ -264,15 +264,15 @@ def test_run_that_another_process_took_on_is_cancelled_at_its_next_calls(stage: 
     assert not scene.join(scene.other()).running
 
 
-def a_reader() -> RunReader:
+def a_tracker() -> RunTracker:
     """Give a reader that only remembers."""
-    return RunReader(cast(Any, None), cast(Any, None))
+    return RunTracker(cast(Any, None), cast(Any, None))
 
 
-WAITING = Trail(
+WAITING = ResponseChain(
     run_id="r1",
     response_id="r1",
-    seen=ResponseSeen(
+    latest=ResponseSnapshot(
         id="r1", status="completed", calls=(ToolCall(id="c1", name="f", arguments="{}"),)
     ),
 )
@@ -280,16 +280,16 @@ WAITING = Trail(
 
 def test_run_that_nothing_was_known_of_is_kept_as_submitting() -> None:
     """That outputs are on their way is remembered of a run seen for the first time, too."""
-    assert a_reader().keep("t", WAITING, submitting=True).submitting
+    assert a_tracker().keep("t", WAITING, submitting=True).submitting
 
 
 def test_overtaken_submission_leaves_no_trace() -> None:
     """That outputs were on their way is not said of the response that another process made."""
-    reader = a_reader()
-    reader.keep("t", WAITING)
-    submitting = reader.keep("t", WAITING, submitting=True)
-    reader.keep("t", WAITING.continued(ResponseSeen(id="r2", status="in_progress"), (), 0.0))
-    kept = reader.keep("t", submitting, submitting=False)
+    tracker = a_tracker()
+    tracker.keep("t", WAITING)
+    submitting = tracker.keep("t", WAITING, submitting=True)
+    tracker.keep("t", WAITING.continued(ResponseSnapshot(id="r2", status="in_progress"), (), 0.0))
+    kept = tracker.keep("t", submitting, submitting=False)
     assert (kept.response_id, kept.submitting) == ("r2", False)
 
 
@@ -417,7 +417,7 @@ def test_old_note_on_a_long_conversation_is_not_waited_for(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls that a full page of newer items hides are not taken for ones still to come."""
-    monkeypatch.setattr(reading, "LAGGING", PATIENCE)
+    monkeypatch.setattr(tracking, "ITEMS_DELAY", PATIENCE)
     items = [said(str(number), f"u{number}", "user") for number in range(PAGE)]
     note = noted(run="resp_1", response="resp_1", assistant="m")
     talker, stub = serve_responses({OPEN: [note], LOOK: [CALLS], ITEMS: [newest(*items)]})

@@ -20,7 +20,7 @@ from gpt_agent_sync.errors import (
 from gpt_agent_sync.records import Posted, RunSnapshot
 from gpt_agent_sync.services.responses import (
     ResponsesService,
-    reading,
+    tracking,
 )
 from gpt_agent_sync.services.responses.wire import PREVIOUS_KEY, RUN_KEY
 from tests.support.responses_stub import (
@@ -126,7 +126,7 @@ def test_rounds_are_followed_back_so_far(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run whose rounds never lead to its first one is not followed back for ever."""
-    monkeypatch.setattr(reading, "MOST_ROUNDS", 3)
+    monkeypatch.setattr(tracking, "MAX_ROUNDS", 3)
     circle: dict[str, Any] = {"metadata": {PREVIOUS_KEY: "resp_2"}}
     talker, stub = serve_responses(
         {
@@ -188,10 +188,10 @@ def test_note_of_a_run_that_is_over_names_no_live_one(
     assert talker.open_thread("c") is None
 
 
-LAGGING = [[], [said("older", "u0", "user"), HI]]
+STALE_ITEMS = [[], [said("older", "u0", "user"), HI]]
 
 
-@pytest.mark.parametrize("items", LAGGING)
+@pytest.mark.parametrize("items", STALE_ITEMS)
 def test_calls_that_are_still_to_come_into_the_conversation_are_waited_for(
     serve_responses: Serve, items: list[dict[str, Any]]
 ) -> None:
@@ -207,7 +207,7 @@ def test_calls_that_are_still_to_come_into_the_conversation_are_waited_for(
     assert found(talker).status == "requires_action"
 
 
-@pytest.mark.parametrize("items", LAGGING)
+@pytest.mark.parametrize("items", STALE_ITEMS)
 def test_calls_that_never_come_into_the_conversation_are_no_live_run(
     serve_responses: Serve, items: list[dict[str, Any]]
 ) -> None:
@@ -905,7 +905,7 @@ def test_response_without_end_is_given_up(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A response that goes on for longer than any does is cancelled, and told as expired."""
-    monkeypatch.setattr(reading, "LONGEST_RESPONSE", 0.0)
+    monkeypatch.setattr(tracking, "LONGEST_RESPONSE", 0.0)
     talker, stub = serve_responses(
         {MAKE: [going()], LOOK: [going()], CANCEL: [response(status="cancelled")]}
     )
@@ -920,7 +920,7 @@ def test_response_that_cannot_be_cancelled_is_given_up_all_the_same(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that refuses the cancel does not keep a run going."""
-    monkeypatch.setattr(reading, "LONGEST_RESPONSE", 0.0)
+    monkeypatch.setattr(tracking, "LONGEST_RESPONSE", 0.0)
     talker, _ = serve_responses({MAKE: [going()], LOOK: [going()], CANCEL: [error(400, "no")]})
     assert follow(begin(talker))[1].status == "expired"
 
@@ -929,7 +929,7 @@ def test_run_that_waits_is_not_given_up(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run may wait for its outputs for as long as it likes."""
-    monkeypatch.setattr(reading, "LONGEST_RESPONSE", 0.0)
+    monkeypatch.setattr(tracking, "LONGEST_RESPONSE", 0.0)
     talker, stub = serve_responses({MAKE: [CALLS]})
     follow(begin(talker))
     assert follow(talker.resume_run(REQUEST, "resp_1"))[1].status == "requires_action"

@@ -15,8 +15,7 @@ from gpt_agent_sync.errors import (
 )
 from gpt_agent_sync.records import UserMessage
 from gpt_agent_sync.services.base import Feed
-from gpt_agent_sync.services.responses import creation as making
-from gpt_agent_sync.services.responses import runs
+from gpt_agent_sync.services.responses import creation, submitting
 from tests.support.responses_stub import (
     ANSWERED,
     CALLS,
@@ -69,8 +68,8 @@ def test_wait_for_a_locked_conversation_is_bounded(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A conversation that stays locked is told as busy when the read timeout has passed."""
-    monkeypatch.setattr(making, "SHORTEST_LOCK_PAUSE", 4.0)
-    monkeypatch.setattr(making, "LONGEST_LOCK_PAUSE", 6.0)
+    monkeypatch.setattr(creation, "SHORTEST_LOCK_PAUSE", 4.0)
+    monkeypatch.setattr(creation, "LONGEST_LOCK_PAUSE", 6.0)
     pauses: list[float] = []
     talker, stub = serve_responses({MAKE: [LOCKED]}, timeout=5.5)
     with pytest.raises(ServiceBusyError):
@@ -91,7 +90,7 @@ def test_wait_of_outputs_is_bounded(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Outputs for a conversation that stays locked are told as busy, and can be sent again."""
-    monkeypatch.setattr(runs, "SUBMISSION_PATIENCE", 0.0)
+    monkeypatch.setattr(creation, "SUBMISSION_PATIENCE", 0.0)
     talker, _ = serve_responses({MAKE: [CALLS, LOCKED, response(HI, id="resp_2")]})
     follow(begin(talker))
     with pytest.raises(ServiceBusyError):
@@ -238,7 +237,7 @@ def test_lock_after_a_lost_answer_may_be_our_own(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A repeat that meets a lock waits for the first response, beyond the usual patience."""
-    monkeypatch.setattr(making, "SHORTEST_LOCK_PAUSE", 9.0)
+    monkeypatch.setattr(creation, "SHORTEST_LOCK_PAUSE", 9.0)
     pauses: list[float] = []
     talker, stub = serve_responses(
         {MAKE: [HangUp, LOCKED], ITEMS: [listing(), listing(), newest(USER, HI)]}, timeout=8.0
@@ -396,7 +395,7 @@ def test_wait_for_lagging_calls_is_bounded(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls that never come are told as the refusal that they are."""
-    monkeypatch.setattr(runs, "LAGGING", 0.0)
+    monkeypatch.setattr(submitting, "ITEMS_DELAY", 0.0)
     talker, stub = serve_responses({MAKE: [CALLS, error(400, NO_CALL)]})
     follow(begin(talker))
     with pytest.raises(RequestRejectedError, match="No tool call found"):

@@ -13,19 +13,16 @@ from hypothesis import given
 
 from gpt_agent_sync.errors import ProtocolError
 from gpt_agent_sync.records import FINAL_STATUSES, LIVE_STATUSES, Message, ToolCall, Usage
-from gpt_agent_sync.services.responses import cache as memory
-from gpt_agent_sync.services.responses import wire
-from gpt_agent_sync.services.responses.cache import Memory, Remembered
+from gpt_agent_sync.services.responses import cache, wire
+from gpt_agent_sync.services.responses.cache import CachedConversation, ConversationCache
 from gpt_agent_sync.services.responses.chain import (
-    Trail,
-    left_behind,
-    stands,
-    trail_left,
-    waiting_trail,
+    ResponseChain,
+    chain_of_turn,
+    is_recorded,
+    waiting_chain,
 )
-from gpt_agent_sync.services.responses.notes import Note, read_note, with_note
-from gpt_agent_sync.services.responses.turns import Tail, same_content, tail_of
-from gpt_agent_sync.services.responses.wire import ResponseSeen
+from gpt_agent_sync.services.responses.turns import ConversationTurn, latest_turn, same_content
+from gpt_agent_sync.services.responses.wire import ResponseSnapshot, RunNote, read_note, with_note
 
 Item = dict[str, Any]
 
@@ -58,7 +55,7 @@ def output(call_id: str = "c") -> Item:
     return {"type": "function_call_output", "id": f"o_{call_id}", "call_id": call_id, "output": "1"}
 
 
-def read(**facts: Any) -> ResponseSeen:
+def read(**facts: Any) -> ResponseSnapshot:
     """Read a response object."""
     return wire.read_response({"id": "r", "status": "completed", **facts}, "GET /x")
 
@@ -89,7 +86,7 @@ def test_error_in_place_of_a_response_is_told() -> None:
 
 def test_bare_response_is_read() -> None:
     """An id and a status are enough."""
-    assert read() == ResponseSeen(id="r", status="completed")
+    assert read() == ResponseSnapshot(id="r", status="completed")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +99,9 @@ def test_bare_response_is_read() -> None:
 )
 def test_odd_fields_are_taken_as_empty(facts: dict[str, Any]) -> None:
     """Fields that a server fills in oddly are as good as not there."""
-    assert attrs.evolve(read(**facts), fields={}) == ResponseSeen(id="r", status="completed")
+    assert attrs.evolve(read(**facts), parameters={}) == ResponseSnapshot(
+        id="r", status="completed"
+    )
 
 
 def test_output_is_sorted_into_calls_and_messages() -> None:
@@ -133,7 +132,7 @@ def test_response_is_final_by_its_status(status: str) -> None:
 )
 def test_only_a_completed_response_waits_for_outputs(status: str, waits: bool) -> None:
     """Calls of a response that did not complete are nothing to answer."""
-    assert bool(read(status=status, output=[call()]).waiting) is waits
+    assert bool(read(status=status, output=[call()]).waiting_calls) is waits
 
 
 @pytest.mark.parametrize(
@@ -171,7 +170,7 @@ def test_response_tells_what_it_was_made_with() -> None:
     """Model, instructions, tools and options are kept, where there are any."""
     tools = [{"type": "function", "name": "add"}]
     seen = read(model="m", instructions=None, tools=tools, temperature=1, user="u")
-    assert seen.fields == {"model": "m", "tools": tools, "temperature": 1}
+    assert seen.parameters == {"model": "m", "tools": tools, "temperature": 1}
 
 
 # items
@@ -247,7 +246,7 @@ def test_messages_without_ids_get_some() -> None:
 
 
 @pytest.mark.parametrize(
-    "newest, tail",
+    "newest, turn",
     [
         ([], None),
         ([said()], None),
@@ -259,69 +258,69 @@ def test_messages_without_ids_get_some() -> None:
         ([output(), call(), user()], [user(), call(), output()]),
     ],
 )
-def test_tail_begins_at_the_users_last_message(newest: list[Item], tail: list[Item] | None) -> None:
-    """The tail is what there is from the user's last message on, oldest first."""
-    found = tail_of(newest)
-    assert (None if found is None else list(found.items)) == tail
+def test_turn_begins_at_the_users_last_message(newest: list[Item], turn: list[Item] | None) -> None:
+    """The newest turn is what there is from the user's last message on, oldest first."""
+    found = latest_turn(newest)
+    assert (None if found is None else list(found.items)) == turn
 
 
-def make_tail(*items: Item) -> Tail:
-    """Give a tail of items, oldest first."""
-    return Tail(items=items)
+def make_turn(*items: Item) -> ConversationTurn:
+    """Return a turn of items, oldest first."""
+    return ConversationTurn(items=items)
 
 
 @pytest.mark.parametrize(
-    "tail, waiting",
+    "turn, waiting",
     [
-        (make_tail(), ()),
-        (make_tail(user(), said()), ()),
-        (make_tail(user(), call()), (add(),)),
-        (make_tail(user(), call(), output()), ()),
-        (make_tail(user(), call("a"), call("b"), output("a")), (add("b"),)),
-        (make_tail(user(), call("a"), output("a"), call("b")), (add("b"),)),
-        (make_tail(output(), call()), ()),
+        (make_turn(), ()),
+        (make_turn(user(), said()), ()),
+        (make_turn(user(), call()), (add(),)),
+        (make_turn(user(), call(), output()), ()),
+        (make_turn(user(), call("a"), call("b"), output("a")), (add("b"),)),
+        (make_turn(user(), call("a"), output("a"), call("b")), (add("b"),)),
+        (make_turn(output(), call()), ()),
     ],
 )
-def test_calls_without_outputs_wait(tail: Tail, waiting: tuple[ToolCall, ...]) -> None:
+def test_calls_without_outputs_wait(turn: ConversationTurn, waiting: tuple[ToolCall, ...]) -> None:
     """The calls that wait are those that have no output."""
-    assert tail.waiting == waiting
+    assert turn.unanswered_calls == waiting
 
 
 @pytest.mark.parametrize(
-    "tail, content",
+    "turn, content",
     [
-        (make_tail(), None),
-        (make_tail(call()), None),
-        (make_tail(said()), None),
-        (make_tail(user("a"), said()), ({"type": "input_text", "text": "a"},)),
+        (make_turn(), None),
+        (make_turn(call()), None),
+        (make_turn(said()), None),
+        (make_turn(user("a"), said()), ({"type": "input_text", "text": "a"},)),
         (
-            make_tail({"role": "user", "content": "a"}),
+            make_turn({"role": "user", "content": "a"}),
             ({"type": "output_text", "text": "a"},),
         ),
     ],
 )
-def test_users_message_of_a_tail(tail: Tail, content: Any) -> None:
-    """A tail that begins with the user's message tells its parts."""
-    assert tail.user_content == content
+def test_users_message_of_a_turn(turn: ConversationTurn, content: Any) -> None:
+    """A turn that begins with the user's message shows its parts."""
+    assert turn.user_content == content
 
 
 @pytest.mark.parametrize(
-    "tail, run_id",
-    [(make_tail(), ""), (make_tail(user()), "u"), (make_tail({"role": "user", "id": None}), "")],
+    "turn, run_id",
+    [(make_turn(), ""), (make_turn(user()), "u"), (make_turn({"role": "user", "id": None}), "")],
 )
-def test_run_of_a_tail_is_named_by_its_first_item(tail: Tail, run_id: str) -> None:
+def test_run_of_a_turn_is_named_by_its_first_item(turn: ConversationTurn, run_id: str) -> None:
     """Where no response is known, the first item's id stands for the run's."""
-    assert tail.run_id == run_id
+    assert turn.run_id == run_id
 
 
-def test_ids_of_a_tail() -> None:
-    """The ids of a tail are those that its items have."""
-    assert make_tail(user(), {"type": "reasoning"}, said()).item_ids == ("u", "m")
+def test_ids_of_a_turn() -> None:
+    """The ids of a turn are those that its items have."""
+    assert make_turn(user(), {"type": "reasoning"}, said()).item_ids == ("u", "m")
 
 
-def test_messages_of_a_tail_are_the_assistants() -> None:
+def test_messages_of_a_turn_are_the_assistants() -> None:
     """The user's message is not told as the assistant's."""
-    assert [message.id for message in make_tail(user(), said()).messages] == ["m"]
+    assert [message.id for message in make_turn(user(), said()).messages] == ["m"]
 
 
 TEXT, IMAGE = {"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "x"}
@@ -354,18 +353,22 @@ def test_same_content(one: Any, other: Any, same: bool) -> None:
 
 words = st.text(min_size=1, max_size=10)
 notes = st.builds(
-    Note, run_id=words, response_id=words, assistant_id=st.none() | words, over=st.booleans()
+    RunNote,
+    run_id=words,
+    response_id=words,
+    assistant_id=st.none() | words,
+    ended_early=st.booleans(),
 )
 
 
 @given(note=notes)
-def test_note_is_read_as_it_was_written(note: Note) -> None:
+def test_note_is_read_as_it_was_written(note: RunNote) -> None:
     """A note comes out of a conversation's metadata as it went in."""
     assert read_note(with_note({}, note)) == note
 
 
 @given(note=notes, metadata=st.dictionaries(st.text(min_size=1, max_size=8), st.text(), max_size=8))
-def test_note_leaves_other_pairs_alone(note: Note, metadata: dict[str, str]) -> None:
+def test_note_leaves_other_pairs_alone(note: RunNote, metadata: dict[str, str]) -> None:
     """The program's own metadata stay as they are."""
     pairs = with_note(metadata, note)
     assert pairs is not None
@@ -379,19 +382,19 @@ def test_note_leaves_other_pairs_alone(note: Note, metadata: dict[str, str]) -> 
 )
 def test_note_fits_into_a_pair(run: str, response: str, assistant: str) -> None:
     """A note that is written is no longer than metadata may be."""
-    note = Note(run_id=run, response_id=response, assistant_id=assistant)
+    note = RunNote(run_id=run, response_id=response, assistant_id=assistant)
     pairs = with_note({}, note)
     assert pairs is None or len(pairs[wire.RUN_KEY]) <= wire.METADATA_VALUE
 
 
 def test_note_goes_without_an_assistant_that_has_no_room() -> None:
     """The long id of an assistant is left out, and the rest of the note is kept."""
-    note = Note(run_id="r", response_id="s", assistant_id="a" * 500, over=True)
+    note = RunNote(run_id="r", response_id="s", assistant_id="a" * 500, ended_early=True)
     read_again = read_note(with_note({}, note))
     assert read_again == attrs.evolve(note, assistant_id=None)
 
 
-NOTE = Note(run_id="r", response_id="s", assistant_id="a")
+NOTE = RunNote(run_id="r", response_id="s", assistant_id="a")
 
 
 @pytest.mark.parametrize(
@@ -409,12 +412,12 @@ def test_note_needs_a_pair_of_its_own(metadata: dict[str, str], has_room: bool) 
 
 def test_note_that_is_too_long_is_not_written() -> None:
     """A note whose ids alone are too long is left out."""
-    assert with_note({}, Note(run_id="r" * 300, response_id="s" * 300)) is None
+    assert with_note({}, RunNote(run_id="r" * 300, response_id="s" * 300)) is None
 
 
 def test_note_replaces_the_older_one() -> None:
     """A conversation names one run, the newest."""
-    older = with_note({}, Note(run_id="r0", response_id="r0", over=True))
+    older = with_note({}, RunNote(run_id="r0", response_id="r0", ended_early=True))
     assert read_note(with_note(older or {}, NOTE)) == NOTE
 
 
@@ -444,7 +447,7 @@ def test_note_that_cannot_be_read_is_none(metadata: Any) -> None:
 def test_note_is_over_only_if_it_says_so(over: Any) -> None:
     """Only a plain true tells that a run was ended."""
     text = json.dumps({"run": "r", "response": "s", "over": over})
-    assert read_note({wire.RUN_KEY: text}) == Note(run_id="r", response_id="s")
+    assert read_note({wire.RUN_KEY: text}) == RunNote(run_id="r", response_id="s")
 
 
 # tokens
@@ -474,7 +477,7 @@ def usage(number: int) -> Usage:
 )
 def test_tokens_are_added_up(one: Usage | None, other: Usage | None, total: Usage | None) -> None:
     """Tokens are added up, as far as a service counts them."""
-    assert wire.added(one, other) == total
+    assert wire.add_usage(one, other) == total
 
 
 @given(one=usages, other=usages, third=usages)
@@ -482,76 +485,80 @@ def test_tokens_are_added_up_in_any_order(
     one: Usage | None, other: Usage | None, third: Usage | None
 ) -> None:
     """However the responses of a run come together, they used the same."""
-    assert wire.added(wire.added(one, other), third) == wire.added(one, wire.added(third, other))
+    assert wire.add_usage(wire.add_usage(one, other), third) == wire.add_usage(
+        one, wire.add_usage(third, other)
+    )
 
 
-# the way of a run
+# the responses of a run
 
 
 def seen(
     response_id: str = "r", status: str = "completed", *calls: ToolCall, **facts: Any
-) -> ResponseSeen:
-    """Give a look at a response."""
-    return ResponseSeen(id=response_id, status=status, calls=calls, **facts)
+) -> ResponseSnapshot:
+    """Return a response as it was seen."""
+    return ResponseSnapshot(id=response_id, status=status, calls=calls, **facts)
 
 
-def trail(latest: ResponseSeen | None = None, **facts: Any) -> Trail:
+def make_chain(latest: ResponseSnapshot | None = None, **facts: Any) -> ResponseChain:
     """Give a run that is at its first response."""
     given = {"run_id": "r", "response_id": "r", "assistant_id": "a", **facts}
-    return Trail(seen=latest, **given)
+    return ResponseChain(latest=latest, **given)
 
 
 @pytest.mark.parametrize(
-    "given_trail, status",
+    "chain, status",
     [
-        (trail(), "in_progress"),
-        (trail(seen("r", "queued")), "queued"),
-        (trail(seen("r", "in_progress")), "in_progress"),
-        (trail(seen("r", "completed")), "completed"),
-        (trail(seen("r", "completed", add())), "requires_action"),
-        (trail(seen("r", "in_progress", add())), "in_progress"),
-        (trail(seen("r", "failed", add())), "failed"),
-        (trail(seen("r", "incomplete")), "incomplete"),
-        (trail(seen("r", "completed", add()), over=True), "cancelled"),
-        (trail(seen("r2", "in_progress"), response_id="r2"), "in_progress"),
+        (make_chain(), "in_progress"),
+        (make_chain(seen("r", "queued")), "queued"),
+        (make_chain(seen("r", "in_progress")), "in_progress"),
+        (make_chain(seen("r", "completed")), "completed"),
+        (make_chain(seen("r", "completed", add())), "requires_action"),
+        (make_chain(seen("r", "in_progress", add())), "in_progress"),
+        (make_chain(seen("r", "failed", add())), "failed"),
+        (make_chain(seen("r", "incomplete")), "incomplete"),
+        (make_chain(seen("r", "completed", add()), ended_early=True), "cancelled"),
+        (make_chain(seen("r2", "in_progress"), response_id="r2"), "in_progress"),
     ],
 )
-def test_status_of_a_run(given_trail: Trail, status: str) -> None:
+def test_status_of_a_run(chain: ResponseChain, status: str) -> None:
     """A run is where its latest response is, and waits where that ended with calls."""
-    assert given_trail.snapshot().status == status
+    assert chain.snapshot().status == status
 
 
 @pytest.mark.parametrize("response_id", ["r", "r2", None])
 @pytest.mark.parametrize("over", [True, False])
 @pytest.mark.parametrize("latest", [None, seen("r2")])
-def test_run_keeps_its_id(response_id: str | None, over: bool, latest: ResponseSeen | None) -> None:
+def test_run_keeps_its_id(
+    response_id: str | None, over: bool, latest: ResponseSnapshot | None
+) -> None:
     """Whichever response a run is at, its id is that of the first, and its assistant stays."""
-    snapshot = trail(latest, response_id=response_id, over=over).snapshot()
+    snapshot = make_chain(latest, response_id=response_id, ended_early=over).snapshot()
     assert (snapshot.id, snapshot.assistant_id) == ("r", "a")
 
 
 @pytest.mark.parametrize(
-    "given_trail, calls",
+    "chain, calls",
     [
-        (trail(), ()),
-        (trail(seen("r", "completed", add("a"), add("b"))), (add("a"), add("b"))),
-        (trail(seen("r", "in_progress", add("a"))), ()),
-        (trail(seen("r", "completed", add("a")), over=True), ()),
+        (make_chain(), ()),
+        (make_chain(seen("r", "completed", add("a"), add("b"))), (add("a"), add("b"))),
+        (make_chain(seen("r", "in_progress", add("a"))), ()),
+        (make_chain(seen("r", "completed", add("a")), ended_early=True), ()),
     ],
 )
-def test_calls_that_a_run_waits_for(given_trail: Trail, calls: tuple[ToolCall, ...]) -> None:
+def test_calls_that_a_run_waits_for(chain: ResponseChain, calls: tuple[ToolCall, ...]) -> None:
     """A snapshot tells the calls that are to be answered, and none of a run that is over."""
-    assert given_trail.snapshot().tool_calls == calls
+    assert chain.snapshot().tool_calls == calls
 
 
 def test_failed_run_tells_why() -> None:
     """The service's code and words come with the snapshot."""
-    snapshot = trail(seen("r", "failed", error_code="c", error_message="why")).snapshot()
+    snapshot = make_chain(seen("r", "failed", error_code="c", error_message="why")).snapshot()
     assert (snapshot.error_code, snapshot.error_message) == ("c", "why")
 
 
 @pytest.mark.parametrize(
-    "status, spent, used, told",
+    "status, earlier, used, total",
     [
         ("completed", None, None, None),
         ("completed", None, usage(1), usage(1)),
@@ -561,70 +568,75 @@ def test_failed_run_tells_why() -> None:
     ],
 )
 def test_usage_of_a_run(
-    status: str, spent: Usage | None, used: Usage | None, told: Usage | None
+    status: str, earlier: Usage | None, used: Usage | None, total: Usage | None
 ) -> None:
     """A run that is over has used what all its responses did."""
-    assert trail(seen("r", status, usage=used), spent=spent).snapshot().usage == told
+    assert (
+        make_chain(seen("r", status, usage=used), earlier_usage=earlier).snapshot().usage == total
+    )
 
 
 @pytest.mark.parametrize(
-    "given_trail, is_live",
+    "chain, is_live",
     [
-        (trail(), True),
-        (trail(seen("r", "queued")), True),
-        (trail(seen("r", "completed")), False),
-        (trail(seen("r", "failed")), False),
-        (trail(over=True), False),
+        (make_chain(), True),
+        (make_chain(seen("r", "queued")), True),
+        (make_chain(seen("r", "completed")), False),
+        (make_chain(seen("r", "failed")), False),
+        (make_chain(ended_early=True), False),
     ],
 )
-def test_run_is_live(given_trail: Trail, is_live: bool) -> None:
+def test_run_is_live(chain: ResponseChain, is_live: bool) -> None:
     """A run is live until its response was seen to be over, or it was ended."""
-    assert given_trail.is_live is is_live
+    assert chain.is_live is is_live
 
 
 @pytest.mark.parametrize(
-    "given_trail, may",
+    "chain, may",
     [
-        (trail(), False),
-        (trail(seen()), False),
-        (trail(seen("r", "failed")), True),
-        (trail(seen("r", "failed"), over=True), False),
-        (trail(seen(), refused=({"type": "function_call_output", "call_id": "a"},)), True),
-    ],
-)
-def test_run_may_begin_again(given_trail: Trail, may: bool) -> None:
-    """A run may begin again when it failed, or was limited, and nobody ended it."""
-    assert given_trail.may_begin_again is may
-
-
-@pytest.mark.parametrize(
-    "given_trail, note",
-    [
-        (trail(), Note(run_id="r", response_id="r", assistant_id="a")),
+        (make_chain(), False),
+        (make_chain(seen()), False),
+        (make_chain(seen("r", "failed")), True),
+        (make_chain(seen("r", "failed"), ended_early=True), False),
         (
-            trail(response_id="r2", over=True, assistant_id=None),
-            Note(run_id="r", response_id="r2", over=True),
+            make_chain(seen(), refused_outputs=({"type": "function_call_output", "call_id": "a"},)),
+            True,
         ),
-        (trail(response_id=None), None),
     ],
 )
-def test_note_of_a_run(given_trail: Trail, note: Note | None) -> None:
+def test_run_can_restart(chain: ResponseChain, may: bool) -> None:
+    """A run may begin again when it failed, or was limited, and nobody ended it."""
+    assert chain.can_restart is may
+
+
+@pytest.mark.parametrize(
+    "chain, note",
+    [
+        (make_chain(), RunNote(run_id="r", response_id="r", assistant_id="a")),
+        (
+            make_chain(response_id="r2", ended_early=True, assistant_id=None),
+            RunNote(run_id="r", response_id="r2", ended_early=True),
+        ),
+        (make_chain(response_id=None), None),
+    ],
+)
+def test_note_of_a_run(chain: ResponseChain, note: RunNote | None) -> None:
     """The note names run, response and assistant, where a response is known."""
-    assert given_trail.note == note
+    assert chain.note == note
 
 
 @pytest.mark.parametrize(
     "note, says_so",
     [
-        (Note(run_id="r", response_id="r2", assistant_id="a"), True),
-        (Note(run_id="r", response_id="r2"), True),
-        (Note(run_id="r", response_id="r", assistant_id="a"), False),
-        (Note(run_id="r", response_id="r2", assistant_id="a", over=True), False),
+        (RunNote(run_id="r", response_id="r2", assistant_id="a"), True),
+        (RunNote(run_id="r", response_id="r2"), True),
+        (RunNote(run_id="r", response_id="r", assistant_id="a"), False),
+        (RunNote(run_id="r", response_id="r2", assistant_id="a", ended_early=True), False),
     ],
 )
-def test_note_that_says_what_is_known(note: Note, says_so: bool) -> None:
+def test_note_that_says_what_is_known(note: RunNote, says_so: bool) -> None:
     """A note tells nothing new of a run that is at its response, whichever assistant it names."""
-    assert trail(response_id="r2").is_noted_by(note) is says_so
+    assert make_chain(response_id="r2").matches_note(note) is says_so
 
 
 @pytest.mark.parametrize(
@@ -643,10 +655,10 @@ def test_note_that_says_what_is_known(note: Note, says_so: bool) -> None:
     ],
 )
 def test_calls_of_a_run(
-    given_items: tuple[Item, ...] | None, latest: ResponseSeen | None, ids: set[str]
+    given_items: tuple[Item, ...] | None, latest: ResponseSnapshot | None, ids: set[str]
 ) -> None:
     """The calls that a run asked for, and those whose outputs it was given, are its own."""
-    assert trail(latest, given=given_items).own_calls == ids
+    assert make_chain(latest, input_items=given_items).call_ids == ids
 
 
 def message(message_id: str, role: str = "assistant") -> Message:
@@ -660,9 +672,9 @@ THIRD = seen("r3", "completed", messages=(message("m3"),), usage=usage(4))
 OUTPUTS: tuple[Item, ...] = ({"type": "function_call_output", "call_id": "a", "output": "1"},)
 
 
-def continued() -> Trail:
+def continued() -> ResponseChain:
     """Give a run that has gone on twice."""
-    begun = trail(FIRST, submitting=True, began_at=1.0)
+    begun = make_chain(FIRST, submitting=True, followed_since=1.0)
     return begun.continued(SECOND, OUTPUTS, 2.0).continued(THIRD, OUTPUTS, 3.0)
 
 
@@ -672,17 +684,17 @@ def continued() -> Trail:
         ("run_id", "r"),
         ("response_id", "r3"),
         ("assistant_id", "a"),
-        ("given", OUTPUTS),
-        ("seen", THIRD),
-        ("passed", frozenset({"r", "r2"})),
-        ("messages", (message("m1"), message("m2"))),
-        ("spent", usage(3)),
-        ("began_at", 3.0),
+        ("input_items", OUTPUTS),
+        ("latest", THIRD),
+        ("earlier_response_ids", frozenset({"r", "r2"})),
+        ("earlier_messages", (message("m1"), message("m2"))),
+        ("earlier_usage", usage(3)),
+        ("followed_since", 3.0),
         ("submitting", False),
     ],
 )
 def test_run_that_went_on(name: str, value: Any) -> None:
-    """A run that went on is at its newest response, and remembers those before it."""
+    """A run that went on is at its newest response, and knows those before it."""
     assert getattr(continued(), name) == value
 
 
@@ -693,7 +705,9 @@ def test_usage_is_added_up_over_the_responses() -> None:
 
 def test_messages_of_all_responses_are_the_runs() -> None:
     """The messages of a run are those of its responses, in order, under its own id."""
-    assert [(told.id, told.run_id, told.assistant_id) for told in continued().all_messages()] == [
+    assert [
+        (told.id, told.run_id, told.assistant_id) for told in continued().assistant_messages()
+    ] == [
         ("m1", "r", "a"),
         ("m2", "r", "a"),
         ("m3", "r", "a"),
@@ -703,35 +717,39 @@ def test_messages_of_all_responses_are_the_runs() -> None:
 def test_messages_of_others_are_not_the_runs() -> None:
     """A user's message among the items is not told as the assistant's."""
     latest = seen(messages=(message("u", "user"), message("m")))
-    assert [told.id for told in trail(latest).all_messages()] == ["m"]
+    assert [told.id for told in make_chain(latest).assistant_messages()] == ["m"]
 
 
-def test_run_that_nobody_looked_at_has_no_messages() -> None:
-    """Before the first look there is nothing to tell."""
-    assert trail().all_messages() == []
+def test_run_that_nobody_polled_has_no_messages() -> None:
+    """Before the first poll there are no messages."""
+    assert make_chain().assistant_messages() == []
 
 
 def test_run_that_went_on_unseen() -> None:
-    """A response that nobody looked at leaves nothing behind when the run goes on."""
-    went_on = trail().continued(SECOND, OUTPUTS, 2.0)
-    assert (went_on.passed, went_on.messages, went_on.spent) == (frozenset(), (), None)
+    """A response that nobody polled leaves nothing behind when the run goes on."""
+    went_on = make_chain().continued(SECOND, OUTPUTS, 2.0)
+    assert (went_on.earlier_response_ids, went_on.earlier_messages, went_on.earlier_usage) == (
+        frozenset(),
+        (),
+        None,
+    )
 
 
-def test_further_look_replaces_the_last_one() -> None:
-    """A look at the same response changes nothing else of the run."""
+def test_further_poll_replaces_the_last_one() -> None:
+    """A poll of the same response changes nothing else of the run."""
     before = continued()
-    assert before.at(SECOND) == attrs.evolve(before, seen=SECOND)
+    assert before.with_latest(SECOND) == attrs.evolve(before, latest=SECOND)
 
 
-def test_way_is_the_same_read_backwards() -> None:
+def test_run_is_the_same_read_backwards() -> None:
     """A run that is read from its newest response back is the one that was followed."""
-    read_back = trail(THIRD, response_id="r3").after(SECOND).after(FIRST)
+    read_back = make_chain(THIRD, response_id="r3").with_earlier(SECOND).with_earlier(FIRST)
     followed = continued()
     assert (
-        read_back.passed,
-        read_back.all_messages(),
+        read_back.earlier_response_ids,
+        read_back.assistant_messages(),
         read_back.snapshot(),
-    ) == (followed.passed, followed.all_messages(), followed.snapshot())
+    ) == (followed.earlier_response_ids, followed.assistant_messages(), followed.snapshot())
 
 
 GIVEN = {"type": "message", "role": "user", "content": "hello"}
@@ -743,65 +761,67 @@ def answer(call_id: str) -> Item:
 
 
 @pytest.mark.parametrize(
-    "given_items, tail, stand",
+    "given_items, turn, stand",
     [
-        ([GIVEN], make_tail(user()), True),
-        ([GIVEN], make_tail(user(), said()), True),
-        ([GIVEN], make_tail(user("other")), False),
-        ([GIVEN], make_tail(), False),
-        ([GIVEN], make_tail(said("hello")), False),
+        ([GIVEN], make_turn(user()), True),
+        ([GIVEN], make_turn(user(), said()), True),
+        ([GIVEN], make_turn(user("other")), False),
+        ([GIVEN], make_turn(), False),
+        ([GIVEN], make_turn(said("hello")), False),
         (
             [{**GIVEN, "content": [TEXT, IMAGE]}],
-            make_tail({**user(), "content": [TEXT, IMAGE]}),
+            make_turn({**user(), "content": [TEXT, IMAGE]}),
             True,
         ),
-        ([{**GIVEN, "content": [TEXT, IMAGE]}], make_tail({**user(), "content": [TEXT]}), False),
-        ([answer("z"), GIVEN], make_tail(user()), True),
-        ([answer("z"), GIVEN], make_tail(user("other"), call("z"), output("z")), False),
-        ([answer("a")], make_tail(user(), call("a"), output("a"), said()), True),
-        ([answer("a")], make_tail(user(), call("a")), False),
-        ([answer("a"), answer("b")], make_tail(call("a"), call("b"), output("a")), False),
-        ([answer("a"), answer("b")], make_tail(output("b"), output("a")), True),
-        ([], make_tail(user()), False),
-        ([], make_tail(), False),
+        ([{**GIVEN, "content": [TEXT, IMAGE]}], make_turn({**user(), "content": [TEXT]}), False),
+        ([answer("z"), GIVEN], make_turn(user()), True),
+        ([answer("z"), GIVEN], make_turn(user("other"), call("z"), output("z")), False),
+        ([answer("a")], make_turn(user(), call("a"), output("a"), said()), True),
+        ([answer("a")], make_turn(user(), call("a")), False),
+        ([answer("a"), answer("b")], make_turn(call("a"), call("b"), output("a")), False),
+        ([answer("a"), answer("b")], make_turn(output("b"), output("a")), True),
+        ([], make_turn(user()), False),
+        ([], make_turn(), False),
     ],
 )
 def test_what_was_given_stands_in_the_conversation(
-    given_items: list[Item], tail: Tail, stand: bool
+    given_items: list[Item], turn: ConversationTurn, stand: bool
 ) -> None:
     """A message stands there by its content, and outputs by the calls that they answer."""
-    assert stands(given_items, tail) is stand
+    assert is_recorded(given_items, turn) is stand
 
 
-WAITS = trail(seen("r", "completed", add("a"), add("b")))
-UNANSWERED = make_tail(user(), call("a"), call("b"))
+WAITS = make_chain(seen("r", "completed", add("a"), add("b")))
+UNANSWERED = make_turn(user(), call("a"), call("b"))
 
 
 @pytest.mark.parametrize(
-    "tail, known, run_id",
+    "turn, known, run_id",
     [
-        (make_tail(user(), said()), None, None),
-        (make_tail(user(), said()), WAITS, None),
+        (make_turn(user(), said()), None, None),
+        (make_turn(user(), said()), WAITS, None),
         (UNANSWERED, WAITS, "r"),
-        (make_tail(user(), call("a"), call("b"), output("a")), WAITS, "r"),
-        (UNANSWERED, attrs.evolve(WAITS, over=True), None),
+        (make_turn(user(), call("a"), call("b"), output("a")), WAITS, "r"),
+        (UNANSWERED, attrs.evolve(WAITS, ended_early=True), None),
         (UNANSWERED, None, "u"),
-        (UNANSWERED, trail(seen("r", "completed")), "u"),
-        (make_tail(user(), call("c")), WAITS, "u"),
-        (make_tail(user(), call("c")), attrs.evolve(WAITS, over=True), "u"),
+        (UNANSWERED, make_chain(seen("r", "completed")), "u"),
+        (make_turn(user(), call("c")), WAITS, "u"),
+        (make_turn(user(), call("c")), attrs.evolve(WAITS, ended_early=True), "u"),
     ],
 )
-def test_run_that_waits(tail: Tail, known: Trail | None, run_id: str | None) -> None:
+def test_run_that_waits(
+    turn: ConversationTurn, known: ResponseChain | None, run_id: str | None
+) -> None:
     """Calls without outputs are those of the run that is known to wait for them, or of a run
     that only they tell of, and nobody waits for those of a run that was ended.
     """
-    found = waiting_trail(tail, known)
+    found = waiting_chain(turn, known)
     assert (None if found is None else found.run_id) == run_id
 
 
 def test_run_known_by_what_it_left_waits_for_its_calls() -> None:
     """A run of other software is told with the calls that stand in the conversation."""
-    snapshot = trail_left(UNANSWERED, "a").snapshot()
+    snapshot = chain_of_turn(UNANSWERED, "a").snapshot()
     assert (snapshot.id, snapshot.status, snapshot.tool_calls, snapshot.assistant_id) == (
         "u",
         "requires_action",
@@ -812,15 +832,15 @@ def test_run_known_by_what_it_left_waits_for_its_calls() -> None:
 
 def test_run_known_by_what_it_left_has_completed() -> None:
     """A run that left no calls without outputs is over."""
-    left = trail_left(make_tail(user(), said()), None)
+    left = chain_of_turn(make_turn(user(), said()), None)
     assert (left.snapshot().status, left.response_id) == ("completed", None)
 
 
-def test_what_was_left_behind_is_told_once() -> None:
-    """Messages that stand in the conversation are told from there, and not again from before."""
-    tail = make_tail(user(), said("one", "m1"), call("a"), output("a"), said("two", "m3"))
-    left = left_behind(continued(), tail)
-    assert [told.id for told in left.all_messages()] == ["m1", "m3"]
+def test_what_was_left_behind_is_reported_once() -> None:
+    """Messages that the conversation holds are read from there, and not again from before."""
+    turn = make_turn(user(), said("one", "m1"), call("a"), output("a"), said("two", "m3"))
+    left = continued().ended_with(turn)
+    assert [told.id for told in left.assistant_messages()] == ["m1", "m3"]
 
 
 @pytest.mark.parametrize(
@@ -828,46 +848,48 @@ def test_what_was_left_behind_is_told_once() -> None:
     [
         ("run_id", "r"),
         ("assistant_id", "a"),
-        ("passed", frozenset({"r", "r2", "r3"})),
+        ("earlier_response_ids", frozenset({"r", "r2", "r3"})),
         ("response_id", None),
-        ("spent", None),
+        ("earlier_usage", None),
         ("submitting", False),
     ],
 )
-def test_run_that_is_left_behind(name: str, value: Any) -> None:
+def test_run_whose_response_is_gone(name: str, value: Any) -> None:
     """A run whose response is gone stays the same run, without what that response would tell."""
-    left = left_behind(attrs.evolve(continued(), submitting=True), make_tail(user(), said()))
+    left = attrs.evolve(continued(), submitting=True).ended_with(make_turn(user(), said()))
     assert getattr(left, name) == value
 
 
-# memory
+# the cache
 
 
-def test_memory_knows_nothing_at_first() -> None:
+def test_cache_knows_nothing_at_first() -> None:
     """Of a conversation that was not used nothing is known."""
-    assert Memory().get("conv") is None
+    assert ConversationCache().get("conv") is None
 
 
-def test_memory_keeps_what_was_changed() -> None:
+def test_cache_keeps_what_was_changed() -> None:
     """What is known is what the last change made of it."""
-    known = Memory()
-    known.change("conv", lambda before: attrs.evolve(before, newest_item_id="m1"))
-    known.change("conv", lambda before: attrs.evolve(before, metadata={"k": "v"}))
-    assert known.get("conv") == Remembered(metadata={"k": "v"}, newest_item_id="m1")
+    known = ConversationCache()
+    known.update("conv", lambda before: attrs.evolve(before, newest_item_id="m1"))
+    known.update("conv", lambda before: attrs.evolve(before, metadata={"k": "v"}))
+    assert known.get("conv") == CachedConversation(metadata={"k": "v"}, newest_item_id="m1")
 
 
-def test_memory_gives_what_it_keeps() -> None:
-    """A change gives what is known then."""
-    changed = Memory().change("conv", lambda before: attrs.evolve(before, newest_item_id="m1"))
-    assert changed == Remembered(newest_item_id="m1")
+def test_cache_returns_what_it_keeps() -> None:
+    """An update returns what is known then."""
+    changed = ConversationCache().update(
+        "conv", lambda before: attrs.evolve(before, newest_item_id="m1")
+    )
+    assert changed == CachedConversation(newest_item_id="m1")
 
 
-def test_memory_after_a_change_that_failed() -> None:
-    """A change that fails leaves what was known, and the memory usable."""
-    known = Memory()
-    before = known.change("conv", lambda fresh: attrs.evolve(fresh, newest_item_id="m1"))
+def test_cache_after_a_change_that_failed() -> None:
+    """A change that fails leaves what was known, and the cache usable."""
+    known = ConversationCache()
+    before = known.update("conv", lambda fresh: attrs.evolve(fresh, newest_item_id="m1"))
     with pytest.raises(ZeroDivisionError):
-        known.change("conv", lambda fresh: attrs.evolve(fresh, newest_item_id=str(1 / 0)))
+        known.update("conv", lambda fresh: attrs.evolve(fresh, newest_item_id=str(1 / 0)))
     assert known.get("conv") == before
 
 
@@ -876,42 +898,42 @@ def test_memory_after_a_change_that_failed() -> None:
     [
         ([], ["b", "c", "d"]),
         (["get a"], ["a", "c", "d"]),
-        (["change a"], ["a", "c", "d"]),
+        (["update a"], ["a", "c", "d"]),
         (["get a", "get b"], ["a", "b", "d"]),
         (["get z"], ["b", "c", "d"]),
     ],
 )
-def test_memory_forgets_what_is_not_used(
+def test_cache_drops_what_is_not_used(
     monkeypatch: pytest.MonkeyPatch, used: list[str], left: list[str]
 ) -> None:
-    """When there are too many conversations, the one not used for longest is forgotten."""
-    monkeypatch.setattr(memory, "MOST_REMEMBERED", 3)
-    known = Memory()
+    """When there are too many conversations, the one not used for longest is dropped."""
+    monkeypatch.setattr(cache, "CAPACITY", 3)
+    known = ConversationCache()
     for thread_id in "abc":
-        known.change(thread_id, lambda before: before)
+        known.update(thread_id, lambda before: before)
     for what, thread_id in (line.split() for line in used):
         if what == "get":
             known.get(thread_id)
         else:
-            known.change(thread_id, lambda before: before)
-    known.change("d", lambda before: before)
+            known.update(thread_id, lambda before: before)
+    known.update("d", lambda before: before)
     assert [thread_id for thread_id in "abcdz" if known.get(thread_id) is not None] == left
 
 
-def test_memory_is_bounded() -> None:
-    """However many conversations a service speaks with, it remembers so many and no more."""
-    known = Memory()
-    for number in range(memory.MOST_REMEMBERED + 1):
-        known.change(str(number), lambda before: before)
-    kept = [known.get(str(number)) is not None for number in range(memory.MOST_REMEMBERED + 1)]
-    assert kept == [False] + [True] * memory.MOST_REMEMBERED
+def test_cache_is_bounded() -> None:
+    """However many conversations a service has, it caches so many and no more."""
+    known = ConversationCache()
+    for number in range(cache.CAPACITY + 1):
+        known.update(str(number), lambda before: before)
+    kept = [known.get(str(number)) is not None for number in range(cache.CAPACITY + 1)]
+    assert kept == [False] + [True] * cache.CAPACITY
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_memory_after_a_fork() -> None:
+def test_cache_after_a_fork() -> None:
     """A child begins anew, even if the lock was held at the fork."""
-    known = Memory()
-    known.change("conv", lambda before: before)
+    known = ConversationCache()
+    known.update("conv", lambda before: before)
     with known._lock:
-        memory._after_fork()
+        cache._after_fork()
     assert known.get("conv") is None
