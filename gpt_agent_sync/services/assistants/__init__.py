@@ -1,6 +1,6 @@
 """Assistants v2: Azure's classic agents, self-hosted servers, and the embedded one.
 
-- ``service``: the contract's verbs; ``threads``: what a thread holds, its runs and messages.
+- ``service``: the contract's verbs; ``threads``: the runs and messages of threads.
 - ``wire``: bodies and objects as data; ``stream``: the stream events of a run.
 """
 

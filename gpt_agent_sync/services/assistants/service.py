@@ -78,6 +78,7 @@ class AssistantsService(RemoteService):
             body["messages"] = bodies[:MESSAGES_WITH_THREAD]
         if metadata:
             body["metadata"] = dict(metadata)
+        # Sent even when it is empty: some servers refuse the request without a body.
         thread_id: str = self._post("/threads", body).require("id")
         for later in bodies[MESSAGES_WITH_THREAD:]:
             self._post(f"{thread_path(thread_id)}/messages", later)
@@ -115,6 +116,8 @@ class AssistantsService(RemoteService):
 
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
         """Add the message to the thread; see ``Service``."""
+        # The wire has no idempotency keys: when an answer is lost, the token in the metadata shows
+        # whether the service has the message.
         token = uuid.uuid4().hex
 
         def find() -> Message | None:
@@ -131,10 +134,7 @@ class AssistantsService(RemoteService):
 
     def start_run(self, request: RunRequest) -> Feed:
         """Return a feed that creates the run; see ``Service``."""
-        token = uuid.uuid4().hex
-        return self._follow(
-            request, lambda pause: self._create_run(request, token, pause), stage="start"
-        )
+        return self._follow(request, lambda pause: self._create_run(request, pause), stage="start")
 
     def resume_run(self, request: RunRequest, run_id: str) -> Feed:
         """Return a feed that polls the run at once; see ``Service``."""
@@ -178,8 +178,8 @@ class AssistantsService(RemoteService):
     def _poll(self, thread_id: str, run_id: str, pause: Pause) -> PollResult:
         return _read_result(self._get(run_path(thread_id, run_id), pause=pause))
 
-    def _create_run(self, request: RunRequest, token: str, pause: Pause) -> PollResult:
-        thread_id = request.thread_id
+    def _create_run(self, request: RunRequest, pause: Pause) -> PollResult:
+        thread_id, token = request.thread_id, uuid.uuid4().hex
         if request.assistant_id is None:
             raise BlankValueError("assistant_id", None)
         tools = self._tools_to_send(request.assistant_id, request, pause)
@@ -222,7 +222,7 @@ class AssistantsService(RemoteService):
         find: Callable[[], PollResult | None],
         pause: Pause,
     ) -> PollResult:
-        """Make the request that starts a run, or that it goes on with."""
+        """Make the request that starts a run, or continues it."""
         if not request.streaming:
             made = self._post(path, body, find=find, pause=pause)
             return made if isinstance(made, PollResult) else _read_result(made)
@@ -246,6 +246,7 @@ class AssistantsService(RemoteService):
         if own is None:
             answer = self._get(f"/assistants/{quote(assistant_id, safe='')}", pause=pause)
             own = wire.read_tools(answer.data)
+            # Kept for good: a request a run is too much for what hardly ever changes.
             self._tools_by_assistant[assistant_id] = own
         return wire.tools_of_run(own, request.tools)
 

@@ -56,7 +56,7 @@ class AssistantsTranslation(Translation):
             self._created_count <= len(self._finished_ids)
             and self._written_ids <= self._finished_ids
         )
-        # Some servers stream the run's statuses only: that it wrote nothing is for the list to say.
+        # Some servers stream the statuses only: whether it wrote nothing, the list has to show.
         return (
             self._earlier_known and all_finished and bool(self._finished_ids or not self._is_final)
         )
@@ -72,7 +72,7 @@ class AssistantsTranslation(Translation):
 
     def _open(self, kind: str, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
         if not kind.startswith(_RUN) or kind.startswith(_STEP):
-            # A message before the run's first event is passed over, and the list has to tell it.
+            # A message before the run's first event is passed over: the list is read for it.
             self._earlier_known = self._earlier_known and not kind.startswith(_MESSAGE)
             return None
         self._note_status(data.get("status"))

@@ -1,4 +1,4 @@
-"""What the threads of Assistants v2 hold: their runs and messages, as lists show them."""
+"""The runs and messages of threads, as the lists of Assistants v2 show them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gpt_agent_sync.services.http.shapes import read_list
 logger = logging.getLogger(__name__)
 
 NEWEST = 20
-"""Runs or messages among which one is looked for that a lost answer was about."""
+"""How many of the newest runs or messages are searched for the one of a lost answer."""
 
 
 class Threads:

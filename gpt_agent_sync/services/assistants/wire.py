@@ -88,8 +88,10 @@ def _read_action(action: Mapping[str, Any]) -> tuple[tuple[ToolCall, ...], str |
         if isinstance(call_id, str) and isinstance(name, str):
             arguments = function.get("arguments")
             calls.append(ToolCall(id=call_id, name=name, arguments=as_json_text(arguments)))
+    # Some servers leave an empty object there when the outputs have been submitted.
     if calls or not kind or kind == "submit_tool_outputs":
         return tuple(calls), None
+    # Azure has approvals, too: what nobody can answer is named, or it would be polled for ever.
     return (), str(kind)
 
 
@@ -173,6 +175,7 @@ def find_posted(
     for message in newest:
         if message.metadata.get(TOKEN_KEY) == token:
             return message
+    # Some servers keep no metadata: there it is the message with the same words, if it is new.
     for message in newest:
         if message.id == last_message_id or message.role != "user":
             return None
@@ -204,6 +207,7 @@ def find_started(
 
 def assistant_body(definition: AssistantDefinition) -> dict[str, Any]:
     """Return the body that creates an assistant."""
+    # Instructions go along even when empty: some servers fail the runs of assistants without.
     body: dict[str, Any] = {"model": definition.model, "instructions": definition.instructions}
     if definition.name is not None:
         body["name"] = definition.name
@@ -226,6 +230,7 @@ def tools_of_run(
 ) -> list[dict[str, Any]] | None:
     """Return the run's tools when the assistant's own lack a handler, else ``None``."""
     names = {tool_name(tool) for tool in own}
+    # The tools of a run take the place of the assistant's, which are sent again for that.
     lacking = [nested_tool(tool) for tool in handlers if tool.name not in names]
     return [*own, *lacking] if lacking else None
 

@@ -62,8 +62,8 @@ def next_pause(
     pause = max(FIRST_PAUSE, age * GROWTH)
     if expected is not None:
         early, due = expected * EARLY_SHARE, expected * EXPECTED_SHARE
-        # Half the early share tells whether the early poll is still to come: its jitter may have
-        # put it a little before or after its time, and it is made once.
+        # Jitter puts the early poll a little before or after its time: past half of that it counts
+        # as made, or it would be made twice.
         pause = max(pause, (early if age < early / 2 else due) - age)
     return min(pause, heartbeat)
 
@@ -124,7 +124,7 @@ class Pace:
         self._unfinished_at = 0.0
 
     def begin(self) -> None:
-        """Take this moment as the run's beginning."""
+        """Start the clock: the run begins now."""
         self._began = time.monotonic()
 
     def pause(self, poll_after: float | None) -> float:

@@ -141,8 +141,8 @@ class StreamingFeed(PollingFeed):
                         if isinstance(update, TextDelta):
                             yield update
                         elif isinstance(update, Message):
-                            # Kept until the run's end: a lost stream has the list tell them all,
-                            # and each is told once.
+                            # Held back until the run's end: when the stream is lost all of them
+                            # are read from the list, and none may come twice.
                             messages.append(update)
                         elif update is None:
                             yield from self._check_silent_run(run_id)

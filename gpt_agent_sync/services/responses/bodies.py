@@ -119,6 +119,7 @@ def response_body(
     """
     body: dict[str, Any] = {
         "model": definition.model,
+        # A text, and input even when there is none: some servers take no object, and demand input.
         "conversation": thread_id,
         "input": list(input_items),
         "store": True,

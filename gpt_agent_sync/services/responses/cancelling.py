@@ -58,7 +58,7 @@ class RunCanceller:
         """
         turn = self._conversations.latest_turn(request.thread_id, pause)
         named = missing_call(refusal)
-        # A server may go by a log of its own, in which items added later do not stand.
+        # A server may go by a log of its own, which lacks items added to the conversation.
         waiting = [call.id for call in turn.unanswered_calls] or ([named] if named else [])
         if not waiting:
             raise refusal
@@ -115,9 +115,11 @@ class RunCanceller:
             self._tracker.keep(thread_id, now)
             return False
         if chain.response_id is None:
-            return True
+            return True  # only known by the items it left: nothing is in progress
         refusal = self._responses.cancel(chain.response_id)
         latest = None
+        # A cancelled response takes no outputs into the conversation: the calls that it was to
+        # continue from are abandoned, and the note has to show it.
         if refusal is not None or chain.earlier_call_ids:
             latest = self._responses.get(chain.response_id, pause)[0]
         if latest is None:
@@ -131,7 +133,7 @@ class RunCanceller:
     def _cancel_waiting(self, thread_id: str, chain: ResponseChain, pause: Pause) -> bool:
         """End a run that waits for outputs, and return whether it still did.
 
-        Whoever sends outputs at this moment sees it too, and cancels what comes of them.
+        A thread that submits outputs meanwhile sees it too, and cancels what comes of them.
         """
         is_ours = moved = False
 

@@ -94,8 +94,8 @@ class ResponseChain:
     def abandons_calls(self) -> bool:
         """Whether it ended, other than by completion, with calls that have no outputs.
 
-        A response that fails or is cancelled does not take the outputs it was given with it into
-        the conversation.
+        A response that fails or is cancelled does not take its input into the conversation, the
+        outputs of the calls before it among that.
         """
         latest = self.latest
         ended = latest is not None and latest.status in ("failed", "cancelled", "incomplete")
@@ -110,7 +110,7 @@ class ResponseChain:
 
     @property
     def note(self) -> RunNote | None:
-        """What the conversation's metadata are to say of the run."""
+        """The note on the run that belongs into the conversation's metadata."""
         if self.response_id is None:
             return None
         return RunNote(
@@ -121,7 +121,7 @@ class ResponseChain:
         )
 
     def matches_note(self, note: RunNote) -> bool:
-        """Return whether a note on the run says what is known; it may lack the assistant."""
+        """Return whether a note on the run is up to date; it may lack the assistant."""
         own = self.note
         return own is not None and (note.response_id, note.ended_early) == (
             own.response_id,
@@ -191,7 +191,7 @@ class ResponseChain:
         )
 
     def ended_with(self, turn: ConversationTurn) -> ResponseChain:
-        """Return the chain that ends in what a turn holds, all messages of the run included.
+        """Return the chain that ends with the items of a turn, all messages of the run included.
 
         That is how a run is read whose last response nobody can get: another process made it
         and could not write its note, or the service has dropped it. Its usage is lost.

@@ -50,9 +50,9 @@ class ResponseOrder:
         definition: The assistant.
         options: What the run does differently.
         input_items: The new items: the user's message, or tool outputs.
-        find: Looks in the conversation for what a response left there whose answer was lost.
-        find_elsewhere: Looks, while the conversation is locked, whether another process has
-            done the work.
+        find: Searches the conversation for the items of a response whose answer was lost.
+        find_elsewhere: Finds the run, while the conversation is locked, as another process has
+            gone on with it.
         message: The user's message, if the response answers one.
         continues: The run that it continues, if it does.
     """
@@ -200,8 +200,8 @@ class ResponseCreator:
     def _drop_duplicate(self, order: ResponseOrder, made: Answer) -> Answer | ResponseChain:
         """Cancel a response that was created again while the first one came to its end after all.
 
-        What a response leaves in the conversation comes there with its end only, so that a look
-        after a lost answer may be too early.
+        A response's items come into the conversation with its end only, so that the search after a
+        lost answer may be too early.
         """
         response = read_response(made.data, made.request)
         found = None if response.is_final else order.find()
@@ -234,6 +234,7 @@ class ResponseCreator:
         except RequestRejectedError as exc:
             if not background or "background" not in exc.message.lower():
                 raise
+            # Remembered for all later responses of the service.
             logger.info("making responses in the foreground, because: %s", exc)
             self._background = False
         return self._send(order, attempt, opens)
@@ -267,7 +268,7 @@ class _Attempt:
         try:
             self._pause(seconds)
         except Exception as exc:
-            # For outputs the next feed finds out; a message's caller has to be told.
+            # A message's caller has to know; outputs are a feed's, which nobody reads any more.
             if not self.in_doubt or self._order.message is None:
                 raise
             raise ServiceUnavailableError(

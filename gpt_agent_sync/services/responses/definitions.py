@@ -68,7 +68,7 @@ class RegisteredAssistants:
 
         Raises:
             ConfigurationError: If its assistant is not registered, and no response shows it.
-            AssistantNotSetError: If nothing says which assistant it is.
+            AssistantNotSetError: If it is not known which assistant it is.
         """
         parameters = chain.parameters
         if parameters and parameters.get("model"):
@@ -81,7 +81,7 @@ class RegisteredAssistants:
     def explained(
         self, refusal: RequestRejectedError, assistant_id: str | None
     ) -> RequestRejectedError:
-        """Return a refusal; that of a model says how its name came about."""
+        """Return a refusal; that of a model with a word on how its name came about."""
         if refusal.code != "model_not_found" or assistant_id in self._by_id:
             return refusal
         return RequestRejectedError(

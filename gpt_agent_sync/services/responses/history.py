@@ -66,8 +66,8 @@ class MessageHistory:
         chain = cached.chain if cached is not None else None
         own_ids = chain.message_ids if chain is not None else frozenset()
         # The user's message of a run comes into the conversation with the run's end only, so that
-        # its place would mislead. What stands for the others' runs is the id of their turn's
-        # first item, as it does for runs that no response is known of.
+        # its place would mislead. Runs of others go by the id of their turn's first item, as do
+        # runs that no response is known of.
         turn_id, messages = message_id, []
         for item in items:
             if item.get("role") == "user":

@@ -26,7 +26,7 @@ from gpt_agent_sync.services.responses.wire import (
 logger = logging.getLogger(__name__)
 
 FIRST_PAGE = 20
-"""Items of the page in which the newest turn is looked for first."""
+"""Items of the first page that is searched for the newest turn: most turns are short."""
 
 Get = Callable[..., Answer]
 """Reads a path, as ``RemoteService`` does."""
@@ -66,13 +66,14 @@ class Conversations:
         """Add items, ``total`` with those before them."""
 
         def find() -> bool | None:
-            # The wire takes the same items twice: after a lost answer their number tells.
+            # The wire takes the same items twice: after a lost answer their number shows it.
             return sum(1 for _ in self.items(thread_id, "asc")) >= total or None
 
         self._post(f"{_conversation(thread_id)}/items", {"items": list(items)}, find=find)
 
     def add(self, thread_id: str, items: Sequence[bodies.Item]) -> None:
         """Add items to a conversation that runs go on in."""
+        # Never repeated after a lost answer: a call with two outputs blocks the conversation.
         for begin in range(0, len(items), bodies.ITEMS_AT_ONCE):
             chunk = list(items[begin : begin + bodies.ITEMS_AT_ONCE])
             self._post(f"{_conversation(thread_id)}/items", {"items": chunk})
@@ -187,7 +188,7 @@ class Responses:
         try:
             answer = self._get(_response(response_id), None, pause)
         except RequestRejectedError as exc:
-            if exc.status in (400, 404):
+            if exc.status in (400, 404):  # some servers say 400 of what they do not have
                 return None, None
             raise
         return read_response(answer.data, answer.request), answer.poll_after
@@ -206,6 +207,7 @@ class Responses:
 
     def input_of(self, response_id: str, pause: Pause) -> tuple[bodies.Item, ...]:
         """Return the items that a response was created from."""
+        # OpenAI leaves the addresses of images out unless they are asked for.
         query = {"order": "desc", "limit": PAGE, "include[]": "message.input_image.image_url"}
         answer = self._get(f"{_response(response_id)}/input_items", query, pause)
         newest = read_list(answer.data, answer.request, lambda item: item)

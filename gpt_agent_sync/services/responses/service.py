@@ -1,4 +1,4 @@
-"""OpenAI's Conversations + Responses, and servers that speak the same."""
+"""The contract's verbs on OpenAI's Conversations + Responses."""
 
 from __future__ import annotations
 

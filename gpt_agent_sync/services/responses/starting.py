@@ -63,7 +63,7 @@ class RunStarter:
         """Create the response that a user's message asks for.
 
         The message travels in that one request: added to the conversation beforehand, it could
-        stand there without a run, and some servers would not show it to the model.
+        be left there without a run, and some servers would not show it to the model.
         """
         item = bodies.message_item(message)
         order = ResponseOrder(
@@ -87,7 +87,7 @@ class RunStarter:
         return attrs.evolve(created, chain=chain)
 
     def _message_finder(self, request: RunRequest, item: bodies.Item, pause: Pause) -> Find:
-        """Return what looks for the run of a message whose request's answer was lost."""
+        """Return a search for the run of a message whose request's answer was lost."""
         cached = self._tracker.cache.get(request.thread_id)
         before = {request.last_message_id, cached.newest_item_id if cached else None} - {None}
 
@@ -114,7 +114,8 @@ class RunStarter:
             chain = self._tracker.get_chain(request.thread_id, run_id, pause)
         created = CreatedResponse(chain, request.posted.receipt if request.posted else None)
         if chain.reported:
-            created.close_stream()  # it has been read
+            # The agent starts it again, after a failure: its stream has been read.
+            created.close_stream()
             created = CreatedResponse(chain)
             if chain.can_restart:
                 created = self._restart(request, chain, pause)
@@ -125,10 +126,7 @@ class RunStarter:
     def _restart(self, request: RunRequest, failed: ResponseChain, pause: Pause) -> CreatedResponse:
         """Create a failed response once more, as a new run, as on the other wire."""
         definition, options = self._assistants.of_run(request, failed)
-        input_items = failed.refused_outputs or failed.input_items
-        if input_items is None:
-            input_items = self._responses.input_of(failed.response_id or "", pause)
-        kept: Items = input_items
+        kept = self._input_of(failed, pause)
 
         def find_elsewhere() -> ResponseChain | None:
             return self._restarted_elsewhere(request, failed, kept, pause)
@@ -155,23 +153,30 @@ class RunStarter:
                 raise
             return CreatedResponse(other)
         other = find_elsewhere() if created.chain.is_in_progress else None
-        if other is not None and created.chain.response_id is not None:
+        if other is not None:
             # Another process was quicker by the time of a request: one of the two is enough.
             created.close_stream()
-            self._responses.cancel(created.chain.response_id)
+            self._responses.cancel(created.chain.run_id)
             return CreatedResponse(other)
         chain = attrs.evolve(created.chain, input_items=kept)
         self._tracker.write_note(request.thread_id, chain, pause)
         return attrs.evolve(created, chain=chain)
 
+    def _input_of(self, failed: ResponseChain, pause: Pause) -> Items:
+        """Return what a failed response was created from, or was to be."""
+        known = failed.refused_outputs or failed.input_items
+        if known is None:
+            known = self._responses.input_of(failed.response_id or "", pause)
+        return known
+
     def _restart_finder(
         self, request: RunRequest, input_items: Items, before: ConversationTurn, pause: Pause
     ) -> Find:
-        """Return what looks for the run of a restart whose answer was lost."""
+        """Return a search for the run of a restart whose request's answer was lost."""
 
         def find() -> ResponseChain | None:
             turn = self._conversations.latest_turn(request.thread_id, pause)
-            # What stood there before is an older turn, maybe one with the same words.
+            # What was there before is an older turn, maybe one with the same words.
             is_ours = turn != before and is_recorded(input_items, turn)
             if not is_ours or not (turn.messages or turn.unanswered_calls):
                 return None

@@ -38,6 +38,7 @@ _RESPONSE = frozenset(
 )
 _OF_INTEREST = _DELTAS | _RESPONSE | {_ITEM_DONE, ERROR}
 
+# Found without parsing: most of what a stream costs is JSON of deltas that nobody listens to.
 _NUMBER = re.compile(r'"sequence_number": ?(\d+)')
 
 ToRun = Callable[[ResponseSnapshot], RunSnapshot]

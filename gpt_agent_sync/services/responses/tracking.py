@@ -29,7 +29,7 @@ ITEMS_DELAY = 3.0
 """Seconds in which the items of a completed response must have come into its conversation."""
 
 ITEMS_DELAY_PAUSE = 0.1
-"""Seconds between two looks for them."""
+"""Seconds between two requests for them."""
 
 RECORDED_STATUSES = ("completed", "incomplete")
 """The statuses of responses whose items come into the conversation."""
@@ -68,6 +68,8 @@ class RunTracker:
                 waits = chain is not None and chain.waiting_calls and not chain.ended_early
                 chain = chain if waits else None
             else:
+                # An empty text is a conversation without items, ``None`` one that nobody has read:
+                # with the first a message that is found there later is known to be new.
                 newest = turn.item_ids[-1] if turn.item_ids else ""
                 chain = waiting_chain(turn, chain)
         self.cache.update(
@@ -86,7 +88,7 @@ class RunTracker:
             if not wanted or wanted & turn.call_ids or time.monotonic() > until:
                 return turn
             latest = self._conversations.latest_items(thread_id, pause)
-            # They may stand in an older turn, too, when the conversation has gone on since.
+            # They may be in an older turn, too, when the conversation has gone on since.
             if len(latest) >= PAGE or turn_with_calls(latest, wanted) is not None:
                 return turn
             pause(ITEMS_DELAY_PAUSE)
@@ -105,6 +107,7 @@ class RunTracker:
             followed_since=time.monotonic(),
             ended_early=note.ended_early,
         )
+        # Metadata are the program's as well: whatever they say, this comes to an end.
         earlier_id = latest.previous_id if note.response_id != note.run_id else None
         for _ in range(MAX_ROUNDS):
             earlier = self._responses.get(earlier_id, pause)[0] if earlier_id else None
@@ -135,6 +138,8 @@ class RunTracker:
         if chain.ended_early:
             return PollResult(chain.snapshot())
         poll_after = None
+        # While outputs are on their way, what the conversation shows of them is the submission's
+        # to judge.
         if chain.waiting_calls and not chain.submitting:
             chain = self.check_waiting(thread_id, chain, pause)
         elif chain.response_id is None:
@@ -155,13 +160,14 @@ class RunTracker:
         pause = wait_on_this_thread
         chain = self.get_chain(thread_id, run_id, pause)
         if chain.ended_early or chain.response_id != latest.id:
+            # The run was cancelled meanwhile, or another thread has continued it.
             return chain.snapshot()
         return self._keep_and_note(thread_id, chain.with_latest(latest), pause).snapshot()
 
     def _keep_and_note(self, thread_id: str, chain: ResponseChain, pause: Pause) -> ResponseChain:
         chain = self.keep(thread_id, chain)
         if chain.abandons_calls:
-            # The next message finds calls without outputs: the note says that nobody will answer.
+            # The next message finds calls without outputs: the note shows that nobody will answer.
             self.write_note(thread_id, chain, pause)
         return chain
 
