@@ -140,7 +140,7 @@ def times_of(*seconds: float, kind: str = "kind") -> RunTimes:
 
 
 def test_quickest_run_is_recorded() -> None:
-    """Of the last runs the quickest one tells what is to be expected."""
+    """Of the last runs the quickest one shows what is to be expected."""
     assert times_of(3.0, 1.0, 2.0).shortest("kind") == 1.0
 
 

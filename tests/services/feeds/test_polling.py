@@ -26,14 +26,14 @@ CALL = ToolCall(id="c", name="add", arguments="{}")
 
 
 def snapshot(status: str, *calls: ToolCall, unsupported: str | None = None) -> RunSnapshot:
-    """Give a snapshot."""
+    """Return a snapshot."""
     return RunSnapshot(id="r", status=status, tool_calls=calls, unsupported_action=unsupported)
 
 
 def feed(
     *seen: RunSnapshot, messages: Iterable[Message] = (), hint: float | None = 0
 ) -> PollingFeed:
-    """Give a feed that sees these snapshots one by one, the last one for ever."""
+    """Return a feed that sees these snapshots one by one, the last one for ever."""
     results = itertools.chain(seen, itertools.repeat(seen[-1]))
     return PollingFeed(
         RunSource(
@@ -46,7 +46,7 @@ def feed(
 
 
 def begun_with(begin: FirstRequest) -> PollingFeed:
-    """Give a feed whose first request is the test's."""
+    """Return a feed whose first request is the test's."""
     return PollingFeed(
         RunSource(
             begin=begin,
@@ -58,11 +58,11 @@ def begun_with(begin: FirstRequest) -> PollingFeed:
 
 
 def statuses(updates: Iterable[FeedUpdate]) -> list[str]:
-    """Give the statuses of the snapshots."""
+    """Return the statuses of the snapshots."""
     return [update.status for update in updates if isinstance(update, RunSnapshot)]
 
 
-def test_every_look_is_yielded_to_the_end() -> None:
+def test_every_poll_is_yielded_to_the_end() -> None:
     """Snapshots are yielded as they are seen, the final one last."""
     following = feed(snapshot("queued"), snapshot("in_progress"), snapshot("completed"))
     assert statuses(following) == ["queued", "in_progress", "completed"]
@@ -90,7 +90,7 @@ def test_feed_ends_where_something_is_wanted(waiting: RunSnapshot) -> None:
     assert list(feed(waiting)) == [waiting]
 
 
-def test_action_without_calls_is_looked_at_again() -> None:
+def test_action_without_calls_is_polled_again() -> None:
     """A server may say that it waits before it says for what."""
     following = feed(snapshot("requires_action"), snapshot("requires_action", CALL))
     assert statuses(following) == ["requires_action", "requires_action"]
@@ -123,7 +123,7 @@ def test_closed_feed_yields_nothing() -> None:
 
 
 def test_closing_wakes_a_pause() -> None:
-    """A feed that waits for its next look ends at once when another thread closes it."""
+    """A feed that waits for its next poll ends at once when another thread closes it."""
     following = feed(snapshot("queued"), hint=None)
     assert next(following)
     waiting = threading.Event()
