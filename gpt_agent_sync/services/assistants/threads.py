@@ -44,6 +44,7 @@ class Threads:
         try:
             runs = self.newest_runs(thread_id)
         except RequestRejectedError as exc:
+            # Not all servers list runs: a program can talk all the same.
             logger.info("cannot tell whether thread %s has a live run: %s", thread_id, exc)
             return None
         run = wire.newest_live_run(runs)

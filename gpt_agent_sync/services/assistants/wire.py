@@ -294,6 +294,7 @@ def check_options(options: RunOptions) -> None:
 
 
 def _option(name: str, value: Any) -> Any:
+    # The wire has objects where programs may give a word: all that the object holds is its type.
     is_word = isinstance(value, str)
     if is_word and (name == "truncation" or (name == "response_format" and value != "auto")):
         return {"type": value}

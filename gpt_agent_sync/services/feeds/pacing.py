@@ -85,6 +85,7 @@ class RunTimes:
     def add(self, kind: Hashable, seconds: float) -> None:
         """Add what a run took."""
         with self._lock:
+            # Put in anew at the end: the kind whose last run is longest ago is dropped first.
             times = (*self._times.pop(kind, ()), seconds)
             self._times[kind] = times[-RUNS_KEPT:]
             while len(self._times) > KINDS_KEPT:

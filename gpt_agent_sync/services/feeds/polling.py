@@ -66,6 +66,7 @@ class PollingFeed(Feed):
     def __init__(self, source: RunSource) -> None:
         self._source = source
         self._closing = Closing()
+        # A generator, so that nothing is requested before the first ``next()``.
         self._updates = self._follow()
 
     def __next__(self) -> FeedUpdate:

@@ -179,6 +179,7 @@ class StreamingFeed(PollingFeed):
         last, self._last_snapshot = self._last_snapshot, snapshot
         if snapshot.is_final:
             if last is None:
+                # Ended before its first event: it is shown as begun, as where it is polled.
                 yield attrs.evolve(snapshot, status="in_progress")
             known = stream.messages_known
             yield from messages if known else self._source.read_messages(snapshot, self._closing)

@@ -79,6 +79,7 @@ def newest_input(items: Sequence[Mapping[str, Any]]) -> tuple[Item, ...]:
         if item.get("role") == "user":
             content = item.get("content")
             kept.append({"type": "message", "role": "user", "content": content})
+        # Some servers list the whole history: what is older belongs to an earlier response.
         break
     return tuple(kept[::-1])
 
@@ -124,7 +125,7 @@ def response_body(
         "input": list(input_items),
         "store": True,
     }
-    if background:
+    if background:  # left out otherwise, as some servers refuse the field
         body["background"] = True
     instructions = _instructions(definition, options)
     if instructions:

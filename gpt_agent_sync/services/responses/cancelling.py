@@ -137,6 +137,7 @@ class RunCanceller:
         """
         is_ours = moved = False
 
+        # Decided under the cache's lock: outputs may be on their way since the run was read.
         def change(cached: CachedConversation) -> CachedConversation:
             nonlocal is_ours, moved
             same_run = cached.chain is not None and cached.chain.run_id == chain.run_id

@@ -245,6 +245,7 @@ def is_recorded(input_items: Sequence[Mapping[str, Any]], turn: ConversationTurn
     """Return whether the conversation's newest turn holds what a response was created from."""
     messages = [item for item in input_items if item["type"] == "message"]
     if messages:
+        # Outputs before the message, for abandoned calls, are in the turn before.
         content = turn.user_content
         return content is not None and same_content(content, content_of(messages[-1]))
     answered = {str(item["call_id"]) for item in input_items}

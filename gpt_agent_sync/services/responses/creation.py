@@ -42,7 +42,7 @@ Find = Callable[[], ResponseChain | None]
 
 
 @attrs.frozen(kw_only=True)
-class ResponseOrder:
+class NewResponse:
     """A response that is to be created.
 
     Attributes:
@@ -147,29 +147,29 @@ class ResponseCreator:
         self._foreground_timeout = foreground_timeout
         self._background = True
 
-    def create(self, order: ResponseOrder, pause: Pause) -> CreatedResponse:
+    def create(self, new: NewResponse, pause: Pause) -> CreatedResponse:
         """Create a response, or find that it was created.
 
         Args:
-            order: The response.
+            new: The response.
             pause: Waits between the tries.
 
         Raises:
             ServiceBusyError: If the conversation stays locked.
             ServiceError: If the service refuses or fails.
         """
-        request = order.request
+        request = new.request
         translation = ResponsesTranslation(
             "POST /responses", self._responses.events_after, request.wants_deltas
         )
         opens = translation.open if request.streaming else None
-        attempt = _Attempt(order, pause)
-        made = self._send_when_free(order, attempt, opens)
+        attempt = _Attempt(new, pause)
+        made = self._send_when_free(new, attempt, opens)
         if attempt.in_doubt and isinstance(made, Answer):
-            made = self._drop_duplicate(order, made)
+            made = self._drop_duplicate(new, made)
         if isinstance(made, ResponseChain):
             return CreatedResponse(made)
-        chain = order.chain(made)
+        chain = new.chain(made)
         if made.events is None:
             return CreatedResponse(chain)
         thread_id, run_id = request.thread_id, chain.run_id
@@ -177,14 +177,14 @@ class ResponseCreator:
         return CreatedResponse(chain, RunStream(made.events, translation))
 
     def _send_when_free(
-        self, order: ResponseOrder, attempt: _Attempt, opens: Opens | None
+        self, new: NewResponse, attempt: _Attempt, opens: Opens | None
     ) -> Answer | ResponseChain:
         """Send the request, waiting for a conversation that another response holds."""
-        patience = self._lock_patience() if order.continues is None else SUBMISSION_PATIENCE
+        patience = self._lock_patience() if new.continues is None else SUBMISSION_PATIENCE
         began, lock_pause = time.monotonic(), SHORTEST_LOCK_PAUSE
         while True:
             try:
-                return self._send(order, attempt, opens)
+                return self._send(new, attempt, opens)
             except ServiceBusyError as exc:
                 # The lock may be that of this response, which was created by a lost request.
                 longest = max(patience, OWN_LOCK_PATIENCE) if attempt.in_doubt else patience
@@ -193,18 +193,18 @@ class ResponseCreator:
                 logger.info("waiting for the conversation: %s", exc)
             attempt.wait(lock_pause)
             lock_pause = min(lock_pause * 1.5, LONGEST_LOCK_PAUSE)
-            found = (order.find() if attempt.in_doubt else None) or order.find_elsewhere()
+            found = (new.find() if attempt.in_doubt else None) or new.find_elsewhere()
             if found is not None:
                 return found
 
-    def _drop_duplicate(self, order: ResponseOrder, made: Answer) -> Answer | ResponseChain:
+    def _drop_duplicate(self, new: NewResponse, made: Answer) -> Answer | ResponseChain:
         """Cancel a response that was created again while the first one came to its end after all.
 
         A response's items come into the conversation with its end only, so that the search after a
         lost answer may be too early.
         """
         response = read_response(made.data, made.request)
-        found = None if response.is_final else order.find()
+        found = None if response.is_final else new.find()
         if found is None:
             return made
         if made.events is not None:
@@ -213,10 +213,10 @@ class ResponseCreator:
         return found
 
     def _send(
-        self, order: ResponseOrder, attempt: _Attempt, opens: Opens | None
+        self, new: NewResponse, attempt: _Attempt, opens: Opens | None
     ) -> Answer | ResponseChain:
         background = self._background
-        body = order.body(background)
+        body = new.body(background)
         how: dict[str, Any] = {
             "find": attempt.find,
             "pause": attempt.wait,
@@ -237,26 +237,26 @@ class ResponseCreator:
             # Remembered for all later responses of the service.
             logger.info("making responses in the foreground, because: %s", exc)
             self._background = False
-        return self._send(order, attempt, opens)
+        return self._send(new, attempt, opens)
 
 
 class _Attempt:
     """The requests for one response, and whether one of them may have created it.
 
     Args:
-        order: The response.
+        new: The response.
         pause: Waits between the tries.
     """
 
-    def __init__(self, order: ResponseOrder, pause: Pause) -> None:
-        self._order = order
+    def __init__(self, new: NewResponse, pause: Pause) -> None:
+        self._new = new
         self._pause = pause
         self.in_doubt = False
 
     def find(self) -> ResponseChain | None:
         """Look for what a request created whose answer was lost."""
         self.in_doubt = True
-        return self._order.find()
+        return self._new.find()
 
     def wait(self, seconds: float) -> None:
         """Wait before the next try.
@@ -269,7 +269,7 @@ class _Attempt:
             self._pause(seconds)
         except Exception as exc:
             # A message's caller has to know; outputs are a feed's, which nobody reads any more.
-            if not self.in_doubt or self._order.message is None:
+            if not self.in_doubt or self._new.message is None:
                 raise
             raise ServiceUnavailableError(
                 "given up while the service may have the message", in_doubt=True

@@ -102,6 +102,7 @@ class Conversations:
             if pairs is None:
                 logger.warning("the metadata of conversation %s have no room for a note", thread_id)
                 return metadata
+            # Written twice it is the same: after a lost answer it is simply sent again.
             self._post(
                 _conversation(thread_id),
                 {"metadata": pairs},

@@ -19,8 +19,8 @@ from gpt_agent_sync.services.responses.chain import (
 from gpt_agent_sync.services.responses.creation import (
     CreatedResponse,
     Find,
+    NewResponse,
     ResponseCreator,
-    ResponseOrder,
 )
 from gpt_agent_sync.services.responses.definitions import RegisteredAssistants
 from gpt_agent_sync.services.responses.resources import Conversations, Responses
@@ -66,7 +66,7 @@ class RunStarter:
         be left there without a run, and some servers would not show it to the model.
         """
         item = bodies.message_item(message)
-        order = ResponseOrder(
+        new = NewResponse(
             request=request,
             definition=self._assistants.require(request.assistant_id),
             options=request.options,
@@ -75,19 +75,21 @@ class RunStarter:
             message=message,
         )
         try:
-            created = self._creator.create(order, pause)
+            created = self._creator.create(new, pause)
         except RequestRejectedError as exc:
             if not lacks_outputs(exc):
                 raise self._assistants.explained(exc, request.assistant_id) from exc
             outputs = self._canceller.outputs_for_abandoned_calls(request, exc, pause)
-            order = attrs.evolve(order, input_items=(*outputs, item))
-            created = self._creator.create(order, pause)
+            new = attrs.evolve(new, input_items=(*outputs, item))
+            created = self._creator.create(new, pause)
+        # By the note another process finds the run, should this one be killed now.
         chain = self._tracker.keep(request.thread_id, attrs.evolve(created.chain, reported=False))
         self._tracker.write_note(request.thread_id, chain, pause)
         return attrs.evolve(created, chain=chain)
 
     def _message_finder(self, request: RunRequest, item: bodies.Item, pause: Pause) -> Find:
         """Return a search for the run of a message whose request's answer was lost."""
+        # The words may have been said before: what was the newest item then tells the two apart.
         cached = self._tracker.cache.get(request.thread_id)
         before = {request.last_message_id, cached.newest_item_id if cached else None} - {None}
 
@@ -137,7 +139,7 @@ class RunStarter:
         turn = self._conversations.latest_turn(request.thread_id, pause)
         # A service may or may not have kept what the failed response was created from.
         stays = is_recorded(kept, turn) and not turn.messages and not turn.unanswered_calls
-        order = ResponseOrder(
+        new = NewResponse(
             request=request,
             definition=definition,
             options=options,
@@ -146,7 +148,7 @@ class RunStarter:
             find_elsewhere=find_elsewhere,
         )
         try:
-            created = self._creator.create(order, pause)
+            created = self._creator.create(new, pause)
         except RequestRejectedError as exc:
             other = find_elsewhere() if lacks_calls(exc) else None
             if other is None:

@@ -18,8 +18,8 @@ from gpt_agent_sync.services.responses.cancelling import RunCanceller
 from gpt_agent_sync.services.responses.chain import ResponseChain, is_recorded
 from gpt_agent_sync.services.responses.creation import (
     CreatedResponse,
+    NewResponse,
     ResponseCreator,
-    ResponseOrder,
 )
 from gpt_agent_sync.services.responses.definitions import RegisteredAssistants
 from gpt_agent_sync.services.responses.resources import Conversations, Responses
@@ -112,7 +112,7 @@ class OutputSubmitter:
             return None if other is chain else other
 
         definition, options = self._assistants.of_run(request, chain)
-        order = ResponseOrder(
+        new = NewResponse(
             request=request,
             definition=definition,
             options=options,
@@ -124,7 +124,7 @@ class OutputSubmitter:
         until = time.monotonic() + ITEMS_DELAY
         while True:
             try:
-                return self._creator.create(order, pause)
+                return self._creator.create(new, pause)
             except RequestRejectedError as exc:
                 # The items of a response may come into its conversation a little after its end.
                 if not lacks_calls(exc) or time.monotonic() > until or find() is not None:

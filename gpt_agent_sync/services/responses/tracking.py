@@ -107,7 +107,7 @@ class RunTracker:
             followed_since=time.monotonic(),
             ended_early=note.ended_early,
         )
-        # Metadata are the program's as well: whatever they say, this comes to an end.
+        # Metadata are anybody's to change: whatever they say, this comes to an end.
         earlier_id = latest.previous_id if note.response_id != note.run_id else None
         for _ in range(MAX_ROUNDS):
             earlier = self._responses.get(earlier_id, pause)[0] if earlier_id else None
@@ -125,6 +125,7 @@ class RunTracker:
         metadata = self._conversations.metadata(thread_id, pause)
         note = read_note(metadata)
         if note is None or note.run_id != run_id:
+            # The note could not be written, or is a later run's: ask for the first response.
             note = RunNote(run_id=run_id, response_id=run_id)
         chain = self.load_chain(note, pause) or ResponseChain(run_id=run_id, response_id=None)
         self.cache.update(
@@ -207,6 +208,7 @@ class RunTracker:
         return chain.ended_with(turn)
 
     def _expire(self, chain: ResponseChain) -> PollResult:
+        # A response whose stream has lost its client stays in progress for ever on some servers.
         if chain.response_id is not None:
             self._responses.cancel(chain.response_id)
         snapshot = attrs.evolve(

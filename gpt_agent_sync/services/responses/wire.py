@@ -51,6 +51,7 @@ _PARAMETERS = (
     "truncation",
     "metadata",
 )
+"""What another process has to know of a response, to continue its run as it was begun."""
 
 _REASONS = {"max_output_tokens": "max_completion_tokens"}
 """Why a response is incomplete, in the word that runs have for it."""
@@ -163,6 +164,7 @@ def read_options(parameters: Mapping[str, Any]) -> RunOptions:
 
 def read_call(item: Mapping[str, Any]) -> ToolCall | None:
     """Read the item of a function call; ``None`` for other items."""
+    # Items of calls have two ids: outputs go by this one, and the other may be missing.
     call_id, name = item.get("call_id"), item.get("name")
     if item.get("type") != "function_call":
         return None
