@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.support import assistants_stub
-from tests.support.responses_stub import called, said
+from tests.support.responses_stub import said
 
 
 def event(name: str, data: Mapping[str, Any] | str) -> bytes:
@@ -54,12 +54,11 @@ class ResponseEvents:
 
     Args:
         response_id: The response.
-        first: The number of the first event.
     """
 
-    def __init__(self, response_id: str = "resp_1", first: int = 0) -> None:
+    def __init__(self, response_id: str = "resp_1") -> None:
         self._id = response_id
-        self._numbers = itertools.count(first)
+        self._numbers = itertools.count()
 
     def event(self, kind: str, **data: Any) -> bytes:
         """Write an event."""
@@ -78,7 +77,3 @@ class ResponseEvents:
     def completed(self, text: str) -> bytes:
         """Write the event of its end, with a message."""
         return self.response("completed", said(text))
-
-    def calls(self, *call_ids: str) -> bytes:
-        """Write the event of its end, with calls."""
-        return self.response("completed", *called(*call_ids))

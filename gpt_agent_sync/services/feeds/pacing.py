@@ -12,14 +12,14 @@ from collections.abc import Hashable
 from gpt_agent_sync import forks
 
 # The two constants below go together. A run's end is noticed late by half a pause in the middle:
-# a seventh of the run's length, or 30 ms for the quickest. A run of 2 s costs 12 polls, and 14 when
-# jitter makes each pause the shortest; half the growth would cost twice the polls for a seventh of
-# a second.
+# by a seventh of the run's length, or 30 ms for the quickest. A run of 2 s costs 12 polls, and 14
+# when jitter makes each pause the shortest. Half the growth would cost half as many polls again,
+# to notice the end a seventh of a second earlier.
 
-FIRST_PAUSE = 0.065
+FIRST_PAUSE = 0.0625
 """Seconds between the start of a run and the first poll; no pause is shorter."""
 
-GROWTH = 0.29
+GROWTH = 0.3
 """How long to pause, as a share of the time the run has taken so far."""
 
 EARLY_SHARE = 0.5
