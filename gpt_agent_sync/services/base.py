@@ -21,24 +21,24 @@ from gpt_agent_sync.records import (
 
 
 class Feed(ABC):
-    """Tell of a run as it goes: an iterator of updates that another thread can close.
+    """The updates of one run: an iterator that another thread can close.
 
     Nothing is requested before the first ``next()``, and errors of the service come out of
-    ``next()``. A feed yields snapshots, pieces of text and the run's finished messages; a
+    ``next()``. A feed yields snapshots, deltas of text and the run's finished messages; a
     final snapshot comes after all messages of the run, and ends the feed, as does a snapshot
     that waits for tool outputs.
     """
 
     def __iter__(self) -> Iterator[FeedUpdate]:
-        """Give the feed itself."""
+        """Return the feed itself."""
         return self
 
     @abstractmethod
     def __next__(self) -> FeedUpdate:
-        """Block until there is an update, and give it.
+        """Block until there is an update, and return it.
 
         Raises:
-            StopIteration: If the run is over, waits for outputs, or the feed was closed.
+            StopIteration: If the run is final, waits for outputs, or the feed was closed.
             ServiceError: If the service failed.
         """
 
@@ -48,7 +48,7 @@ class Feed(ABC):
 
 
 class Service(ABC):
-    """Speak one wire, in wire-neutral records.
+    """A service that runs assistants, over one wire, in wire-neutral records.
 
     A service object is shared by many agents and called from many threads at once. All
     methods may raise ``ServiceError``. Two services are equal when their ``identity`` is, and
@@ -61,7 +61,7 @@ class Service(ABC):
     @property
     @abstractmethod
     def identity(self) -> Hashable:
-        """Tell what makes two services the same: class, address, project, credentials."""
+        """What makes two services the same: class, address, project, credentials."""
 
     def __eq__(self, other: object) -> bool:
         """Compare by identity."""
@@ -77,15 +77,15 @@ class Service(ABC):
     def create_thread(
         self, messages: Sequence[Message] = (), metadata: Mapping[str, str] | None = None
     ) -> str:
-        """Create a thread that begins with ``messages``, and give its id."""
+        """Create a thread that begins with ``messages``, and return its id."""
 
     @abstractmethod
     def create_assistant(self, definition: AssistantDefinition) -> str:
-        """Create, or keep, an assistant and give its id."""
+        """Create, or keep, an assistant and return its id."""
 
     @abstractmethod
     def open_thread(self, thread_id: str) -> RunSnapshot | None:
-        """Check that the thread is there, and give its newest run if that is under way.
+        """Check that the thread is there, and return its newest run if that is under way.
 
         Raises:
             InvalidThreadIdError: If the service has no such thread.
@@ -93,7 +93,7 @@ class Service(ABC):
 
     @abstractmethod
     def messages_after(self, thread_id: str, message_id: str) -> Sequence[Message]:
-        """Give all messages after ``message_id``, oldest first."""
+        """Return all messages after ``message_id``, oldest first."""
 
     @abstractmethod
     def check_options(self, options: RunOptions) -> None:
@@ -114,29 +114,29 @@ class Service(ABC):
 
     @abstractmethod
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
-        """Give the service the user's message, and only then return."""
+        """Hand the user's message to the service, and return once it is there."""
 
     @abstractmethod
     def start_run(self, request: RunRequest) -> Feed:
-        """Give a feed that starts the run of ``request`` and follows it."""
+        """Return a feed that starts the run of ``request`` and follows it."""
 
     @abstractmethod
     def resume_run(self, request: RunRequest, run_id: str) -> Feed:
-        """Give a feed that looks at a run at once and follows it."""
+        """Return a feed that polls a run at once and follows it."""
 
     @abstractmethod
     def submit_tool_outputs(
         self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput]
     ) -> Feed:
-        """Give a feed that sends all outputs in one request and follows the run.
+        """Return a feed that sends all outputs in one request and follows the run.
 
-        Its first snapshot tells that the service has the outputs, or how the run ended
+        Its first snapshot shows that the service has the outputs, or how the run ended
         without them.
         """
 
     @abstractmethod
     def cancel_run(self, thread_id: str, run_id: str) -> None:
-        """Ask for the run to be cancelled; quiet when it is over already."""
+        """Ask for the run to be cancelled; quiet when it is final already."""
 
     def close(self) -> None:  # noqa: B027  (nothing to close is a fine default)
         """Release connections; the service can be used again afterwards."""
@@ -151,7 +151,7 @@ def check_thread_id(thread_id: Any, prefixes: Mapping[str, str]) -> None:
 
     Args:
         thread_id: The id.
-        prefixes: What ids of other wires begin with, and what to say of them.
+        prefixes: What ids of other wires begin with, and the reason for each that the error names.
 
     Raises:
         InvalidThreadIdError: If the id begins with one of the prefixes.

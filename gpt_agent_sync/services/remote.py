@@ -20,7 +20,7 @@ from gpt_agent_sync.services.checks import (
     check_timeout,
 )
 from gpt_agent_sync.services.feeds.pacing import Pace, RunTimes
-from gpt_agent_sync.services.feeds.polling import First, Look, PollingFeed, Ways
+from gpt_agent_sync.services.feeds.polling import FirstRequest, PollingFeed, PollResult, RunSource
 from gpt_agent_sync.services.feeds.streaming import Streaming, StreamingFeed
 from gpt_agent_sync.services.http.answers import Answer
 from gpt_agent_sync.services.http.client import HttpClient, Limits, Opens, wait_on_this_thread
@@ -183,26 +183,31 @@ class RemoteService(Service):
     def _feed(
         self,
         request: RunRequest,
-        first: First,
-        look: Callable[[str, Pause], Look],
-        finish: Callable[[RunSnapshot, Pause], Iterable[Message]],
+        begin: FirstRequest,
+        poll: Callable[[str, Pause], PollResult],
+        read_messages: Callable[[RunSnapshot, Pause], Iterable[Message]],
         *,
-        leg: str | None,
+        stage: str | None,
     ) -> Feed:
         """Return a feed.
 
         Args:
             request: What it is for.
-            first: Makes the first request, and gives what it showed.
-            look: Looks at the run.
-            finish: Returns the messages of a run that is over.
-            leg: Which part of a run it follows from its beginning, for what that takes; ``None``
-                when the first request is no more than a look.
+            begin: Makes the first request.
+            poll: Polls the run of an id.
+            read_messages: Returns the messages of a run that is final.
+            stage: What the first request does, ``"start"`` or ``"submit"``: how long the run then
+                takes is remembered by that. ``None`` when it only polls.
         """
-        kind = None if leg is None else (leg, request.assistant_id, request.options.model)
-        pace = Pace(request.heartbeat_interval, self._times, kind)
-        ways = Ways(first=first, look=look, finish=finish, pace=pace, begins=leg is not None)
-        return StreamingFeed(ways, self._streaming) if request.streaming else PollingFeed(ways)
+        kind = None if stage is None else (stage, request.assistant_id, request.options.model)
+        source = RunSource(
+            begin=begin,
+            poll=poll,
+            read_messages=read_messages,
+            pace=Pace(request.heartbeat_interval, self._times, kind),
+            starts_work=stage is not None,
+        )
+        return StreamingFeed(source, self._streaming) if request.streaming else PollingFeed(source)
 
     def _headers(self) -> Mapping[str, str]:
         if self._auth is None:

@@ -1,4 +1,4 @@
-"""The same thing in the words of either wire: tools, tool choices, formats of the reply.
+"""Tools, tool choices and formats of the reply, in the format of either wire.
 
 Assistants v2 nests (``{"type": "function", "function": {...}}``), Responses does not
 (``{"type": "function", "name": ...}``). Programs may use either on both, so that they can move.
@@ -15,7 +15,7 @@ _KINDS = {"function": "function", "json_schema": "json_schema"}
 
 
 def nest(value: Any) -> Any:
-    """Give a tool, tool choice or format as Assistants v2 spells it."""
+    """Return a tool, tool choice or format as Assistants v2 has it."""
     kind = value.get("type") if isinstance(value, Mapping) else None
     if kind not in _KINDS or kind in value:
         return dict(value) if isinstance(value, Mapping) else value
@@ -24,7 +24,7 @@ def nest(value: Any) -> Any:
 
 
 def flatten(value: Any) -> Any:
-    """Give a tool, tool choice or format as Responses spells it."""
+    """Return a tool, tool choice or format as Responses has it."""
     if not isinstance(value, Mapping):
         return value
     kind = value.get("type")
@@ -33,31 +33,31 @@ def flatten(value: Any) -> Any:
 
 
 def nested_tool(tool: ToolSchema | Mapping[str, Any]) -> dict[str, Any]:
-    """Give a tool as Assistants v2 spells it."""
-    given: dict[str, Any] = nest(_spelled(tool))
-    return given
+    """Return a tool as Assistants v2 has it."""
+    nested: dict[str, Any] = nest(_flat(tool))
+    return nested
 
 
 def flat_tool(tool: ToolSchema | Mapping[str, Any]) -> dict[str, Any]:
-    """Give a tool as Responses spells it.
+    """Return a tool as Responses has it.
 
     Its functions are strict unless they say otherwise, which few schemas are fit for, and
     must have parameters.
     """
-    given: dict[str, Any] = flatten(_spelled(tool))
-    if given.get("type") == "function":
+    flat: dict[str, Any] = flatten(_flat(tool))
+    if flat.get("type") == "function":
         empty = {"type": "object", "properties": {}}
-        given = {"strict": False, **given, "parameters": given.get("parameters") or empty}
-    return given
+        flat = {"strict": False, **flat, "parameters": flat.get("parameters") or empty}
+    return flat
 
 
 def tool_name(tool: Mapping[str, Any]) -> str | None:
-    """Give the name of a function tool in either spelling."""
+    """Return the name of a function tool in either format."""
     name = flatten(tool).get("name") if tool.get("type") == "function" else None
     return name if isinstance(name, str) else None
 
 
-def _spelled(tool: ToolSchema | Mapping[str, Any]) -> Mapping[str, Any]:
+def _flat(tool: ToolSchema | Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(tool, ToolSchema):
         return tool
     return {

@@ -11,7 +11,8 @@ import pytest
 import gpt_agent_sync as gpt
 from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply
 from tests.plugins.services import WIRES, MakeService
-from tests.support.event_streams import RUN_START, Told, finished, run, wrote
+from tests.support.assistants_stub import RUN_START
+from tests.support.event_streams import ResponseEvents, delta, finished, run
 from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import Answerer, Response, StubServer, listing, stream, table
 from tests.support.talk import PATIENCE, Talk
@@ -124,7 +125,7 @@ def test_pieces_come_before_the_run_is_over(
     make_stub: Callable[[Answerer], StubServer], wire: str
 ) -> None:
     """Text is given while the run goes on."""
-    told, read = Told(), threading.Event()
+    events, read = ResponseEvents(), threading.Event()
     answers = {
         "GET /threads/t": [Response({"id": "t"})],
         "GET /threads/t/runs": [listing()],
@@ -132,9 +133,9 @@ def test_pieces_come_before_the_run_is_over(
         RUN_START: [
             stream(
                 run("queued"),
-                wrote("hel"),
+                delta("hel"),
                 lambda: read.wait(PATIENCE),
-                wrote("lo"),
+                delta("lo"),
                 finished("hello"),
                 run("completed"),
             )
@@ -144,11 +145,11 @@ def test_pieces_come_before_the_run_is_over(
         "GET /conversations/t/items": [listing()],
         "POST /responses": [
             stream(
-                told.response("queued"),
-                told.wrote("hel"),
+                events.response("queued"),
+                events.delta("hel"),
                 lambda: read.wait(PATIENCE),
-                told.wrote("lo"),
-                told.completed("hello"),
+                events.delta("lo"),
+                events.completed("hello"),
             )
         ],
     }

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of services: stub servers of the Responses wire."""
+"""Fixtures of the tests of services: stub servers of both wires."""
 
 from __future__ import annotations
 
@@ -7,16 +7,35 @@ from typing import Any
 
 import pytest
 
+from gpt_agent_sync.services.assistants.service import AssistantsService
 from gpt_agent_sync.services.http import repeats
-from gpt_agent_sync.services.responses import ResponsesService, reading, runs
-from gpt_agent_sync.services.responses import creation as making
+from gpt_agent_sync.services.responses import (
+    ResponsesService,
+    creation,
+    submitting,
+    tracking,
+)
+from tests.support.assistants_stub import ServeAssistants
 from tests.support.responses_stub import QUIET, Serve
 from tests.support.stub import Answerer, StubServer, table
 
 
 @pytest.fixture
+def serve_assistants(make_stub: Callable[[Answerer], StubServer]) -> ServeAssistants:
+    """Return a maker of a service over a stub that answers by a table."""
+
+    def make(
+        answers: Mapping[str, Any] | Answerer, **options: Any
+    ) -> tuple[AssistantsService, StubServer]:
+        stub = make_stub(answers if callable(answers) else table(answers))
+        return AssistantsService(stub.base_url, "sk-secret", **options), stub
+
+    return make
+
+
+@pytest.fixture
 def serve_responses(make_stub: Callable[[Answerer], StubServer]) -> Serve:
-    """Give a maker of a service over a stub that answers by a table, else as ``QUIET`` does."""
+    """Return a maker of a service over a stub that answers by a table, else as ``QUIET`` does."""
 
     def make(
         answers: Mapping[str, Any] | Answerer, **options: Any
@@ -29,10 +48,10 @@ def serve_responses(make_stub: Callable[[Answerer], StubServer]) -> Serve:
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no test wait long for what comes at once."""
+    """Shorten the pauses of requests, so that no test waits long for what comes at once."""
     monkeypatch.setattr(repeats, "FIRST_BACKOFF", 0.02)
-    monkeypatch.setattr(making, "SHORTEST_LOCK_PAUSE", 0.01)
-    monkeypatch.setattr(making, "LONGEST_LOCK_PAUSE", 0.02)
-    monkeypatch.setattr(runs, "LAGGING_PAUSE", 0.01)
-    monkeypatch.setattr(reading, "LAGGING_PAUSE", 0.01)
-    monkeypatch.setattr(reading, "LAGGING", 0.1)
+    monkeypatch.setattr(creation, "SHORTEST_LOCK_PAUSE", 0.01)
+    monkeypatch.setattr(creation, "LONGEST_LOCK_PAUSE", 0.02)
+    monkeypatch.setattr(submitting, "ITEMS_DELAY_PAUSE", 0.01)
+    monkeypatch.setattr(tracking, "ITEMS_DELAY_PAUSE", 0.01)
+    monkeypatch.setattr(tracking, "ITEMS_DELAY", 0.1)

@@ -31,7 +31,7 @@ HELLO = UserMessage(content="hello")
 
 
 class Talk:
-    """Hold a service with an assistant and a thread."""
+    """A service with an assistant and a thread."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -45,7 +45,7 @@ class Talk:
         )
 
     def post(self, message: UserMessage = HELLO) -> str:
-        """Post a message and give its id."""
+        """Post a message and return its id."""
         posted = self.service.post_message(self.request, message)
         self.request = attrs.evolve(self.request, posted=posted)
         return posted.message_id
@@ -62,7 +62,7 @@ class Talk:
         return update
 
     def follow(self, feed: Feed) -> tuple[list[Message], RunSnapshot]:
-        """Take a feed to its end, and give messages and last snapshot."""
+        """Take a feed to its end, and return messages and last snapshot."""
         updates = list(feed)
         last = updates[-1]
         assert isinstance(last, RunSnapshot)
@@ -71,7 +71,7 @@ class Talk:
 
 @pytest.fixture
 def talk(make_service: MakeService) -> Callable[[Script], Talk]:
-    """Give a maker of talks that follow a script."""
+    """Return a maker of talks that follow a script."""
     return lambda script: Talk(make_service(script))
 
 
@@ -236,7 +236,7 @@ def test_outputs_of_other_calls_show_what_the_run_waits_for(talk: MakeTalk) -> N
 
 
 def test_late_outputs_show_how_the_run_ended(talk: MakeTalk) -> None:
-    """Outputs for a run that was cancelled meanwhile are no error: the run tells its end."""
+    """Outputs for a run that was cancelled meanwhile are no error: the run shows its end."""
     made = talk([CallTools(("add", {}))])
     _, waiting = made.follow(made.start())
     made.service.cancel_run(made.thread_id, waiting.id)

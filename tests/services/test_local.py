@@ -16,7 +16,7 @@ from gpt_agent_sync.services import local as local_module
 
 
 def servers() -> list[str]:
-    """Give the names of the running servers' threads."""
+    """Return the names of the running servers' threads."""
     return [thread.name for thread in threading.enumerate() if thread.name == "gpt-agent-server"]
 
 

@@ -116,7 +116,7 @@ def assistant(make: MakeTalk) -> None:
 
 
 def all_options(spelling: str) -> Callable[[MakeTalk], None]:
-    """Give a turn under all options, in one spelling."""
+    """Return a turn under all options, in one spelling."""
 
     def turn(make: MakeTalk) -> None:
         options = gpt.RunOptions(**OPTIONS, **SPELLINGS[spelling])
@@ -172,7 +172,7 @@ RESPONSE = "POST /responses"
 CANCEL_RESPONSE = "POST /responses/{response_id}/cancel"
 ITEMS = "POST /conversations/{conversation_id}/items"
 NOTE = "POST /conversations/{conversation_id}"
-LOOK_AT_ITEMS = "GET /conversations/{conversation_id}/items"
+LIST_ITEMS = "GET /conversations/{conversation_id}/items"
 
 TURNS: dict[str, tuple[Callable[[MakeTalk], None], dict[str, set[str]]]] = {
     "plain": (plain, {"assistants": {"POST /threads", MESSAGE, RUN}, "responses": {RESPONSE}}),
@@ -200,7 +200,7 @@ TURNS: dict[str, tuple[Callable[[MakeTalk], None], dict[str, set[str]]]] = {
     "begun again": (begun_again, {"assistants": {RUN}, "responses": {RESPONSE}}),
     "connected again": (
         connected_again,
-        {"assistants": {OUTPUTS}, "responses": {LOOK_AT_ITEMS, RESPONSE}},
+        {"assistants": {OUTPUTS}, "responses": {LIST_ITEMS, RESPONSE}},
     ),
 }
 """What is done, and the requests that it must be seen to make on either wire."""
@@ -208,7 +208,7 @@ TURNS: dict[str, tuple[Callable[[MakeTalk], None], dict[str, set[str]]]] = {
 
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
-    """Give a recording of all requests."""
+    """Return a recording of all requests."""
     return Recording(monkeypatch)
 
 
@@ -216,7 +216,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
 def make_talk(
     make_server: Callable[..., ScriptedServer],
 ) -> Iterator[Callable[[str], MakeTalk]]:
-    """Give a maker of makers of talks over a wire."""
+    """Return a maker of makers of talks over a wire."""
     services: list[AssistantsService | ResponsesService] = []
 
     def over(wire: str) -> MakeTalk:
@@ -238,10 +238,10 @@ def test_requests_are_those_of_the_package(
     make_talk: Callable[[str], MakeTalk], recording: Recording, wire: str, turn: str
 ) -> None:
     """A turn sends all that the package's types demand, and nothing that they do not know."""
-    run, telling = TURNS[turn]
+    run, required = TURNS[turn]
     run(make_talk(wire))
     told = [line for request in recording.requests for line in complaints_of(request)]
-    missing = telling[wire] - {call_of(request) for request in recording.requests}
+    missing = required[wire] - {call_of(request) for request in recording.requests}
     assert (told, missing) == ([], set())
 
 
@@ -285,7 +285,7 @@ RIGHT: dict[str, Any] = {
     ],
 )
 def test_value_of_a_type_is_let_pass(changes: dict[str, Any]) -> None:
-    """There is nothing to say of a value that is what its type tells."""
+    """There are no complaints about a value that fits its type."""
     assert complaints({**RIGHT, **changes}, Outer) == []
 
 
@@ -337,7 +337,7 @@ OUTPUT = {"tool_call_id": "c", "output": "1"}
 
 
 def post(path: str, body: dict[str, Any]) -> Request:
-    """Give a request."""
+    """Return a request."""
     return Request("POST", path, {}, {}, body)
 
 

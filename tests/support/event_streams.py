@@ -1,4 +1,4 @@
-"""Server-sent events as servers of both wires spell them, for stub servers."""
+"""Server-sent events as servers of both wires write them, for stub servers."""
 
 from __future__ import annotations
 
@@ -7,96 +7,73 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.responses_stub import called, said
-
-RUN_LOOK = "GET /threads/t/runs/r"
-RUN_START = "POST /threads/t/runs"
-RUN_SUBMIT = "POST /threads/t/runs/r/submit_tool_outputs"
-RUN_MESSAGES = "GET /threads/t/messages"
+from tests.support import assistants_stub
+from tests.support.responses_stub import said
 
 
 def event(name: str, data: Mapping[str, Any] | str) -> bytes:
-    """Spell an event; without a name it has only data."""
+    """Write an event; without a name it has only data."""
     text = data if isinstance(data, str) else json.dumps(data)
     return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode()
 
 
-def run(status: str, name: str | None = None, **facts: Any) -> bytes:
-    """Tell of a run of the Assistants wire."""
-    data = {"id": "r", "object": "thread.run", "status": status, **facts}
+def run(status: str, name: str | None = None, **fields: Any) -> bytes:
+    """Write the event of a run of the Assistants wire."""
+    data = assistants_stub.run(status, object="thread.run", **fields)
     return event(f"thread.run.{status}" if name is None else name, data)
 
 
-def waiting(*call_ids: str) -> dict[str, Any]:
-    """Give what a run has that waits for outputs."""
-    calls = [{"id": call_id, "function": {"name": "go", "arguments": "{}"}} for call_id in call_ids]
-    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
-    return {"id": "r", "status": "requires_action", "required_action": action}
-
-
 def waits(*call_ids: str) -> bytes:
-    """Tell of a run that waits for outputs."""
-    return event("thread.run.requires_action", waiting(*call_ids))
+    """Write the event of a run that waits for outputs."""
+    return event("thread.run.requires_action", assistants_stub.waiting(*call_ids))
 
 
 def message(text: str, message_id: str = "m1") -> dict[str, Any]:
-    """Give an assistant's message of the Assistants wire."""
-    content = [{"type": "text", "text": {"value": text, "annotations": []}}]
-    return {
-        "id": message_id,
-        "object": "thread.message",
-        "status": "completed",
-        "role": "assistant",
-        "run_id": "r",
-        "content": content,
-    }
+    """Return an assistant's message of the Assistants wire, as events and lists hold it."""
+    fields = {"object": "thread.message", "status": "completed", "run_id": "r"}
+    return assistants_stub.message(message_id, text, **fields)
 
 
-def wrote(text: str, message_id: str = "m1", *, name: str = "thread.message.delta") -> bytes:
-    """Tell of a piece of text."""
+def delta(text: str, message_id: str = "m1", *, name: str = "thread.message.delta") -> bytes:
+    """Write the event of a delta of text."""
     part = {"index": 0, "type": "text", "text": {"value": text}}
-    delta = {"id": message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
-    return event(name, delta)
+    data = {"id": message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
+    return event(name, data)
 
 
 def finished(text: str, message_id: str = "m1", *, name: str = "thread.message.completed") -> bytes:
-    """Tell of a finished message."""
+    """Write the event of a finished message."""
     return event(name, message(text, message_id))
 
 
 DONE = event("done", "[DONE]")
 
 
-class Told:
-    """Spell the events of a response, numbered.
+class ResponseEvents:
+    """The events of a response, numbered.
 
     Args:
         response_id: The response.
-        first: The number of the first event.
     """
 
-    def __init__(self, response_id: str = "resp_1", first: int = 0) -> None:
+    def __init__(self, response_id: str = "resp_1") -> None:
         self._id = response_id
-        self._numbers = itertools.count(first)
+        self._numbers = itertools.count()
 
     def event(self, kind: str, **data: Any) -> bytes:
-        """Spell an event."""
+        """Write an event."""
         return event(kind, {"type": kind, "sequence_number": next(self._numbers), **data})
 
-    def response(self, status: str, *output: Mapping[str, Any], **facts: Any) -> bytes:
-        """Tell of the response."""
-        shown = {"id": self._id, "status": status, "output": list(output), **facts}
+    def response(self, status: str, *output: Mapping[str, Any], **fields: Any) -> bytes:
+        """Write the event of the response in a status."""
+        shown = {"id": self._id, "status": status, "output": list(output), **fields}
         name = "created" if status == "queued" else status
         return self.event(f"response.{name}", response=shown)
 
-    def wrote(self, text: str, item_id: str = "msg_1") -> bytes:
-        """Tell of a piece of text."""
+    def delta(self, text: str, item_id: str = "msg_1") -> bytes:
+        """Write the event of a delta of text."""
         return self.event("response.output_text.delta", item_id=item_id, delta=text)
 
     def completed(self, text: str) -> bytes:
-        """Tell of its end, with a message."""
+        """Write the event of its end, with a message."""
         return self.response("completed", said(text))
-
-    def calls(self, *call_ids: str) -> bytes:
-        """Tell of its end, with calls."""
-        return self.response("completed", *called(*call_ids))

@@ -74,12 +74,12 @@ _PATTERNS = {name: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", name)) for na
 
 
 def call_of(request: Request) -> str | None:
-    """Give the name that ``CALLS`` has for a request, ``None`` when it has none."""
+    """Return the name that ``CALLS`` has for a request, ``None`` when it has none."""
     return next((name for name in CALLS if _PATTERNS[name].fullmatch(request.line)), None)
 
 
 def complaints_of(request: Request) -> list[str]:
-    """Tell what a request has, or lacks, against the types of the package."""
+    """Return what a request has, or lacks, against the types of the package."""
     name = call_of(request)
     if name is None:
         return [f"{request.line}: the package has no such call"]
@@ -93,13 +93,13 @@ def complaints_of(request: Request) -> list[str]:
 
 
 def _hint(hint: Any, *, streams: bool) -> Any:
-    """Give the type of a call, which has one for streams and one for plain answers, or one."""
+    """Return the type of a call, which has one for streams and one for plain answers, or one."""
     plain, *streaming = get_args(hint) or (hint,)
     return streaming[0] if streams and streaming else plain
 
 
 def _typed_query(query: Mapping[str, str]) -> dict[str, Any]:
-    """Give the fields of a query, in which all is text."""
+    """Return the fields of a query, in which all is text."""
     words: dict[str, Any] = {"true": True, "false": False}
     return {
         name: int(text) if text.isdigit() else words.get(text, text) for name, text in query.items()
@@ -107,7 +107,7 @@ def _typed_query(query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def complaints(value: Any, hint: Any, where: str = "it") -> list[str]:
-    """Tell what a JSON value has, or lacks, against a type.
+    """Return what a JSON value has, or lacks, against a type.
 
     Args:
         value: The value.

@@ -10,12 +10,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T], good: Callable[[T], object], *, timeout: float = 10.0) -> T:
-    """Look again and again until what is seen is good, and give it.
+def wait_for(poll: Callable[[], T], good: Callable[[T], object], *, timeout: float = 10.0) -> T:
+    """Poll until what is returned is good, and return it.
 
     Args:
-        look: Gives what is there now.
-        good: Tells whether that is what is waited for.
+        poll: Returns what is there now.
+        good: Returns whether that is what is waited for.
         timeout: Seconds after which the wait fails.
 
     Raises:
@@ -23,7 +23,7 @@ def wait_for(look: Callable[[], T], good: Callable[[T], object], *, timeout: flo
     """
     end = time.monotonic() + timeout
     pause = threading.Event()
-    while not good(seen := look()):
+    while not good(seen := poll()):
         assert time.monotonic() < end, f"waited {timeout} s in vain; last seen: {seen!r}"
         pause.wait(0.01)
     return seen

@@ -8,25 +8,19 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_sync.records import (
-    Message,
-    RunRequest,
-    RunSnapshot,
-    ToolOutput,
-    UserMessage,
-)
+from gpt_agent_sync.records import RunRequest, ToolOutput, UserMessage
 from gpt_agent_sync.services.base import Feed
 from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.services.responses.wire import PREVIOUS_KEY, RUN_KEY
 from tests.support.stub import Response, StubServer, error, listing
 
-MAKE = "POST /responses"
+CREATE = "POST /responses"
 OPEN = "GET /conversations/c"
 NOTE = "POST /conversations/c"
 ITEMS = "GET /conversations/c/items"
 ADD = "POST /conversations/c/items"
-LOOK = "GET /responses/resp_1"
-LOOK_2 = "GET /responses/resp_2"
+POLL = "GET /responses/resp_1"
+POLL_2 = "GET /responses/resp_2"
 CANCEL = "POST /responses/resp_1/cancel"
 CANCEL_2 = "POST /responses/resp_2/cancel"
 
@@ -49,14 +43,14 @@ Serve = Callable[..., tuple[ResponsesService, StubServer]]
 
 
 def said(text: str, item_id: str = "msg_1", role: str = "assistant") -> dict[str, Any]:
-    """Give a message item."""
+    """Return a message item."""
     kind = "output_text" if role == "assistant" else "input_text"
     content = [{"type": kind, "text": text}]
     return {"type": "message", "id": item_id, "role": role, "content": content}
 
 
 def called(*ids: str) -> list[dict[str, Any]]:
-    """Give the items of function calls."""
+    """Return the items of function calls."""
     return [
         {
             "type": "function_call",
@@ -70,7 +64,7 @@ def called(*ids: str) -> list[dict[str, Any]]:
 
 
 def gave(call_id: str, output: str = "1") -> dict[str, Any]:
-    """Give the item of a function call's output, as a conversation holds it."""
+    """Return the item of a function call's output, as a conversation holds it."""
     item = {"type": "function_call_output", "call_id": call_id, "output": output}
     return {**item, "id": f"out_{call_id}"}
 
@@ -78,27 +72,27 @@ def gave(call_id: str, output: str = "1") -> dict[str, Any]:
 def response(
     *output: Mapping[str, Any], id: str = "resp_1", status: str = "completed", **facts: Any
 ) -> Response:
-    """Give the answer that shows a response."""
+    """Return the answer that shows a response."""
     return Response({"id": id, "status": status, "output": list(output), **facts})
 
 
-def going(id: str = "resp_1", **facts: Any) -> Response:
-    """Give the answer that shows a response at work."""
+def in_progress(id: str = "resp_1", **facts: Any) -> Response:
+    """Return the answer that shows a response at work."""
     return response(id=id, status="in_progress", **facts)
 
 
 def failed(code: str, message: str = "no", id: str = "resp_1", **facts: Any) -> Response:
-    """Give the answer that shows a failed response."""
+    """Return the answer that shows a failed response."""
     return response(id=id, status="failed", error={"code": code, "message": message}, **facts)
 
 
 def newest(*items: Mapping[str, Any], has_more: bool = False) -> Response:
-    """Give a list of a conversation's items, named oldest first and listed newest first."""
+    """Return a list of a conversation's items, named oldest first and listed newest first."""
     return listing(*items[::-1], has_more=has_more)
 
 
 def noted(**note: Any) -> Response:
-    """Give a conversation whose metadata hold a note."""
+    """Return a conversation with a note in its metadata."""
     return Response({"id": "c", "metadata": {RUN_KEY: json.dumps(note)}})
 
 
@@ -113,17 +107,17 @@ ROUND_2: dict[str, Any] = {"metadata": {RUN_KEY: "resp_1", PREVIOUS_KEY: "resp_1
 
 
 def notes(stub: StubServer) -> list[Any]:
-    """Give the notes that were written."""
+    """Return the notes that were written."""
     return [json.loads(body["metadata"][RUN_KEY]) for body in bodies(stub, NOTE)]
 
 
-def bodies(stub: StubServer, line: str = MAKE) -> list[Any]:
-    """Give the bodies of the requests of one kind."""
+def bodies(stub: StubServer, line: str = CREATE) -> list[Any]:
+    """Return the bodies of the requests of one kind."""
     return [request.body for request in stub.requests if request.line == line]
 
 
 def given(stub: StubServer) -> list[list[Any]]:
-    """Give the input of each response that was asked for: texts of messages, ids of calls."""
+    """Return the input of each response that was asked for: texts of messages, ids of calls."""
     return [[_gist(item) for item in body["input"]] for body in bodies(stub)]
 
 
@@ -133,7 +127,7 @@ def _gist(item: Mapping[str, Any]) -> Any:
 
 
 def begin(service: ResponsesService, request: RunRequest = REQUEST) -> Feed:
-    """Post a message, and give the feed of the run that it begins."""
+    """Post a message, and return the feed of the run that it begins."""
     posted = service.post_message(request, HELLO)
     return service.start_run(attrs.evolve(request, posted=posted))
 
@@ -141,14 +135,6 @@ def begin(service: ResponsesService, request: RunRequest = REQUEST) -> Feed:
 def submit(
     service: ResponsesService, *ids: str, run_id: str = "resp_1", request: RunRequest = REQUEST
 ) -> Feed:
-    """Give the feed of a run that goes on with outputs."""
+    """Return the feed of a run that goes on with outputs."""
     outputs = [ToolOutput(tool_call_id=call_id, output="1") for call_id in ids]
     return service.submit_tool_outputs(request, run_id, outputs)
-
-
-def follow(feed: Feed) -> tuple[list[str], RunSnapshot]:
-    """Take a feed to its end, and give what its messages say, and its last snapshot."""
-    updates = list(feed)
-    last = updates[-1]
-    assert isinstance(last, RunSnapshot)
-    return [update.content for update in updates if isinstance(update, Message)], last

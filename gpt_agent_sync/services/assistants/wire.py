@@ -88,8 +88,10 @@ def _read_action(action: Mapping[str, Any]) -> tuple[tuple[ToolCall, ...], str |
         if isinstance(call_id, str) and isinstance(name, str):
             arguments = function.get("arguments")
             calls.append(ToolCall(id=call_id, name=name, arguments=as_json_text(arguments)))
+    # Some servers leave an empty object there when the outputs have been submitted.
     if calls or not kind or kind == "submit_tool_outputs":
         return tuple(calls), None
+    # Azure has approvals, too: what nobody can answer is named, or it would be polled for ever.
     return (), str(kind)
 
 
@@ -115,7 +117,7 @@ def read_message(data: Mapping[str, Any]) -> Message | None:
 
 
 def newest_live_run(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Give the newest run of a list if it is under way.
+    """Return the newest run of a list if it is under way.
 
     Lists are sorted by whole seconds: of the runs made in the newest second any may stand
     first, so a live one among them counts as the newest.
@@ -152,7 +154,7 @@ def messages_of_run(listed: Sequence[Message], run_id: str, posted_id: str | Non
 
 
 def is_filtered(listed: Iterable[Message], run_id: str) -> bool:
-    """Tell whether a server honoured the ``run_id`` filter of the message list."""
+    """Return whether a server honoured the ``run_id`` filter of the message list."""
     return all(message.run_id == run_id for message in listed)
 
 
@@ -173,6 +175,7 @@ def find_posted(
     for message in newest:
         if message.metadata.get(TOKEN_KEY) == token:
             return message
+    # Some servers keep no metadata: there it is the message with the same words, if it is new.
     for message in newest:
         if message.id == last_message_id or message.role != "user":
             return None
@@ -203,7 +206,8 @@ def find_started(
 
 
 def assistant_body(definition: AssistantDefinition) -> dict[str, Any]:
-    """Give the body that creates an assistant."""
+    """Return the body that creates an assistant."""
+    # Instructions go along even when empty: some servers fail the runs of assistants without.
     body: dict[str, Any] = {"model": definition.model, "instructions": definition.instructions}
     if definition.name is not None:
         body["name"] = definition.name
@@ -217,21 +221,22 @@ def assistant_body(definition: AssistantDefinition) -> dict[str, Any]:
 
 
 def read_tools(assistant: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give the tools of an assistant object."""
+    """Return the tools of an assistant object."""
     return [dict(tool) for tool in as_objects(assistant.get("tools"))]
 
 
 def tools_of_run(
     own: Sequence[dict[str, Any]], handlers: Iterable[ToolSchema]
 ) -> list[dict[str, Any]] | None:
-    """Give the run's tools when the assistant's own lack a handler, else ``None``."""
+    """Return the run's tools when the assistant's own lack a handler, else ``None``."""
     names = {tool_name(tool) for tool in own}
+    # The tools of a run take the place of the assistant's, which are sent again for that.
     lacking = [nested_tool(tool) for tool in handlers if tool.name not in names]
     return [*own, *lacking] if lacking else None
 
 
 def message_body(message: UserMessage, token: str) -> dict[str, Any]:
-    """Give the body that adds a user's message.
+    """Return the body that adds a user's message.
 
     The token goes along unless the program's own metadata leave no room for it.
     """
@@ -246,7 +251,7 @@ def message_body(message: UserMessage, token: str) -> dict[str, Any]:
 
 
 def with_token(metadata: Mapping[str, str] | None, token: str) -> dict[str, str]:
-    """Give the metadata with the token in it, if there is room for one more pair."""
+    """Return the metadata with the token in it, if there is room for one more pair."""
     pairs = dict(metadata or {})
     if len(pairs) < METADATA_PAIRS:
         pairs[TOKEN_KEY] = token
@@ -256,7 +261,7 @@ def with_token(metadata: Mapping[str, str] | None, token: str) -> dict[str, str]
 def run_body(
     assistant_id: str, options: RunOptions, tools: Sequence[dict[str, Any]] | None, token: str
 ) -> dict[str, Any]:
-    """Give the body that creates a run.
+    """Return the body that creates a run.
 
     Args:
         assistant_id: The assistant.
@@ -289,6 +294,7 @@ def check_options(options: RunOptions) -> None:
 
 
 def _option(name: str, value: Any) -> Any:
+    # The wire has objects where programs may give a word: all that the object holds is its type.
     is_word = isinstance(value, str)
     if is_word and (name == "truncation" or (name == "response_format" and value != "auto")):
         return {"type": value}
@@ -296,7 +302,7 @@ def _option(name: str, value: Any) -> Any:
 
 
 def outputs_body(outputs: Iterable[ToolOutput]) -> dict[str, Any]:
-    """Give the body that submits tool outputs."""
+    """Return the body that submits tool outputs."""
     return {
         "tool_outputs": [
             {"tool_call_id": output.tool_call_id, "output": output.output} for output in outputs

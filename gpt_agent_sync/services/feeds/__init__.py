@@ -1,6 +1,6 @@
-"""Feeds: a run followed to its end, by one of two ways with one contract.
+"""Feeds: a run followed to its end, in one of two ways under one contract.
 
-- ``polling``: looks at the run again and again; ``pacing``: when.
-- ``streaming``: reads the service's events, and polls where they end too early.
-- ``run_streams``: events of a run as updates.
+- ``polling``: polls the run; ``pacing``: when.
+- ``streaming``: reads the service's stream events, and polls where they end too early.
+- ``run_streams``: the stream events of a run as updates.
 """

@@ -1,4 +1,4 @@
-"""When to look at a run: early at first, seldom as it ages, and by what runs took lately."""
+"""When to poll a run: often while it is young, seldom as it ages, and by what runs took lately."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from collections.abc import Hashable
 
 from gpt_agent_sync import forks
 
-FIRST_PAUSE = 0.03
-"""Seconds between the start of a run and the first look at it."""
+# The two constants below go together. A run's end is noticed late by half a pause in the middle:
+# by a seventh of the run's length, or 30 ms for the quickest. A run of 2 s costs 12 polls, and 14
+# when jitter makes each pause the shortest. Half the growth would cost half as many polls again,
+# to notice the end a seventh of a second earlier.
 
-GROWTH = 0.15
+FIRST_PAUSE = 0.0625
+"""Seconds between the start of a run and the first poll; no pause is shorter."""
+
+GROWTH = 0.3
 """How long to pause, as a share of the time the run has taken so far."""
 
 EARLY_SHARE = 0.5
-"""When to look first, as a share of what the quickest of the last runs took."""
+"""When to poll first, as a share of what the quickest of the last runs took."""
 
 EXPECTED_SHARE = 0.95
-"""From when on to look as often as without knowing, as a share of that."""
+"""From when on to poll as often as without knowing, as a share of that."""
 
 SHORTEST_HINT = 0.01
 """Seconds: a shorter pause that a server asks for is taken as this."""
@@ -32,37 +37,39 @@ LONGEST_HINT = 60.0
 JITTER = 0.1
 """How much longer or shorter a pause is made, as a share of it."""
 
-RUNS_REMEMBERED = 8
-KINDS_REMEMBERED = 1000
+RUNS_KEPT = 8
+KINDS_KEPT = 1000
 
 
 def next_pause(
-    age: float, heartbeat: float, asked: float | None, expected: float | None = None
+    age: float, heartbeat: float, poll_after: float | None, expected: float | None = None
 ) -> float:
-    """Give the seconds until the next look.
+    """Return the seconds until the next poll.
 
     The server's wish rules. Without one the pauses grow with the run's age, so that a run's
     end is noticed late by a steady share of its length, and at most by the heartbeat. Where
-    runs of its kind are known to take longer there is one early look, and further ones only
+    runs of its kind are known to take longer there is one early poll, and further ones only
     a heartbeat apart until then: a run that is much quicker is noticed late by that at most.
 
     Args:
-        age: Seconds since the run was started, or first looked at.
-        heartbeat: The longest pause.
-        asked: What the server asks for.
-        expected: What the quickest of the last runs of its kind took, where known.
+        age: Seconds since the run was started, or first polled.
+        heartbeat: The longest pause, seconds.
+        poll_after: What the server asks for, seconds.
+        expected: What the quickest of the last runs of its kind took, where known, seconds.
     """
-    if asked is not None:
-        return min(max(asked, SHORTEST_HINT), LONGEST_HINT)
+    if poll_after is not None:
+        return min(max(poll_after, SHORTEST_HINT), LONGEST_HINT)
     pause = max(FIRST_PAUSE, age * GROWTH)
     if expected is not None:
         early, due = expected * EARLY_SHARE, expected * EXPECTED_SHARE
+        # Jitter puts the early poll a little before or after its time: past half of that it counts
+        # as made, or it would be made twice.
         pause = max(pause, (early if age < early / 2 else due) - age)
     return min(pause, heartbeat)
 
 
 class RunTimes:
-    """Remember what the last runs of each kind took; safe to share between threads."""
+    """The seconds that the last runs of each kind took; safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,21 +77,22 @@ class RunTimes:
         _all_times.add(self)
 
     def shortest(self, kind: Hashable) -> float | None:
-        """Give what the quickest of the last runs took, in seconds."""
+        """Return what the quickest of the last runs took, in seconds."""
         with self._lock:
             times = self._times.get(kind)
         return min(times) if times else None
 
-    def note(self, kind: Hashable, seconds: float) -> None:
-        """Remember what a run took."""
+    def add(self, kind: Hashable, seconds: float) -> None:
+        """Add what a run took."""
         with self._lock:
+            # Put in anew at the end: the kind whose last run is longest ago is dropped first.
             times = (*self._times.pop(kind, ()), seconds)
-            self._times[kind] = times[-RUNS_REMEMBERED:]
-            while len(self._times) > KINDS_REMEMBERED:
+            self._times[kind] = times[-RUNS_KEPT:]
+            while len(self._times) > KINDS_KEPT:
                 self._times.popitem(last=False)
 
-    def renew(self) -> None:
-        """Have a lock of its own, in a forked child."""
+    def renew_lock(self) -> None:
+        """Replace the lock, in a forked child: a thread of the parent may have held it."""
         self._lock = threading.Lock()
 
 
@@ -93,19 +101,19 @@ _all_times: weakref.WeakSet[RunTimes] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for times in list(_all_times):
-        times.renew()
+        times.renew_lock()
 
 
 forks.in_child(_after_fork)
 
 
 class Pace:
-    """Tell one feed when to look next.
+    """The pauses between one feed's polls.
 
     Args:
         heartbeat: The longest pause, seconds.
         times: What runs took lately.
-        kind: What kind of run it is; ``None`` for one that was found already going.
+        kind: What kind of run it is; ``None`` for one that was found already in progress.
     """
 
     def __init__(self, heartbeat: float, times: RunTimes, kind: Hashable | None = None) -> None:
@@ -117,21 +125,25 @@ class Pace:
         self._unfinished_at = 0.0
 
     def begin(self) -> None:
-        """Note that the run begins now."""
+        """Start the clock: the run begins now."""
         self._began = time.monotonic()
 
-    def pause(self, asked: float | None) -> float:
-        """Give the seconds until the next look, after one that showed the run going on.
+    def pause(self, poll_after: float | None) -> float:
+        """Return the seconds until the next poll, after one that found the run in progress.
 
         Args:
-            asked: What the server asks for.
+            poll_after: What the server asks for, seconds.
         """
         self._unfinished_at = time.monotonic() - self._began
-        pause = next_pause(self._unfinished_at, self._heartbeat, asked, self._expected)
-        return pause if asked is not None else pause * random.uniform(1 - JITTER, 1 + JITTER)
+        pause = next_pause(self._unfinished_at, self._heartbeat, poll_after, self._expected)
+        if poll_after is not None:
+            return pause
+        # Agents that were started together would otherwise poll in step for ever.
+        return pause * random.uniform(1 - JITTER, 1 + JITTER)
 
     def end(self) -> None:
-        """Note that the run has ended, or waits: some time after it was last seen going."""
+        """Record what the run took, when it has ended or waits for tool outputs."""
         if self._kind is not None:
+            # It ended between the last two polls; nobody knows when.
             seen_at = time.monotonic() - self._began
-            self._times.note(self._kind, (self._unfinished_at + seen_at) / 2)
+            self._times.add(self._kind, (self._unfinished_at + seen_at) / 2)

@@ -1,4 +1,4 @@
-"""A feed that looks at a run again and again, quickly at first."""
+"""The feed that polls its run, quickly at first."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gpt_agent_sync.services.http.closing import Closing, FeedClosed
 
 
 @attrs.frozen
-class Look:
-    """Hold what one look at a run showed.
+class PollResult:
+    """What one poll of a run showed, or the request that started it.
 
     Attributes:
         snapshot: The run.
-        poll_after: Seconds to wait before the next look, where the server says.
-        stream: What the service tells of the run from here on, where it streams.
+        poll_after: Seconds to wait before the next poll, where the server says.
+        stream: The run's updates from here on, where the service streams them.
     """
 
     snapshot: RunSnapshot
@@ -28,49 +28,52 @@ class Look:
     stream: RunStream | None = None
 
 
-_SAYS_NO_MORE = frozenset({"queued", "in_progress"})
-"""The statuses that are told once, however often they are seen."""
+_YIELDED_ONCE = frozenset({"queued", "in_progress"})
+"""The statuses that are yielded once, however many polls in a row show them."""
 
-First = Callable[[Pause], Look]
-"""Makes the request that a feed begins with, and gives what its answer showed."""
+FirstRequest = Callable[[Pause], PollResult]
+"""Makes the request that a feed begins with: one that starts a run, submits outputs, or polls."""
 
 
 @attrs.frozen(kw_only=True)
-class Ways:
-    """Hold how a feed asks for its run; each may raise ``ServiceError`` and ``FeedClosed``.
+class RunSource:
+    """The requests by which a feed gets its run; each may raise ``ServiceError``, ``FeedClosed``.
 
     Attributes:
-        first: Makes the first request (start, submit or look) and gives what it showed.
-        look: Looks again.
-        finish: Gives the messages of a run that is over.
-        pace: Tells when to look.
-        begins: Whether the first request starts the run, or gives it what it waited for. A run
-            that is over in the answer to that is shown as begun before its messages are read,
-            so that trouble with reading them does not count as trouble with the request.
+        begin: Makes the first request.
+        poll: Polls the run of an id.
+        read_messages: Returns the messages of a run that is final.
+        pace: When to poll.
+        starts_work: Whether the first request starts the run, or submits what it waited for. A
+            run that is final in the answer to that is yielded as in progress before its messages
+            are read, so that trouble with reading them does not count as trouble with the request.
     """
 
-    first: First
-    look: Callable[[str, Pause], Look]
-    finish: Callable[[RunSnapshot, Pause], Iterable[Message]]
+    begin: FirstRequest
+    poll: Callable[[str, Pause], PollResult]
+    read_messages: Callable[[RunSnapshot, Pause], Iterable[Message]]
     pace: Pace
-    begins: bool = True
+    starts_work: bool = True
 
 
 class PollingFeed(Feed):
-    """Follow a run by looking at it.
+    """A feed that polls.
 
     Args:
-        ways: How to ask for it.
+        source: How to get the run.
     """
 
-    def __init__(self, ways: Ways) -> None:
-        self._ways = ways
+    def __init__(self, source: RunSource) -> None:
+        self._source = source
         self._closing = Closing()
+        # A generator, so that nothing is requested before the first ``next()``.
         self._updates = self._follow()
 
     def __next__(self) -> FeedUpdate:
-        """Give the next update."""
+        """Return the next update."""
         if self._closing.closed:
+            # Closed from another thread between two updates: the generator lets go of what it
+            # holds on this one, which is the only thread that may run it.
             self._updates.close()
             raise StopIteration
         try:
@@ -79,31 +82,32 @@ class PollingFeed(Feed):
             raise StopIteration from None
 
     def close(self) -> None:
-        """End the feed: a pause is cut short, and so is a look or a stream under way."""
+        """End the feed: a pause is cut short, and so is a poll or a stream under way."""
         self._closing.close()
 
     def _follow(self) -> Generator[FeedUpdate]:
-        yield from self._poll_from_the_beginning(self._ways.first(self._closing))
+        yield from self._follow_begun(self._source.begin(self._closing))
 
-    def _poll_from_the_beginning(self, seen: Look) -> Generator[FeedUpdate]:
-        self._ways.pace.begin()
-        if self._ways.begins and seen.snapshot.is_final:
-            yield attrs.evolve(seen.snapshot, status="in_progress")
-        yield from self._poll(seen)
+    def _follow_begun(self, result: PollResult) -> Generator[FeedUpdate]:
+        self._source.pace.begin()
+        if self._source.starts_work and result.snapshot.is_final:
+            yield attrs.evolve(result.snapshot, status="in_progress")
+        yield from self._poll_from(result)
 
-    def _poll(self, seen: Look) -> Generator[FeedUpdate]:
-        """Look until the run is over or waits for something; ``seen`` is the look before."""
-        ways, told = self._ways, None
-        while not seen.snapshot.is_final:
-            snapshot = seen.snapshot
-            if snapshot.status != told or snapshot.status not in _SAYS_NO_MORE:
+    def _poll_from(self, result: PollResult) -> Generator[FeedUpdate]:
+        """Poll until the run is final or waits for something, from the poll before on."""
+        source, yielded_status = self._source, None
+        while not result.snapshot.is_final:
+            snapshot = result.snapshot
+            if snapshot.status != yielded_status or snapshot.status not in _YIELDED_ONCE:
                 yield snapshot
-            told = snapshot.status
+            yielded_status = snapshot.status
             if snapshot.ends_feed:
-                ways.pace.end()
+                source.pace.end()
                 return
-            self._closing(ways.pace.pause(seen.poll_after))
-            seen = ways.look(snapshot.id, self._closing)
-        ways.pace.end()
-        yield from ways.finish(seen.snapshot, self._closing)
-        yield seen.snapshot
+            self._closing(source.pace.pause(result.poll_after))
+            result = source.poll(snapshot.id, self._closing)
+        source.pace.end()
+        # Read when the run is final only: a live run's list may hold a message without its text.
+        yield from source.read_messages(result.snapshot, self._closing)
+        yield result.snapshot

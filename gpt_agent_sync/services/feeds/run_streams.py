@@ -1,46 +1,118 @@
-"""What a service tells of a run while it goes: its events, read as updates."""
+"""The stream events of a run, read as updates."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from gpt_agent_sync.errors import ServiceUnavailableError
 from gpt_agent_sync.records import FeedUpdate, Pause
 from gpt_agent_sync.services.http.closing import Interruptible
-from gpt_agent_sync.services.http.sse import ServerEvents, ServerSentEvent, StreamLost
+from gpt_agent_sync.services.http.errors import error_from_event
+from gpt_agent_sync.services.http.sse import (
+    ServerEvents,
+    ServerSentEvent,
+    StreamLost,
+    is_object,
+    read_object,
+)
+
+ERROR = "error"
+"""The kind of event, on either wire, that says what went wrong."""
 
 
 class Translation(ABC):
-    """Read one wire's events of one run, one after the other."""
+    """One wire's events of one run, turned into updates one after the other.
+
+    Args:
+        request: Method and path of the request, for messages.
+        wants_deltas: Returns whether anybody listens to text as it comes.
+    """
+
+    def __init__(self, request: str, wants_deltas: Callable[[], bool]) -> None:
+        self._request = request
+        self._wants_deltas = wants_deltas
 
     @property
-    def complete(self) -> bool:
-        """Whether all messages that the run has finished so far were given."""
+    def messages_known(self) -> bool:
+        """Whether all messages that the run has finished so far were yielded."""
         return False
 
-    @abstractmethod
-    def read(self, event: ServerSentEvent) -> Sequence[FeedUpdate]:
-        """Give what an event shows; mostly that is nothing new.
+    def open(self, event: ServerSentEvent) -> Mapping[str, Any] | None:
+        """Return the wire's object that the first event of interest holds, which opens the stream.
+
+        Returns:
+            The object; ``None`` for the events before it.
 
         Raises:
-            StreamLost: If it tells of trouble, or cannot be read.
+            ServiceError: If the event says that the request is refused, or has failed.
+            StreamLost: If it cannot be read.
         """
+        if not is_object(event):
+            return None
+        data = read_object(event)
+        kind = self._kind_of(event, data)
+        if kind == ERROR:
+            raise error_from_event(self._request, data)
+        return self._open(kind, data)
+
+    def read(self, event: ServerSentEvent) -> Sequence[FeedUpdate]:
+        """Return the updates that an event holds; mostly there is none.
+
+        Raises:
+            StreamLost: If it reports an error, or cannot be read.
+        """
+        # Most events are text that nobody may listen to: those are passed over unparsed.
+        if self._skips(event) or not is_object(event):
+            return ()
+        data = read_object(event)
+        if not self._is_new(data):
+            return ()
+        kind = self._kind_of(event, data)
+        if kind == ERROR:
+            # The run itself may still be well, so that it is polled: no error of the feed.
+            raise StreamLost(str(error_from_event(self._request, data)))
+        return self._read(kind, data)
 
     def resume(self, pause: Pause) -> ServerEvents | None:
-        """Give the events after the last one read, where the service tells them again."""
+        """Return the events after the last one read, where the service sends them again."""
         return None
+
+    @abstractmethod
+    def _kind_of(self, event: ServerSentEvent, data: Mapping[str, Any]) -> str:
+        """Return what kind of event it is, in the wire's words, or ``ERROR``."""
+
+    @abstractmethod
+    def _open(self, kind: str, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the object that opens the stream, if the event holds it."""
+
+    @abstractmethod
+    def _skips(self, event: ServerSentEvent) -> bool:
+        """Return whether an event's name and text show that nobody wants its updates."""
+
+    def _is_new(self, data: Mapping[str, Any]) -> bool:
+        """Return whether an event is none that was read before."""
+        return True
+
+    @abstractmethod
+    def _read(self, kind: str, data: Mapping[str, Any]) -> Sequence[FeedUpdate]:
+        """Return the updates that an event holds.
+
+        Raises:
+            StreamLost: If it cannot be read.
+        """
 
 
 class RunStream(Interruptible):
-    """Iterate over what a run tells of itself; one thread reads, any thread ends it.
+    """The updates of a run as its service streams them; one thread reads, any thread ends it.
 
     Iterating never ends by itself: it raises ``StreamLost`` when there is no more to come, and
     ``FeedClosed`` when it was ended.
 
     Args:
         events: The events as they come.
-        translation: Reads them.
+        translation: Turns them into updates.
     """
 
     def __init__(self, events: ServerEvents, translation: Translation) -> None:
@@ -48,16 +120,17 @@ class RunStream(Interruptible):
         self._translation = translation
 
     @property
-    def complete(self) -> bool:
-        """Whether all messages that the run has finished so far were given."""
-        return self._translation.complete
+    def messages_known(self) -> bool:
+        """Whether all messages that the run has finished so far were yielded."""
+        return self._translation.messages_known
 
     def __iter__(self) -> Iterator[FeedUpdate | None]:
-        """Give the updates as they come; ``None`` when only signs of life came for long."""
+        """Yield the updates as they come; ``None`` when only signs of life came for long."""
         while True:
             try:
                 event = next(self._events)
             except StopIteration:
+                # Servers leave out the closing event, or break off when a run fails.
                 raise StreamLost("it ended before the run did") from None
             except ServiceUnavailableError as exc:
                 raise StreamLost(exc.message) from exc
@@ -67,7 +140,7 @@ class RunStream(Interruptible):
                 yield from self._translation.read(event)
 
     def resumed(self, pause: Pause) -> RunStream | None:
-        """Give the stream that goes on from here, where the service has it."""
+        """Return the stream that goes on from here, where the service has it."""
         events = self._translation.resume(pause)
         return None if events is None else RunStream(events, self._translation)
 
@@ -75,8 +148,8 @@ class RunStream(Interruptible):
         """End it, from any thread."""
         self._events.end()
 
-    def finish(self, patience: float) -> None:
-        """Pass over what is left, waiting so many seconds, to keep the connection."""
+    def drain(self, patience: float) -> None:
+        """Read past what is left, waiting so many seconds, to keep the connection."""
         self._events.finish(patience)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A feed that reads what the service tells of a run, and looks at the run where it does not."""
+"""The feed that reads a run's stream, and polls where that ends too early."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 
 from gpt_agent_sync.errors import RequestRejectedError, ServiceError, ServiceUnavailableError
 from gpt_agent_sync.records import FeedUpdate, Message, RunSnapshot, TextDelta
-from gpt_agent_sync.services.feeds.polling import PollingFeed, Ways
+from gpt_agent_sync.services.feeds.polling import PollingFeed, RunSource
 from gpt_agent_sync.services.feeds.run_streams import RunStream
 from gpt_agent_sync.services.http.answers import Answer
 from gpt_agent_sync.services.http.client import Opens
@@ -21,9 +21,8 @@ from gpt_agent_sync.services.http.sse import StreamLost
 
 logger = logging.getLogger(__name__)
 
-LAST_WORDS = 0.1
-"""Seconds to wait for the end of a stream whose run is over, to use its connection again."""
-
+DRAIN_PATIENCE = 0.1
+"""Seconds to wait for the end of a stream whose run is final, to use its connection again."""
 
 _STREAMS = re.compile(r"\bstream(s|ing|ed)?\b", re.IGNORECASE)
 
@@ -33,7 +32,7 @@ def _names_streams(error: ServiceError) -> bool:
 
 
 class Streaming:
-    """Know whether a service streams, as far as it has shown, and tell when it does not.
+    """Whether a service streams, as far as it has shown.
 
     Args:
         service: Whose it is, for the log.
@@ -41,18 +40,18 @@ class Streaming:
 
     def __init__(self, service: object) -> None:
         self._service = service
-        self._shown = False
+        self._has_streamed = False
         self._suspected = False
-        self._told_of_loss = False
+        self._loss_logged = False
         self.refused = False
 
     def begin(
         self, post: Callable[..., Any], path: str, body: Mapping[str, Any], opens: Opens, **how: Any
     ) -> Any:
-        """Write, and take a stream in answer where the service gives one.
+        """Write, and take a stream in answer where the service has one.
 
         A service that refuses to stream, or answers without, is not asked again. A request is
-        only made without when the one before was not handled.
+        only made without a stream when the one before was not handled.
 
         Args:
             post: Writes to a path, as ``RemoteService`` does.
@@ -75,21 +74,23 @@ class Streaming:
             self._suspect(exc)
             return made
         if isinstance(made, Answer):
-            self._shown = self._shown or made.events is not None
+            self._has_streamed = self._has_streamed or made.events is not None
             if made.events is None:
                 self._refuse("it answers without")
         return made
 
     def _may_be_about_streaming(self, error: ServiceError) -> bool:
-        """Tell whether a request may succeed without a stream; it was not handled."""
+        """Return whether a request, which was not handled, may succeed without a stream."""
         if error.status is None or lacks_outputs(error) or lacks_calls(error):
             return False
         if isinstance(error, ServiceUnavailableError):
-            return error.status == 500 and not self._shown
-        return not self._shown or _names_streams(error)
+            # Some servers break on the unknown field instead of refusing it.
+            return error.status == 500 and not self._has_streamed
+        return not self._has_streamed or _names_streams(error)
 
     def _suspect(self, error: ServiceError) -> None:
-        """Note that a request succeeded without a stream, which was refused with one."""
+        """Take note that a request succeeded without a stream, which was refused with one."""
+        # A refusal that does not name streams may have been chance: the second one decides.
         if self._suspected or _names_streams(error):
             self._refuse(error.message)
         self._suspected = True
@@ -97,90 +98,94 @@ class Streaming:
     def _refuse(self, reason: str) -> None:
         if not self.refused:
             self.refused = True
-            logger.info("%r does not stream, so its runs are looked at: %s", self._service, reason)
+            logger.info("%r does not stream, so its runs are polled: %s", self._service, reason)
 
-    def lost(self, run_id: str, reason: StreamLost) -> None:
-        """Tell that the stream of a run was lost: at INFO once, then at DEBUG."""
-        level = logging.DEBUG if self._told_of_loss else logging.INFO
-        self._told_of_loss = True
+    def log_loss(self, run_id: str, reason: StreamLost) -> None:
+        """Log that the stream of a run was lost: at INFO once, then at DEBUG."""
+        level = logging.DEBUG if self._loss_logged else logging.INFO
+        self._loss_logged = True
         logger.log(level, "the stream of run %s at %r is lost: %s", run_id, self._service, reason)
 
 
-class _Over(Exception):
-    """Tell that there is no more to follow."""
+class _FeedEnded(Exception):
+    """There is no more to follow."""
 
 
 class StreamingFeed(PollingFeed):
-    """Follow a run by what the service tells of it, and by looking where that ends too early.
+    """A feed that reads the run's stream, and polls where that ends too early.
 
     Args:
-        ways: How to ask for it; the first look may hold a stream.
+        source: How to get the run; the first request may be answered with a stream.
         streaming: What is known of the service.
     """
 
-    def __init__(self, ways: Ways, streaming: Streaming) -> None:
-        super().__init__(ways)
+    def __init__(self, source: RunSource, streaming: Streaming) -> None:
+        super().__init__(source)
         self._streaming = streaming
-        self._last: RunSnapshot | None = None
+        self._last_snapshot: RunSnapshot | None = None
 
     def _follow(self) -> Generator[FeedUpdate]:
-        seen = self._ways.first(self._closing)
-        stream = seen.stream
+        result = self._source.begin(self._closing)
+        run_id, stream = result.snapshot.id, result.stream
         if stream is None:
-            yield from self._poll_from_the_beginning(seen)
+            yield from self._follow_begun(result)
             return
-        first: tuple[FeedUpdate, ...] = (seen.snapshot,)
+        opening: tuple[FeedUpdate, ...] = (result.snapshot,)
         messages: list[Message] = []
         while stream is not None:
-            told = False
+            has_news = False
             try:
                 with self._closing.watching(stream):
-                    for update in chain(first, stream):
-                        told = told or update is not seen.snapshot
+                    for update in chain(opening, stream):
+                        has_news = has_news or update is not result.snapshot
                         if isinstance(update, TextDelta):
                             yield update
                         elif isinstance(update, Message):
+                            # Held back until the run's end: when the stream is lost all of them
+                            # are read from the list, and none may come twice.
                             messages.append(update)
                         elif update is None:
-                            yield from self._look_around(seen.snapshot.id)
+                            yield from self._check_silent_run(run_id)
                         else:
-                            yield from self._news(update, stream, messages)
+                            yield from self._snapshot_updates(update, stream, messages)
                             if update.ends_feed:
-                                stream.finish(LAST_WORDS)
+                                stream.drain(DRAIN_PATIENCE)
                                 return
             except StreamLost as exc:
-                self._streaming.lost(seen.snapshot.id, exc)
-            except _Over:
+                self._streaming.log_loss(run_id, exc)
+            except _FeedEnded:
                 return
             finally:
                 stream.close()
-            stream, first = stream.resumed(self._closing) if told else None, ()
-        yield from self._poll(self._ways.look(seen.snapshot.id, self._closing))
+            # A stream that breaks off without news is not resumed: a server may do so each time.
+            stream, opening = stream.resumed(self._closing) if has_news else None, ()
+        yield from self._poll_from(self._source.poll(run_id, self._closing))
 
-    def _look_around(self, run_id: str) -> Generator[FeedUpdate]:
-        """Look whether a run is over whose stream shows signs of life, and nothing else.
+    def _check_silent_run(self, run_id: str) -> Generator[FeedUpdate]:
+        """Poll a run whose stream shows signs of life and nothing else: it may have ended.
 
         Raises:
-            _Over: If it is, or waits for something; it has been told.
+            _FeedEnded: If it has, or waits for something; the updates have been yielded.
         """
-        seen = self._ways.look(run_id, self._closing)
-        if seen.snapshot.ends_feed:
-            yield from self._poll(seen)
-            raise _Over
+        result = self._source.poll(run_id, self._closing)
+        if result.snapshot.ends_feed:
+            yield from self._poll_from(result)
+            raise _FeedEnded
 
-    def _news(
+    def _snapshot_updates(
         self, snapshot: RunSnapshot, stream: RunStream, messages: list[Message]
     ) -> Iterator[FeedUpdate]:
-        """Give what a snapshot tells: the same status once, and messages before the end."""
-        last, self._last = self._last, snapshot
+        """Yield what is new in a snapshot: a status once, and the messages before the end."""
+        last, self._last_snapshot = self._last_snapshot, snapshot
         if snapshot.is_final:
             if last is None:
+                # Ended before its first event: it is shown as begun, as where it is polled.
                 yield attrs.evolve(snapshot, status="in_progress")
-            known = stream.complete
-            yield from messages if known else self._ways.finish(snapshot, self._closing)
+            known = stream.messages_known
+            yield from messages if known else self._source.read_messages(snapshot, self._closing)
             yield snapshot
         elif snapshot.ends_feed:
             yield from messages
-            yield attrs.evolve(snapshot, messages_known=stream.complete)
+            yield attrs.evolve(snapshot, messages_known=stream.messages_known)
         elif last is None or last.status != snapshot.status:
             yield snapshot

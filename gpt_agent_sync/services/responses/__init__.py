@@ -1,13 +1,13 @@
 """Conversations + Responses: OpenAI's wire today, and that of servers which speak the same.
 
 - ``service``: the contract's verbs.
-- ``runs``: begins runs and answers their calls; ``making`` makes each response once.
-- ``ending``: cancels runs, and sees to what they leave behind.
-- ``reading``: where a run is; ``trails`` is the way it took, ``memory`` keeps that.
-- ``conversations`` and ``responses``: plain requests.
-- ``response_streams``: what a response tells while it goes.
-- ``wire``, ``turns``, ``notes`` and ``bodies``: what is read and written, as data.
-- ``registered``: the assistants, which this wire does not keep.
+- ``starting``, ``submitting`` and ``cancelling``: what a run's requests are at each of its stages;
+  ``creation`` creates each response once.
+- ``tracking``: where runs are; ``chain``: the responses of a run; ``cache``: what is known of it.
+- ``history``: the messages of conversations; ``turns``: their items by turns.
+- ``resources``: plain requests; ``stream``: the stream events of a response.
+- ``wire`` and ``bodies``: what is read and what is sent, as data.
+- ``definitions``: the assistants, which this wire does not keep.
 """
 
 from gpt_agent_sync.services.responses.service import ResponsesService

@@ -33,12 +33,12 @@ _HOSTED = {"code_interpreter": "container", "file_search": "vector_store_ids"}
 
 
 def history_item(message: Message) -> Item:
-    """Give a message of a thread's earlier history."""
+    """Return a message of a thread's earlier history."""
     return {"type": "message", "role": message.role, "content": message.content}
 
 
 def message_item(message: UserMessage) -> Item:
-    """Give a user's message."""
+    """Return a user's message."""
     content = message.content
     if not isinstance(content, str):
         return {"type": "message", "role": "user", "content": [_part(part) for part in content]}
@@ -57,7 +57,7 @@ def _part(part: Mapping[str, Any]) -> Item:
 
 
 def content_of(item: Mapping[str, Any]) -> tuple[Item, ...]:
-    """Give the parts of a message item that we made."""
+    """Return the content parts of a message item, however it was written."""
     content = item["content"]
     if isinstance(content, str):
         return ({"type": "input_text", "text": content},)
@@ -65,7 +65,7 @@ def content_of(item: Mapping[str, Any]) -> tuple[Item, ...]:
 
 
 def newest_input(items: Sequence[Mapping[str, Any]]) -> tuple[Item, ...]:
-    """Give the items that a response was made from, to make it again.
+    """Return the items that a response was created from, to create it again.
 
     Args:
         items: What the service says was its input, oldest first; maybe the whole history.
@@ -79,12 +79,13 @@ def newest_input(items: Sequence[Mapping[str, Any]]) -> tuple[Item, ...]:
         if item.get("role") == "user":
             content = item.get("content")
             kept.append({"type": "message", "role": "user", "content": content})
+        # Some servers list the whole history: what is older belongs to an earlier response.
         break
     return tuple(kept[::-1])
 
 
 def output_item(output: ToolOutput) -> Item:
-    """Give the answer to a function call."""
+    """Return the answer to a function call."""
     return {
         "type": "function_call_output",
         "call_id": output.tool_call_id,
@@ -97,33 +98,34 @@ def response_body(
     definition: AssistantDefinition,
     options: RunOptions,
     handlers: Iterable[ToolSchema],
-    given: Sequence[Item],
+    input_items: Sequence[Item],
     *,
     background: bool,
     run_id: str | None = None,
     previous_id: str | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Give the body that makes a response.
+    """Return the body that creates a response.
 
     Args:
         thread_id: The conversation.
         definition: The assistant.
         options: What the run does differently.
         handlers: Schemas of the handlers at hand; those that the assistant lacks go along.
-        given: The new items: the user's message, or tool outputs.
+        input_items: The new items: the user's message, or tool outputs.
         background: Whether the service is to answer at once and go on by itself.
-        run_id: The run that the response goes on; ``None`` for the one that begins it.
+        run_id: The run that the response continues; ``None`` for the one that starts it.
         previous_id: The response before it in that run.
         metadata: The message's own, kept with the response.
     """
     body: dict[str, Any] = {
         "model": definition.model,
+        # A text, and input even when there is none: some servers take no object, and demand input.
         "conversation": thread_id,
-        "input": list(given),
+        "input": list(input_items),
         "store": True,
     }
-    if background:
+    if background:  # left out otherwise, as some servers refuse the field
         body["background"] = True
     instructions = _instructions(definition, options)
     if instructions:
@@ -132,13 +134,13 @@ def response_body(
     if tools:
         body["tools"] = tools
     body.update(_options(options))
-    answers = bool(given) and all(item["type"] == "function_call_output" for item in given)
-    if answers and body.get("tool_choice") not in (None, "auto", "none"):
+    submits = all(item["type"] == "function_call_output" for item in input_items)
+    if input_items and submits and body.get("tool_choice") not in (None, "auto", "none"):
         # What forces a call is for the answer to a message, or the run would have no end.
         del body["tool_choice"]
     pairs = _pairs(options, metadata)
-    ours = {RUN_KEY: run_id, PREVIOUS_KEY: previous_id}
-    for key, value in ours.items():
+    # The program's own pairs go first: without ours the run is only harder to follow back.
+    for key, value in {RUN_KEY: run_id, PREVIOUS_KEY: previous_id}.items():
         if value is not None and len(pairs) < METADATA_PAIRS:
             pairs[key] = value
     if pairs:

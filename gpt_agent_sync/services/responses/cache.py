@@ -1,4 +1,4 @@
-"""What a Responses service remembers of conversations; all of it can be read from there again."""
+"""What a Responses service knows of conversations; all of it can be read from there again."""
 
 from __future__ import annotations
 
@@ -11,64 +11,72 @@ from typing import Any
 import attrs
 
 from gpt_agent_sync import forks
-from gpt_agent_sync.services.responses.chain import Trail
+from gpt_agent_sync.services.responses.chain import ResponseChain
 
-MOST_REMEMBERED = 5_000
-"""Conversations; the ones not used for longest are forgotten first."""
+CAPACITY = 5_000
+"""Conversations; the ones not used for longest are dropped first."""
 
 
 @attrs.frozen(kw_only=True)
-class Remembered:
-    """Hold what is known of a conversation.
+class CachedConversation:
+    """What is known of a conversation.
 
     Attributes:
         metadata: Its metadata, as last read or written; ``None`` while unknown.
-        newest_item_id: The newest item that we know to be in it.
-        trail: Its newest run, if it may be under way.
+        newest_item_id: The newest item that is known to be in it.
+        chain: Its newest run, if it may be under way.
     """
 
     metadata: Mapping[str, Any] | None = None
     newest_item_id: str | None = None
-    trail: Trail | None = None
+    chain: ResponseChain | None = None
 
 
-class Memory:
-    """Hold what is known of the conversations used last; safe to share between threads."""
+class ConversationCache:
+    """The conversations used last; safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, Remembered] = OrderedDict()
-        _memories.add(self)
+        self._entries: OrderedDict[str, CachedConversation] = OrderedDict()
+        _caches.add(self)
 
-    def get(self, thread_id: str) -> Remembered | None:
-        """Give what is known of a conversation."""
+    def get(self, thread_id: str) -> CachedConversation | None:
+        """Return what is known of a conversation."""
         with self._lock:
-            known = self._known.get(thread_id)
-            if known is not None:
-                self._known.move_to_end(thread_id)
-            return known
+            entry = self._entries.get(thread_id)
+            if entry is not None:
+                self._entries.move_to_end(thread_id)
+            return entry
 
-    def change(self, thread_id: str, change: Callable[[Remembered], Remembered]) -> Remembered:
-        """Put what a pure function makes of it in place of what is known, and give that."""
+    def update(
+        self, thread_id: str, change: Callable[[CachedConversation], CachedConversation]
+    ) -> CachedConversation:
+        """Replace what is known by what a pure function makes of it, and return that.
+
+        Args:
+            thread_id: The conversation.
+            change: Called under the lock, so that no thread's change is lost to another one's.
+        """
         with self._lock:
-            known = self._known[thread_id] = change(self._known.get(thread_id) or Remembered())
-            self._known.move_to_end(thread_id)
-            while len(self._known) > MOST_REMEMBERED:
-                self._known.popitem(last=False)
-            return known
+            entry = change(self._entries.get(thread_id) or CachedConversation())
+            self._entries[thread_id] = entry
+            self._entries.move_to_end(thread_id)
+            while len(self._entries) > CAPACITY:
+                self._entries.popitem(last=False)
+            return entry
 
-    def forget(self) -> None:
-        """Begin anew, in a forked child: what the parent does goes on without us."""
+    def clear(self) -> None:
+        """Begin anew, in a forked child: the parent goes on with these runs, and not the child."""
         self._lock = threading.Lock()
-        self._known = OrderedDict()
+        self._entries = OrderedDict()
 
 
-_memories: weakref.WeakSet[Memory] = weakref.WeakSet()
+_caches: weakref.WeakSet[ConversationCache] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for memory in list(_memories):
-        memory.forget()
+    for cache in list(_caches):
+        cache.clear()
 
 
 forks.in_child(_after_fork)

@@ -1,4 +1,4 @@
-"""Runs ended before their time: cancelled, and the calls they leave without outputs."""
+"""Runs ended before their time: cancelled, and the calls that they abandon."""
 
 from __future__ import annotations
 
@@ -12,144 +12,159 @@ from gpt_agent_sync.records import Pause, RunRequest, ToolOutput
 from gpt_agent_sync.services.http.client import wait_on_this_thread
 from gpt_agent_sync.services.http.errors import missing_call
 from gpt_agent_sync.services.responses import bodies
-from gpt_agent_sync.services.responses.cache import Remembered
-from gpt_agent_sync.services.responses.chain import Trail
-from gpt_agent_sync.services.responses.conversations import Conversations
-from gpt_agent_sync.services.responses.notes import read_note
-from gpt_agent_sync.services.responses.reading import RunReader
-from gpt_agent_sync.services.responses.responses import Responses
+from gpt_agent_sync.services.responses.cache import CachedConversation
+from gpt_agent_sync.services.responses.chain import ResponseChain
+from gpt_agent_sync.services.responses.resources import Conversations, Responses
+from gpt_agent_sync.services.responses.tracking import RunTracker
+from gpt_agent_sync.services.responses.wire import read_note
 
 logger = logging.getLogger(__name__)
 
-GIVEN_UP = '{"error": "The run was ended before this call was answered."}'
-"""What answers the calls of a run that is over, so that the conversation can go on."""
+ABANDONED = '{"error": "The run was ended before this call was answered."}'
+"""The output of calls that nobody will answer, so that the conversation can go on."""
 
-MOST_MOVES = 5
-"""How often a run that is to be cancelled is run after while it goes from response to response."""
+MAX_ATTEMPTS = 5
+"""How often a cancel follows a run that goes on from response to response meanwhile."""
 
 
-class RunEnder:
-    """End runs, and answer for them.
+class RunCanceller:
+    """The cancelling of runs, and the outputs for calls that they abandon.
 
     Args:
         conversations: The conversations.
         responses: The responses.
-        reader: Tells where a run is.
+        tracker: Where runs are.
     """
 
     def __init__(
-        self, conversations: Conversations, responses: Responses, reader: RunReader
+        self, conversations: Conversations, responses: Responses, tracker: RunTracker
     ) -> None:
         self._conversations = conversations
         self._responses = responses
-        self._reader = reader
+        self._tracker = tracker
 
-    def leftovers(
+    def outputs_for_abandoned_calls(
         self, request: RunRequest, refusal: RequestRejectedError, pause: Pause
     ) -> list[bodies.Item]:
-        """Answer the calls that a run of ours left behind; another one is left in peace.
+        """Return outputs for the calls that a run of ours abandoned; another run's are left alone.
+
+        Args:
+            request: The run that cannot start before those calls have outputs.
+            refusal: The service's refusal, which may name a call.
+            pause: Waits between repeats.
 
         Raises:
             ServiceBusyError: If the calls are those of a run that somebody may still answer.
         """
-        tail = self._conversations.tail(request.thread_id, pause)
+        turn = self._conversations.latest_turn(request.thread_id, pause)
         named = missing_call(refusal)
-        # A server may go by a log of its own, in which items added later do not stand.
-        waiting = [call.id for call in tail.waiting] or ([named] if named else [])
+        # A server may go by a log of its own, which lacks items added to the conversation.
+        waiting = [call.id for call in turn.unanswered_calls] or ([named] if named else [])
         if not waiting:
             raise refusal
-        run_id = tail.run_id
-        ours = bool(tail.waiting) and run_id == request.last_run_id
-        for trail in self._known_runs(request.thread_id, pause):
-            if trail.own_calls.issuperset(waiting):
-                run_id = trail.run_id
-                ours = trail.over or trail.leaves_calls or run_id == request.last_run_id
+        run_id = turn.run_id
+        is_ours = bool(turn.unanswered_calls) and run_id == request.last_run_id
+        for chain in self._known_runs(request.thread_id, pause):
+            if chain.call_ids.issuperset(waiting):
+                run_id = chain.run_id
+                nobody_answers = chain.ended_early or chain.abandons_calls
+                is_ours = nobody_answers or run_id == request.last_run_id
                 break
-        if not ours:
-            named_run = f"run {run_id}" if run_id else "a run"
+        if not is_ours:
+            run = f"run {run_id}" if run_id else "a run"
             raise ServiceBusyError(
-                f"{refusal.message} ({named_run} of another caller waits for it; shut the agent "
+                f"{refusal.message} ({run} of another caller waits for it; shut the agent "
                 "down and connect again to go on with that run)",
                 run_id=run_id or None,
                 status=refusal.status,
                 code=refusal.code,
             )
-        return [_given_up(call_id) for call_id in waiting]
+        return [_abandoned_output(call_id) for call_id in waiting]
 
-    def _known_runs(self, thread_id: str, pause: Pause) -> Iterator[Trail]:
-        """Give the run that we know of, and the one that the conversation names."""
-        known = self._reader.memory.get(thread_id)
-        if known is not None and known.trail is not None:
-            yield known.trail
+    def _known_runs(self, thread_id: str, pause: Pause) -> Iterator[ResponseChain]:
+        """Yield the run that is cached, and then the one that the conversation names."""
+        cached = self._tracker.cache.get(thread_id)
+        if cached is not None and cached.chain is not None:
+            yield cached.chain
         note = read_note(self._conversations.metadata(thread_id, pause))
-        noted = self._reader.trail_of(note, pause) if note is not None else None
-        if noted is not None:
-            yield noted
+        named = self._tracker.load_chain(note, pause) if note is not None else None
+        if named is not None:
+            yield named
 
     def cancel(self, thread_id: str, run_id: str) -> None:
-        """Cancel the response now going, or free the conversation of calls not answered."""
-        for _ in range(MOST_MOVES):
-            trail = self._reader.recall(thread_id, run_id, wait_on_this_thread)
-            if trail.over or (trail.seen is not None and trail.seen.is_final and not trail.waiting):
+        """Cancel the response in progress, or free the conversation of calls not answered."""
+        for _ in range(MAX_ATTEMPTS):
+            chain = self._tracker.get_chain(thread_id, run_id, wait_on_this_thread)
+            is_final = not chain.is_in_progress and not chain.waiting_calls
+            if chain.ended_early or is_final:
                 return
-            if self._cancel_seen(thread_id, trail):
+            if self._cancel_as_seen(thread_id, chain):
                 return
 
-    def _cancel_seen(self, thread_id: str, trail: Trail) -> bool:
-        """Cancel a run as it was last seen; tell whether it was still so.
+    def _cancel_as_seen(self, thread_id: str, chain: ResponseChain) -> bool:
+        """Cancel a run as it was last seen, and return whether it was still so.
 
         Raises:
             RequestRejectedError: If the service refuses, and the run goes on.
         """
         pause = wait_on_this_thread
-        if trail.waiting:
-            now = self._reader.still_waiting(thread_id, trail, pause)
-            if now is trail:
-                return self._end_waiting(thread_id, trail, pause)
-            self._reader.keep(thread_id, now)
+        if chain.waiting_calls:
+            now = self._tracker.check_waiting(thread_id, chain, pause)
+            if now is chain:
+                return self._cancel_waiting(thread_id, chain, pause)
+            self._tracker.keep(thread_id, now)
             return False
-        if trail.response_id is None:
+        if chain.response_id is None:
+            return True  # only known by the items it left: nothing is in progress
+        refusal = self._responses.cancel(chain.response_id)
+        latest = None
+        # A cancelled response takes no outputs into the conversation: the calls that it was to
+        # continue from are abandoned, and the note has to show it.
+        if refusal is not None or chain.earlier_call_ids:
+            latest = self._responses.get(chain.response_id, pause)[0]
+        if latest is None:
             return True
-        refusal = self._responses.cancel(trail.response_id)
-        seen = None
-        if refusal is not None or trail.earlier_calls:
-            seen = self._responses.see(trail.response_id, pause)[0]
-        if seen is None:
-            return True
-        if refusal is not None and not seen.is_final:
+        if refusal is not None and not latest.is_final:
             raise refusal
-        self._reader.note(thread_id, self._reader.keep(thread_id, trail.at(seen)), pause)
+        kept = self._tracker.keep(thread_id, chain.with_latest(latest))
+        self._tracker.write_note(thread_id, kept, pause)
         return False
 
-    def _end_waiting(self, thread_id: str, trail: Trail, pause: Pause) -> bool:
-        """Have a run be over that waits for outputs; tell whether it still did.
+    def _cancel_waiting(self, thread_id: str, chain: ResponseChain, pause: Pause) -> bool:
+        """End a run that waits for outputs, and return whether it still did.
 
-        Whoever sends outputs at this moment sees it too, and cancels what comes of them.
+        A thread that submits outputs meanwhile sees it too, and cancels what comes of them.
         """
-        ours = moved = False
+        is_ours = moved = False
 
-        def change(known: Remembered) -> Remembered:
-            nonlocal ours, moved
-            latest = known.trail if known.trail and known.trail.run_id == trail.run_id else trail
-            moved = latest.response_id != trail.response_id
-            ours = not moved and not latest.over
-            return attrs.evolve(known, trail=attrs.evolve(latest, over=True)) if ours else known
+        # Decided under the cache's lock: outputs may be on their way since the run was read.
+        def change(cached: CachedConversation) -> CachedConversation:
+            nonlocal is_ours, moved
+            same_run = cached.chain is not None and cached.chain.run_id == chain.run_id
+            latest = cached.chain if cached.chain is not None and same_run else chain
+            moved = latest.response_id != chain.response_id
+            is_ours = not moved and not latest.ended_early
+            if not is_ours:
+                return cached
+            return attrs.evolve(cached, chain=attrs.evolve(latest, ended_early=True))
 
-        ended = self._reader.memory.change(thread_id, change).trail
-        if ours and ended is not None and not ended.submitting:
-            self.settle(thread_id, ended, pause)
+        ended = self._tracker.cache.update(thread_id, change).chain
+        if is_ours and ended is not None and not ended.submitting:
+            self.release_conversation(thread_id, ended, pause)
         return not moved
 
-    def settle(self, thread_id: str, trail: Trail, pause: Pause) -> None:
-        """Have the conversation say that a run is over, and free it of the run's calls."""
-        self._reader.note(thread_id, trail, pause)
+    def release_conversation(self, thread_id: str, chain: ResponseChain, pause: Pause) -> None:
+        """Have the conversation say that a run has ended, and free it of the run's calls."""
+        # The note comes first: two callers that answered one call would make the conversation
+        # unusable, and with the note others leave these calls alone.
+        self._tracker.write_note(thread_id, chain, pause)
         try:
-            waiting = self._conversations.tail(thread_id, pause).waiting
-            left = [_given_up(call.id) for call in waiting if call.id in trail.own_calls]
-            self._conversations.add(thread_id, left)
+            waiting = self._conversations.latest_turn(thread_id, pause).unanswered_calls
+            outputs = [_abandoned_output(call.id) for call in waiting if call.id in chain.call_ids]
+            self._conversations.add(thread_id, outputs)
         except ServiceError as exc:
-            logger.info("the calls of run %s wait for the next message: %s", trail.run_id, exc)
+            logger.info("the calls of run %s wait for the next message: %s", chain.run_id, exc)
 
 
-def _given_up(call_id: str) -> bodies.Item:
-    return bodies.output_item(ToolOutput(tool_call_id=call_id, output=GIVEN_UP))
+def _abandoned_output(call_id: str) -> bodies.Item:
+    return bodies.output_item(ToolOutput(tool_call_id=call_id, output=ABANDONED))

@@ -1,4 +1,4 @@
-"""The way of a run through its responses: a run is a response and those that go on from it."""
+"""The chain of responses that makes up a run: the first one, and those that go on from it."""
 
 from __future__ import annotations
 
@@ -9,246 +9,262 @@ import attrs
 
 from gpt_agent_sync.records import Message, RunSnapshot, ToolCall, Usage
 from gpt_agent_sync.services.responses.bodies import content_of
-from gpt_agent_sync.services.responses.notes import Note
-from gpt_agent_sync.services.responses.turns import Tail, same_content
-from gpt_agent_sync.services.responses.wire import ResponseSeen, added
+from gpt_agent_sync.services.responses.turns import ConversationTurn, same_content
+from gpt_agent_sync.services.responses.wire import ResponseSnapshot, RunNote, add_usage
 
 
 @attrs.frozen(kw_only=True)
-class Trail:
-    """Hold the way of a run through its responses.
+class ResponseChain:
+    """The responses that make up one run.
 
     Attributes:
         run_id: The run: the id of its first response.
-        response_id: The response now going, or the last one; ``None`` when it is only known by
-            what it left in the conversation.
+        response_id: The response in progress, or the last one; ``None`` when the run is only
+            known by the items that it left in the conversation.
         assistant_id: The assistant, where known.
-        given: The items that this response was made from, where known.
-        seen: What the last look at this response showed.
-        fields: What its responses are made with, when another process began it.
-        passed: The ids of the responses before it.
-        earlier_calls: The ids of the calls in those.
-        messages: Their messages.
-        spent: What they used.
-        began_at: When this process began to follow it, monotonic seconds.
+        input_items: The items that this response was created from, where known.
+        latest: This response as it was last seen.
+        parameters: What its responses are created with, when another process began it.
+        earlier_response_ids: The ids of the responses before it.
+        earlier_call_ids: The ids of the calls in those.
+        earlier_messages: Their messages.
+        earlier_usage: The tokens that they used.
+        followed_since: When this process began to follow it, monotonic seconds.
         submitting: Whether outputs are on their way.
-        refused: The outputs that a rate limit kept out: the run is told as failed, and may be
-            begun again with them.
-        started: Whether the agent has been told of it.
-        over: Whether it was ended before its calls were answered.
+        refused_outputs: The outputs that a rate limit kept out: the run is reported as failed,
+            and may be restarted with them.
+        reported: Whether the agent has got a snapshot of it.
+        ended_early: Whether it was ended before its calls were answered.
     """
 
     run_id: str
     response_id: str | None
     assistant_id: str | None = None
-    given: tuple[dict[str, Any], ...] | None = None
-    seen: ResponseSeen | None = None
-    fields: Mapping[str, Any] | None = None
-    passed: frozenset[str] = frozenset()
-    earlier_calls: frozenset[str] = frozenset()
-    messages: tuple[Message, ...] = ()
-    spent: Usage | None = None
-    began_at: float = 0.0
+    input_items: tuple[dict[str, Any], ...] | None = None
+    latest: ResponseSnapshot | None = None
+    parameters: Mapping[str, Any] | None = None
+    earlier_response_ids: frozenset[str] = frozenset()
+    earlier_call_ids: frozenset[str] = frozenset()
+    earlier_messages: tuple[Message, ...] = ()
+    earlier_usage: Usage | None = None
+    followed_since: float = 0.0
     submitting: bool = False
-    refused: tuple[dict[str, Any], ...] | None = None
-    started: bool = True
-    over: bool = False
+    refused_outputs: tuple[dict[str, Any], ...] | None = None
+    reported: bool = True
+    ended_early: bool = False
 
     @property
-    def waiting(self) -> tuple[ToolCall, ...]:
-        """The calls that the run was seen to wait for."""
-        return self.seen.waiting if self.seen is not None else ()
+    def waiting_calls(self) -> tuple[ToolCall, ...]:
+        """The calls that the run was last seen to wait for."""
+        return self.latest.waiting_calls if self.latest is not None else ()
 
     @property
-    def waiting_ids(self) -> frozenset[str]:
+    def waiting_call_ids(self) -> frozenset[str]:
         """Their ids."""
-        return frozenset(call.id for call in self.waiting)
+        return frozenset(call.id for call in self.waiting_calls)
 
     @property
-    def is_going(self) -> bool:
-        """Tell whether the service was seen to be at work on its response."""
-        return self.seen is None or not self.seen.is_final
+    def is_in_progress(self) -> bool:
+        """Whether the service was last seen at work on its response."""
+        return self.latest is None or not self.latest.is_final
 
     @property
     def is_live(self) -> bool:
-        """Tell whether it goes on by itself."""
-        return self.is_going and not self.over
+        """Whether it goes on by itself."""
+        return self.is_in_progress and not self.ended_early
 
     @property
-    def may_begin_again(self) -> bool:
-        """Tell whether it failed, and nobody ended it."""
-        failed = self.seen is not None and self.seen.status == "failed"
-        return (failed or self.refused is not None) and not self.over
+    def can_restart(self) -> bool:
+        """Whether it failed, and nobody ended it."""
+        failed = self.latest is not None and self.latest.status == "failed"
+        return (failed or self.refused_outputs is not None) and not self.ended_early
 
     @property
-    def written(self) -> tuple[Message, ...]:
+    def messages(self) -> tuple[Message, ...]:
         """The messages that its responses wrote, as far as they are known."""
-        return (*self.messages, *(self.seen.messages if self.seen is not None else ()))
+        latest = self.latest.messages if self.latest is not None else ()
+        return (*self.earlier_messages, *latest)
 
     @property
-    def own_items(self) -> frozenset[str]:
+    def message_ids(self) -> frozenset[str]:
         """The ids of those messages."""
-        return frozenset(message.id for message in self.written)
+        return frozenset(message.id for message in self.messages)
 
     @property
-    def leaves_calls(self) -> bool:
-        """Tell whether it ended, other than by completion, with calls that have no outputs.
+    def abandons_calls(self) -> bool:
+        """Whether it ended, other than by completion, with calls that have no outputs.
 
-        A response that fails or is cancelled does not take the outputs it was given with it into
-        the conversation.
+        A response that fails or is cancelled does not take its input into the conversation, the
+        outputs of the calls before it among that.
         """
-        seen = self.seen
-        ended = seen is not None and seen.status in ("failed", "cancelled", "incomplete")
-        return ended and bool(self.own_calls)
+        latest = self.latest
+        ended = latest is not None and latest.status in ("failed", "cancelled", "incomplete")
+        return ended and bool(self.call_ids)
 
     @property
-    def note(self) -> Note | None:
-        """What the conversation's metadata say of the run."""
+    def call_ids(self) -> frozenset[str]:
+        """The ids of all its calls, as far as they are known."""
+        latest = self.latest.calls if self.latest is not None else ()
+        answered = (str(item["call_id"]) for item in self.input_items or () if "call_id" in item)
+        return self.earlier_call_ids.union(answered, (call.id for call in latest))
+
+    @property
+    def note(self) -> RunNote | None:
+        """The note on the run that belongs into the conversation's metadata."""
         if self.response_id is None:
             return None
-        return Note(
+        return RunNote(
             run_id=self.run_id,
             response_id=self.response_id,
             assistant_id=self.assistant_id,
-            over=self.over or self.leaves_calls,
+            ended_early=self.ended_early or self.abandons_calls,
         )
 
-    @property
-    def own_calls(self) -> frozenset[str]:
-        """The ids of all its calls, as far as they are known."""
-        seen = self.seen.calls if self.seen is not None else ()
-        answered = (str(item["call_id"]) for item in self.given or () if "call_id" in item)
-        return self.earlier_calls.union(answered, (call.id for call in seen))
-
-    def is_noted_by(self, note: Note) -> bool:
-        """Tell whether a note of the run says what we know; it may lack the assistant."""
-        ours = self.note
-        return ours is not None and (note.response_id, note.over) == (ours.response_id, ours.over)
+    def matches_note(self, note: RunNote) -> bool:
+        """Return whether a note on the run is up to date; it may lack the assistant."""
+        own = self.note
+        return own is not None and (note.response_id, note.ended_early) == (
+            own.response_id,
+            own.ended_early,
+        )
 
     def snapshot(self) -> RunSnapshot:
-        """Give the run as it was last seen."""
-        seen = self.seen
-        if self.over and (seen is None or seen.waiting or seen.status != "completed"):
-            return RunSnapshot(id=self.run_id, status="cancelled", assistant_id=self.assistant_id)
-        if seen is None:
-            return RunSnapshot(id=self.run_id, status="in_progress", assistant_id=self.assistant_id)
-        return RunSnapshot(
-            id=self.run_id,
-            status="requires_action" if seen.waiting else seen.status,
-            assistant_id=self.assistant_id,
-            tool_calls=seen.waiting,
-            error_code=seen.error_code,
-            error_message=seen.error_message,
-            usage=added(self.spent, seen.usage) if seen.is_final else None,
+        """Return the run as it was last seen."""
+        latest = self.latest
+        run = RunSnapshot(id=self.run_id, status="in_progress", assistant_id=self.assistant_id)
+        if self.ended_early and (
+            latest is None or latest.waiting_calls or latest.status != "completed"
+        ):
+            return attrs.evolve(run, status="cancelled")
+        if latest is None:
+            return run
+        return attrs.evolve(
+            run,
+            # The wire has no such status: a response that asks for outputs completes.
+            status="requires_action" if latest.waiting_calls else latest.status,
+            tool_calls=latest.waiting_calls,
+            error_code=latest.error_code,
+            error_message=latest.error_message,
+            usage=add_usage(self.earlier_usage, latest.usage) if latest.is_final else None,
         )
 
-    def all_messages(self) -> list[Message]:
-        """Give the assistant's messages of the run so far."""
+    def assistant_messages(self) -> list[Message]:
+        """Return the assistant's messages of the run so far."""
         return [
             attrs.evolve(message, run_id=self.run_id, assistant_id=self.assistant_id)
-            for message in self.written
+            for message in self.messages
             if message.role == "assistant"
         ]
 
-    def at(self, seen: ResponseSeen) -> Trail:
-        """Give the trail as a further look showed it."""
-        return attrs.evolve(self, seen=seen)
+    def with_latest(self, snapshot: ResponseSnapshot) -> ResponseChain:
+        """Return the chain with its last response as it was seen now."""
+        return attrs.evolve(self, latest=snapshot)
 
-    def after(self, earlier: ResponseSeen) -> Trail:
-        """Give the trail with a response that came before all others."""
+    def with_earlier(self, earlier: ResponseSnapshot) -> ResponseChain:
+        """Return the chain with a response that came before all others."""
         return attrs.evolve(
             self,
-            passed=self.passed | {earlier.id},
-            earlier_calls=self.earlier_calls.union(call.id for call in earlier.calls),
-            messages=(*earlier.messages, *self.messages),
-            spent=added(self.spent, earlier.usage),
+            earlier_response_ids=self.earlier_response_ids | {earlier.id},
+            earlier_call_ids=self.earlier_call_ids.union(call.id for call in earlier.calls),
+            earlier_messages=(*earlier.messages, *self.earlier_messages),
+            earlier_usage=add_usage(self.earlier_usage, earlier.usage),
         )
 
-    def continued(self, seen: ResponseSeen, given: tuple[dict[str, Any], ...], now: float) -> Trail:
-        """Give the trail with a further response."""
-        latest = self.seen
+    def continued(
+        self, following: ResponseSnapshot, input_items: tuple[dict[str, Any], ...], now: float
+    ) -> ResponseChain:
+        """Return the chain with a further response."""
+        passed = {self.latest.id} if self.latest else frozenset()
+        usage = self.latest.usage if self.latest else None
         return attrs.evolve(
             self,
-            response_id=seen.id,
-            given=given,
-            seen=seen,
-            passed=self.passed | {latest.id} if latest else self.passed,
-            earlier_calls=self.own_calls,
-            messages=self.written,
-            spent=added(self.spent, latest.usage if latest else None),
+            response_id=following.id,
+            input_items=input_items,
+            latest=following,
+            earlier_response_ids=self.earlier_response_ids | passed,
+            earlier_call_ids=self.call_ids,
+            earlier_messages=self.messages,
+            earlier_usage=add_usage(self.earlier_usage, usage),
             submitting=False,
-            refused=None,
-            began_at=now,
+            refused_outputs=None,
+            followed_since=now,
+        )
+
+    def ended_with(self, turn: ConversationTurn) -> ResponseChain:
+        """Return the chain that ends with the items of a turn, all messages of the run included.
+
+        That is how a run is read whose last response nobody can get: another process made it
+        and could not write its note, or the service has dropped it. Its usage is lost.
+        """
+        left = ResponseSnapshot(
+            id=self.run_id,
+            status="completed",
+            calls=turn.unanswered_calls,
+            messages=turn.messages,
+            item_ids=turn.item_ids,
+        )
+        passed = {self.response_id} if self.response_id else frozenset()
+        return attrs.evolve(
+            self,
+            response_id=None,
+            latest=left,
+            earlier_response_ids=self.earlier_response_ids | passed,
+            earlier_call_ids=self.call_ids,
+            earlier_messages=(),
+            earlier_usage=None,
+            submitting=False,
         )
 
 
-def stands(given: Sequence[Mapping[str, Any]], tail: Tail) -> bool:
-    """Tell whether what a response was given stands at the end of the conversation."""
-    messages = [item for item in given if item["type"] == "message"]
-    if messages:
-        content = tail.user_content
-        return content is not None and same_content(content, content_of(messages[-1]))
-    answered = {str(item["call_id"]) for item in given}
-    return bool(answered) and answered <= tail.answered
+def chain_of_turn(turn: ConversationTurn, assistant_id: str | None) -> ResponseChain:
+    """Return a run that is only known by the items that it left in the conversation."""
+    chain = ResponseChain(run_id=turn.run_id, response_id=None, assistant_id=assistant_id)
+    return chain.ended_with(turn)
 
 
-def waiting_trail(tail: Tail, trail: Trail | None) -> Trail | None:
-    """Give the run that waits for the calls without outputs, if there are any and it does.
+def waiting_chain(turn: ConversationTurn, chain: ResponseChain | None) -> ResponseChain | None:
+    """Return the run that waits for a turn's unanswered calls, ``None`` when none does.
 
     Args:
-        tail: The newest turn of the conversation.
-        trail: The run that the conversation's note names, its last response over.
+        turn: The newest turn of the conversation.
+        chain: The run that the conversation's note names, its last response final.
     """
-    if trail is not None and trail.waiting_ids and trail.waiting_ids <= tail.answered:
+    asked_for = chain.waiting_call_ids if chain is not None else frozenset()
+    if chain is not None and asked_for and asked_for <= turn.answered_call_ids:
         # Whoever answered could not write a note any more.
-        trail = left_behind(trail, tail)
-    waiting = {call.id for call in tail.waiting}
+        chain = chain.ended_with(turn)
+    waiting = {call.id for call in turn.unanswered_calls}
     if not waiting:
         return None
-    if trail is None or not waiting <= trail.own_calls:
-        return trail_left(tail, None)
-    return None if trail.over or trail.leaves_calls else trail
+    if chain is None or not waiting <= chain.call_ids:
+        return chain_of_turn(turn, None)
+    return None if chain.ended_early or chain.abandons_calls else chain
 
 
-def trail_left(tail: Tail, assistant_id: str | None) -> Trail:
-    """Give a run that is known only by what it left in the conversation."""
-    trail = Trail(run_id=tail.run_id, response_id=None, assistant_id=assistant_id)
-    return left_behind(trail, tail)
+def is_recorded(input_items: Sequence[Mapping[str, Any]], turn: ConversationTurn) -> bool:
+    """Return whether the conversation's newest turn holds what a response was created from."""
+    messages = [item for item in input_items if item["type"] == "message"]
+    if messages:
+        # Outputs before the message, for abandoned calls, are in the turn before.
+        content = turn.user_content
+        return content is not None and same_content(content, content_of(messages[-1]))
+    answered = {str(item["call_id"]) for item in input_items}
+    return bool(answered) and answered <= turn.answered_call_ids
 
 
-def left_behind(trail: Trail, tail: Tail) -> Trail:
-    """Give a trail that ends in what stands in the conversation, all messages included."""
-    seen = ResponseSeen(
-        id=trail.run_id,
-        status="completed",
-        calls=tail.waiting,
-        messages=tail.messages,
-        item_ids=tail.item_ids,
-    )
-    return attrs.evolve(
-        trail,
-        response_id=None,
-        passed=trail.passed | {trail.response_id} if trail.response_id else trail.passed,
-        earlier_calls=trail.own_calls,
-        seen=seen,
-        messages=(),
-        spent=None,
-        submitting=False,
+def same_input(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether two responses got the same message, or outputs of the same calls."""
+    mine, theirs = _messages(one), _messages(other)
+    return (
+        _answered_ids(one) == _answered_ids(other)
+        and len(mine) == len(theirs)
+        and all(map(same_content, map(content_of, mine), map(content_of, theirs)))
     )
 
 
-def same_given(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether two responses were given the same message, or outputs of the same calls."""
-    return _gist(one) == _gist(other) and all(
-        same_content(content_of(mine), content_of(theirs))
-        for mine, theirs in zip(_messages(one), _messages(other), strict=True)
-    )
+def _answered_ids(items: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    return frozenset(str(item["call_id"]) for item in items if "call_id" in item)
 
 
-def _gist(given: Sequence[Mapping[str, Any]]) -> tuple[frozenset[str], int]:
-    answered = frozenset(str(item["call_id"]) for item in given if "call_id" in item)
-    return answered, len(_messages(given))
-
-
-def _messages(given: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [item for item in given if item["type"] == "message"]
+def _messages(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [item for item in items if item["type"] == "message"]

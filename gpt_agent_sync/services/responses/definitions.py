@@ -12,7 +12,7 @@ from gpt_agent_sync.errors import (
 )
 from gpt_agent_sync.records import AssistantDefinition, RunOptions, RunRequest
 from gpt_agent_sync.services.responses.bodies import check_definition
-from gpt_agent_sync.services.responses.chain import Trail
+from gpt_agent_sync.services.responses.chain import ResponseChain
 from gpt_agent_sync.services.responses.wire import read_assistant, read_options
 
 ASSISTANT_PREFIX = "asst_"
@@ -20,13 +20,13 @@ ASSISTANT_PREFIX = "asst_"
 
 
 class RegisteredAssistants:
-    """Hold assistants by their ids; safe to share between threads."""
+    """Assistants by their ids; safe to share between threads."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, AssistantDefinition] = {}
 
     def add(self, definition: AssistantDefinition) -> str:
-        """Keep a definition under a new id, and give that; refused as by ``put()``."""
+        """Keep a definition under a new id, and return that; refused as by ``put()``."""
         assistant_id = f"{ASSISTANT_PREFIX}{uuid.uuid4().hex}"
         self.put(assistant_id, definition)
         return assistant_id
@@ -41,7 +41,7 @@ class RegisteredAssistants:
         self._by_id[assistant_id] = definition
 
     def require(self, assistant_id: str | None) -> AssistantDefinition:
-        """Give the assistant of an id; what is none is the name of a model.
+        """Return the assistant of an id; what is none is the name of a model.
 
         Raises:
             ConfigurationError: If it is an assistant's id that nobody registered.
@@ -59,18 +59,21 @@ class RegisteredAssistants:
             )
         return AssistantDefinition(model=assistant_id)
 
-    def of_run(self, request: RunRequest, trail: Trail) -> tuple[AssistantDefinition, RunOptions]:
-        """Give the assistant and the options of a run that goes on.
+    def of_run(
+        self, request: RunRequest, chain: ResponseChain
+    ) -> tuple[AssistantDefinition, RunOptions]:
+        """Return the assistant and the options of a run that goes on.
 
-        A run that another process began goes on as its last response says it was made.
+        A run that another process began goes on with what its last response was created with.
 
         Raises:
-            ConfigurationError: If its assistant is not registered, and no response tells of it.
-            AssistantNotSetError: If nothing tells which assistant it is.
+            ConfigurationError: If its assistant is not registered, and no response shows it.
+            AssistantNotSetError: If it is not known which assistant it is.
         """
-        if trail.fields and trail.fields.get("model"):
-            return read_assistant(trail.fields), read_options(trail.fields)
-        assistant_id = request.assistant_id or trail.assistant_id
+        parameters = chain.parameters
+        if parameters and parameters.get("model"):
+            return read_assistant(parameters), read_options(parameters)
+        assistant_id = request.assistant_id or chain.assistant_id
         if assistant_id is None:
             raise AssistantNotSetError(request.thread_id)
         return self.require(assistant_id), request.options
@@ -78,7 +81,7 @@ class RegisteredAssistants:
     def explained(
         self, refusal: RequestRejectedError, assistant_id: str | None
     ) -> RequestRejectedError:
-        """Give the refusal of a model with a word on how its name came about."""
+        """Return a refusal; that of a model with a word on how its name came about."""
         if refusal.code != "model_not_found" or assistant_id in self._by_id:
             return refusal
         return RequestRejectedError(
@@ -94,9 +97,10 @@ _shared: dict[Hashable, RegisteredAssistants] = {}
 
 
 def registered_assistants(identity: Hashable) -> RegisteredAssistants:
-    """Give the assistants that all services of one identity share.
+    """Return the assistants that all services of one identity share.
 
     Equal services share their agents, so that an agent may run an assistant which was
-    registered with another object than its own. They are kept as long as the process lives.
+    registered with another object than its own. They are kept as long as the process lives:
+    held by their services, those of a program that makes one a request would be lost.
     """
     return _shared.setdefault(identity, RegisteredAssistants())

@@ -1,4 +1,4 @@
-"""OpenAI's Conversations + Responses, and servers that speak the same."""
+"""The contract's verbs on OpenAI's Conversations + Responses."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from gpt_agent_sync.records import (
     UserMessage,
 )
 from gpt_agent_sync.services.base import Feed, check_thread_id
-from gpt_agent_sync.services.feeds.polling import First
+from gpt_agent_sync.services.feeds.polling import FirstRequest
 from gpt_agent_sync.services.http.client import wait_on_this_thread
 from gpt_agent_sync.services.remote import RemoteService
+from gpt_agent_sync.services.responses import bodies
 from gpt_agent_sync.tools.definitions import ToolsArgument, read_definition
 
 logger = logging.getLogger(__name__)
@@ -35,12 +36,12 @@ background makes a whole response."""
 
 
 class ResponsesService(RemoteService):
-    """Speak Conversations + Responses to OpenAI, or to another server that does.
+    """Conversations + Responses at OpenAI, or at another server that has them.
 
     A thread is a conversation. A run is a response, and those that go on from it when the
     program has answered its tool calls; its id is that of the first. A user's message is the
     input of the response that it asks for, so both have one id. Assistants live in the program,
-    by the ids that ``create_assistant()`` gives or ``register_assistant()`` names; equal services
+    by the ids that ``create_assistant()`` returns or ``register_assistant()`` names; equal services
     share them. A model's name is an assistant id too.
 
     Args:
@@ -50,7 +51,7 @@ class ResponsesService(RemoteService):
         project: Sent as ``OpenAI-Project``.
         headers: Further headers of every request.
         api_version: Azure's ``api-version`` parameter.
-        auth: Gives a bearer token in place of the key; called before each request, on any thread.
+        auth: Returns a bearer token in place of the key; called before each request, on any thread.
         timeout: Seconds a request may be silent, or ``(connect, read)``; else the settings.
         http_retries: How often a request is repeated where that is safe; else the settings.
         session: A ``requests.Session`` of the program's: its adapters, proxies, ``verify``,
@@ -67,28 +68,36 @@ class ResponsesService(RemoteService):
 
     def _set_up(self) -> None:
         # Imported here: programs that speak another wire need not pay for this one.
-        from gpt_agent_sync.services.responses.cancelling import RunEnder
-        from gpt_agent_sync.services.responses.conversations import Conversations
-        from gpt_agent_sync.services.responses.creation import Making
+        from gpt_agent_sync.services.responses.cancelling import RunCanceller
+        from gpt_agent_sync.services.responses.creation import ResponseCreator
         from gpt_agent_sync.services.responses.definitions import registered_assistants
-        from gpt_agent_sync.services.responses.reading import RunReader
-        from gpt_agent_sync.services.responses.responses import Responses
-        from gpt_agent_sync.services.responses.runs import ResponseRuns
+        from gpt_agent_sync.services.responses.history import MessageHistory
+        from gpt_agent_sync.services.responses.resources import Conversations, Responses
+        from gpt_agent_sync.services.responses.starting import RunStarter
+        from gpt_agent_sync.services.responses.submitting import OutputSubmitter
+        from gpt_agent_sync.services.responses.tracking import RunTracker
 
-        self._assistants = registered_assistants(self.identity)
-        self._conversations = Conversations(self._get, self._post)
+        conversations = Conversations(self._get, self._post)
         responses = Responses(self._get, self._post)
-        self._reader = RunReader(self._conversations, responses)
-        self._ender = RunEnder(self._conversations, responses, self._reader)
-        self._runs = ResponseRuns(
-            self._conversations,
+        tracker = RunTracker(conversations, responses)
+        canceller = RunCanceller(conversations, responses, tracker)
+        creator = ResponseCreator(
+            self._post,
             responses,
-            self._reader,
-            self._ender,
-            Making(self._post, responses.cancel, self._foreground_timeout, self._streaming),
-            self._assistants,
+            tracker,
+            self._streaming,
             lock_patience=lambda: self._limits().read_timeout,
+            foreground_timeout=self._foreground_timeout,
         )
+        assistants = registered_assistants(self.identity)
+        shared = conversations, responses, tracker, canceller, creator, assistants
+        self._assistants = assistants
+        self._conversations = conversations
+        self._tracker = tracker
+        self._canceller = canceller
+        self._history = MessageHistory(conversations, responses, tracker.cache)
+        self._starter = RunStarter(*shared)
+        self._submitter = OutputSubmitter(*shared)
 
     def _foreground_timeout(self) -> float:
         read = self._limits().read_timeout
@@ -137,16 +146,14 @@ class ResponsesService(RemoteService):
         self._assistants.put(require_text("assistant_id", assistant_id), definition)
         return assistant_id
 
-    # what a program asks for
-
     def create_thread(
         self, messages: Sequence[Message] = (), metadata: Mapping[str, str] | None = None
     ) -> str:
-        """Create a conversation and give its id; see ``Service``."""
+        """Create a conversation and return its id; see ``Service``."""
         return self._conversations.create(messages, metadata)
 
     def create_assistant(self, definition: AssistantDefinition) -> str:
-        """Keep an assistant and give its id; see ``Service``. No request is made."""
+        """Keep an assistant and return its id; see ``Service``. No request is made."""
         return self._assistants.add(definition)
 
     def open_thread(self, thread_id: str) -> RunSnapshot | None:
@@ -165,8 +172,8 @@ class ResponsesService(RemoteService):
             if exc.status in (400, 403, 404, 422):
                 raise InvalidThreadIdError(thread_id, exc.message) from exc
             raise
-        trail = self._reader.find_live(thread_id, metadata)
-        return None if trail is None else trail.snapshot()
+        chain = self._tracker.find_live(thread_id, metadata)
+        return None if chain is None else chain.snapshot()
 
     def messages_after(self, thread_id: str, message_id: str) -> list[Message]:
         """Read the messages after one; see ``Service``.
@@ -174,50 +181,54 @@ class ResponsesService(RemoteService):
         The id of a user's message is that of the response it asked for: what that one wrote
         comes after it.
         """
-        return self._reader.messages_after(thread_id, message_id)
+        return self._history.messages_after(thread_id, message_id)
 
     def check_options(self, options: RunOptions) -> None:
         """Refuse what the wire does not have; see ``Service``."""
-        self._runs.check_options(options)
+        bodies.check_options(options)
 
     def check_message(self, message: UserMessage, options: RunOptions) -> None:
         """Refuse attachments, which the wire does not have; see ``Service``."""
-        self._runs.check_message(message, options)
+        bodies.check_message(message, options)
 
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
-        """Make the response that the message asks for; see ``Service``."""
-        made = self._runs.begin(request, message, request.pause or wait_on_this_thread)
-        return Posted(message_id=made.trail.run_id, receipt=made.stream)
+        """Create the response that the message asks for; see ``Service``."""
+        created = self._starter.post(request, message, request.pause or wait_on_this_thread)
+        return Posted(message_id=created.chain.run_id, receipt=created.stream)
 
     def start_run(self, request: RunRequest) -> Feed:
-        """Give a feed of the response that the message began; see ``Service``."""
-        return self._follow(request, lambda pause: self._runs.start(request, pause), leg="start")
+        """Return a feed of the response that the message started; see ``Service``."""
+        return self._follow(
+            request, lambda pause: self._starter.start(request, pause), stage="start"
+        )
 
     def resume_run(self, request: RunRequest, run_id: str) -> Feed:
-        """Give a feed that looks at the run at once; see ``Service``."""
+        """Return a feed that polls the run at once; see ``Service``."""
         thread_id = request.thread_id
         return self._follow(
-            request, lambda pause: self._reader.look(thread_id, run_id, pause), leg=None
+            request, lambda pause: self._tracker.poll(thread_id, run_id, pause), stage=None
         )
 
     def submit_tool_outputs(
         self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput]
     ) -> Feed:
-        """Give a feed that goes on with the outputs; see ``Service``."""
+        """Return a feed that continues the run with the outputs; see ``Service``."""
         return self._follow(
-            request, lambda pause: self._runs.submit(request, run_id, outputs, pause), leg="submit"
+            request,
+            lambda pause: self._submitter.submit(request, run_id, outputs, pause),
+            stage="submit",
         )
 
     def cancel_run(self, thread_id: str, run_id: str) -> None:
-        """Cancel the response now going, and free the conversation; see ``Service``."""
-        self._ender.cancel(thread_id, run_id)
+        """Cancel the response in progress, and free the conversation; see ``Service``."""
+        self._canceller.cancel(thread_id, run_id)
 
-    def _follow(self, request: RunRequest, first: First, *, leg: str | None) -> Feed:
+    def _follow(self, request: RunRequest, begin: FirstRequest, *, stage: str | None) -> Feed:
         thread_id = request.thread_id
         return self._feed(
             request,
-            first,
-            lambda run_id, pause: self._reader.look(thread_id, run_id, pause),
-            lambda snapshot, pause: self._reader.finish(thread_id, snapshot.id, pause),
-            leg=leg,
+            begin,
+            lambda run_id, pause: self._tracker.poll(thread_id, run_id, pause),
+            lambda run, pause: self._tracker.messages_of_run(thread_id, run.id, pause),
+            stage=stage,
         )

@@ -1,4 +1,4 @@
-"""The turns that stand in a conversation: from a user's message to before the next one."""
+"""The turns of a conversation: from a user's message to before the next one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gpt_agent_sync.services.responses.wire import read_call, read_message, read
 
 
 @attrs.frozen(kw_only=True)
-class Tail:
-    """Hold the newest items of a conversation, from the user's last message on.
+class ConversationTurn:
+    """The items of one turn, from the user's message on.
 
     Attributes:
-        items: They, oldest first.
+        items: The items, oldest first.
     """
 
     items: tuple[Mapping[str, Any], ...] = ()
@@ -30,7 +30,7 @@ class Tail:
 
     @property
     def run_id(self) -> str:
-        """What stands for a run's id when no response is known: its first item's id."""
+        """The id of its first item: the run's, when no response is known."""
         return as_word(self.items[0].get("id")) or "" if self.items else ""
 
     @property
@@ -41,13 +41,17 @@ class Tail:
         return read_message(self.items[0], "").parts
 
     @property
-    def call_ids(self) -> frozenset[str]:
-        """The ids of its calls."""
-        calls = [call for call in map(read_call, self.items) if call is not None]
-        return frozenset(call.id for call in calls)
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Its function calls."""
+        return tuple(call for call in map(read_call, self.items) if call is not None)
 
     @property
-    def answered(self) -> frozenset[str]:
+    def call_ids(self) -> frozenset[str]:
+        """The ids of its calls."""
+        return frozenset(call.id for call in self.calls)
+
+    @property
+    def answered_call_ids(self) -> frozenset[str]:
         """The ids of the calls that have outputs."""
         return frozenset(
             str(item.get("call_id"))
@@ -56,10 +60,10 @@ class Tail:
         )
 
     @property
-    def waiting(self) -> tuple[ToolCall, ...]:
+    def unanswered_calls(self) -> tuple[ToolCall, ...]:
         """The calls that have no output."""
-        calls = [call for call in map(read_call, self.items) if call is not None]
-        return tuple(call for call in calls if call.id not in self.answered)
+        answered = self.answered_call_ids
+        return tuple(call for call in self.calls if call.id not in answered)
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -68,20 +72,22 @@ class Tail:
         return tuple(message for message in read if message.role == "assistant")
 
 
-def tail_of(newest: Sequence[Mapping[str, Any]]) -> Tail | None:
-    """Give the tail of a conversation, ``None`` when it begins before these items.
+def latest_turn(newest: Sequence[Mapping[str, Any]]) -> ConversationTurn | None:
+    """Return the newest turn of a conversation, ``None`` when it begins before these items.
 
     Args:
         newest: The newest items, newest first.
     """
     for place, item in enumerate(newest):
         if item.get("role") == "user":
-            return Tail(items=tuple(newest[place::-1]))
+            return ConversationTurn(items=tuple(newest[place::-1]))
     return None
 
 
-def turn_with(items: Sequence[Mapping[str, Any]], call_ids: Set[str]) -> Tail | None:
-    """Give the turn that holds calls: from a user's message to before the next one.
+def turn_with_calls(
+    items: Sequence[Mapping[str, Any]], call_ids: Set[str]
+) -> ConversationTurn | None:
+    """Return the turn that holds calls: from a user's message to before the next one.
 
     Args:
         items: Items of a conversation, oldest first.
@@ -90,16 +96,16 @@ def turn_with(items: Sequence[Mapping[str, Any]], call_ids: Set[str]) -> Tail | 
     turn: list[Mapping[str, Any]] = []
     for item in items:
         if item.get("role") == "user":
-            if Tail(items=tuple(turn)).call_ids & call_ids:
+            if ConversationTurn(items=tuple(turn)).call_ids & call_ids:
                 break
             turn = []
         turn.append(item)
-    found = Tail(items=tuple(turn))
+    found = ConversationTurn(items=tuple(turn))
     return found if found.call_ids & call_ids else None
 
 
 def same_content(one: ContentParts, other: ContentParts) -> bool:
-    """Tell whether two messages say the same: texts, and which images as far as that is told.
+    """Return whether two messages have the same texts, and the same images where both name them.
 
     OpenAI leaves the address of an image out unless it is asked for.
     """

@@ -1,4 +1,4 @@
-"""The Responses wire as data: what responses, items and conversations say.
+"""The Responses wire as data: responses, items, and the metadata of conversations.
 
 Shapes are those of OpenAI's published description (``/responses``, ``/conversations``). Servers
 that speak this wire leave fields out or fill them oddly, so only ids and statuses are demanded.
@@ -6,6 +6,7 @@ that speak this wire leave fields out or fill them oddly, so only ids and status
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ PREVIOUS_KEY = "gpt_agent_sync_previous"
 
 METADATA_PAIRS, METADATA_VALUE = 16, 512
 
-_MADE_WITH = (
+_PARAMETERS = (
     "model",
     "instructions",
     "tools",
@@ -50,14 +51,15 @@ _MADE_WITH = (
     "truncation",
     "metadata",
 )
+"""What another process has to know of a response, to continue its run as it was begun."""
 
 _REASONS = {"max_output_tokens": "max_completion_tokens"}
 """Why a response is incomplete, in the word that runs have for it."""
 
 
 @attrs.frozen(kw_only=True)
-class ResponseSeen:
-    """Hold a response as one look at it showed.
+class ResponseSnapshot:
+    """A response as one poll or stream event showed it.
 
     Attributes:
         id: Its id.
@@ -69,7 +71,7 @@ class ResponseSeen:
         error_code: The code of a failed one, or the reason of an incomplete one.
         error_message: The service's words for it.
         previous_id: The response before it in the same run, if it says so.
-        fields: What it was made with: model, instructions, tools and options.
+        parameters: What it was created with: model, instructions, tools and options.
     """
 
     id: str
@@ -81,20 +83,20 @@ class ResponseSeen:
     error_code: str | None = None
     error_message: str | None = None
     previous_id: str | None = None
-    fields: Mapping[str, Any] = attrs.field(factory=dict)
+    parameters: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def is_final(self) -> bool:
-        """Tell whether the service is done with it."""
+        """Whether the service is done with it."""
         return self.status in FINAL_STATUSES
 
     @property
-    def waiting(self) -> tuple[ToolCall, ...]:
+    def waiting_calls(self) -> tuple[ToolCall, ...]:
         """The calls that the run waits for: those of a response that ended with them."""
         return self.calls if self.status == "completed" else ()
 
 
-def read_response(data: Mapping[str, Any], request: str) -> ResponseSeen:
+def read_response(data: Mapping[str, Any], request: str) -> ResponseSnapshot:
     """Read a response object.
 
     Raises:
@@ -110,7 +112,7 @@ def read_response(data: Mapping[str, Any], request: str) -> ResponseSeen:
     reason = as_word(as_object(data.get("incomplete_details")).get("reason"))
     output = as_objects(data.get("output"))
     metadata = as_object(data.get("metadata"))
-    return ResponseSeen(
+    return ResponseSnapshot(
         id=response_id,
         status=status,
         calls=tuple(call for call in map(read_call, output) if call is not None),
@@ -120,46 +122,49 @@ def read_response(data: Mapping[str, Any], request: str) -> ResponseSeen:
         error_code=as_word(error.get("code")) or _REASONS.get(reason or "", reason),
         error_message=as_word(error.get("message")),
         previous_id=as_word(metadata.get(PREVIOUS_KEY)),
-        fields={name: data[name] for name in _MADE_WITH if data.get(name) is not None},
+        parameters={name: data[name] for name in _PARAMETERS if data.get(name) is not None},
     )
 
 
-def read_assistant(fields: Mapping[str, Any]) -> AssistantDefinition:
-    """Read, out of what a response was made with, its assistant."""
-    instructions = fields.get("instructions")
+def read_assistant(parameters: Mapping[str, Any]) -> AssistantDefinition:
+    """Read the assistant out of what a response was created with."""
+    instructions = parameters.get("instructions")
     return AssistantDefinition(
-        model=str(fields["model"]),
+        model=str(parameters["model"]),
         instructions=instructions if isinstance(instructions, str) else "",
-        tools=tuple(as_objects(fields.get("tools"))),
+        tools=tuple(as_objects(parameters.get("tools"))),
     )
 
 
-def read_options(fields: Mapping[str, Any]) -> RunOptions:
-    """Read, out of what a response was made with, its options; the usual ones are left out."""
-    same = {name: fields.get(name) for name in ("max_output_tokens", "parallel_tool_calls")}
-    some = {name: fields.get(name) for name in ("temperature", "top_p")}
-    form = as_object(as_object(fields.get("text")).get("format"))
-    metadata = as_object(fields.get("metadata"))
+def read_options(parameters: Mapping[str, Any]) -> RunOptions:
+    """Read the options out of what a response was created with; the usual ones are left out."""
+    get = parameters.get
+    text_format = as_object(as_object(get("text")).get("format"))
+    metadata = {
+        name: value
+        for name, value in as_object(get("metadata")).items()
+        if name not in (RUN_KEY, PREVIOUS_KEY)
+    }
     try:
         return RunOptions(
-            **same,
-            **{name: value for name, value in some.items() if value != 1},
-            response_format=None if form.get("type") in (None, "text") else form,
-            reasoning_effort=as_object(fields.get("reasoning")).get("effort"),
-            truncation=None if fields.get("truncation") == "disabled" else fields.get("truncation"),
-            metadata={
-                name: value
-                for name, value in metadata.items()
-                if name not in (RUN_KEY, PREVIOUS_KEY)
-            }
-            or None,
+            max_output_tokens=get("max_output_tokens"),
+            parallel_tool_calls=get("parallel_tool_calls"),
+            # 1 is what services fill in where the program gave none.
+            temperature=None if get("temperature") == 1 else get("temperature"),
+            top_p=None if get("top_p") == 1 else get("top_p"),
+            response_format=None if text_format.get("type") in (None, "text") else text_format,
+            reasoning_effort=as_object(get("reasoning")).get("effort"),
+            truncation=None if get("truncation") == "disabled" else get("truncation"),
+            metadata=metadata or None,
         )
     except (TypeError, ValueError):
+        # A server filled them in oddly: the run goes on with the model's own.
         return RunOptions()
 
 
 def read_call(item: Mapping[str, Any]) -> ToolCall | None:
     """Read the item of a function call; ``None`` for other items."""
+    # Items of calls have two ids: outputs go by this one, and the other may be missing.
     call_id, name = item.get("call_id"), item.get("name")
     if item.get("type") != "function_call":
         return None
@@ -191,7 +196,7 @@ def read_message(item: Mapping[str, Any], fallback_id: str) -> Message:
     )
 
 
-def added(one: Usage | None, other: Usage | None) -> Usage | None:
+def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
     """Add token counts up, as far as there are any."""
     if one is None or other is None:
         return one or other
@@ -200,3 +205,50 @@ def added(one: Usage | None, other: Usage | None) -> Usage | None:
         output_tokens=one.output_tokens + other.output_tokens,
         total_tokens=one.total_tokens + other.total_tokens,
     )
+
+
+@attrs.frozen(kw_only=True)
+class RunNote:
+    """What a conversation's metadata say of its newest run, for other processes.
+
+    Attributes:
+        run_id: The run: its first response.
+        response_id: The response in progress, or the last one.
+        assistant_id: The assistant.
+        ended_early: Whether the run was ended before its calls were answered.
+    """
+
+    run_id: str
+    response_id: str
+    assistant_id: str | None = None
+    ended_early: bool = False
+
+
+def read_note(metadata: Any) -> RunNote | None:
+    """Read the note on a conversation's run, ``None`` when there is none that can be read."""
+    try:
+        note = as_object(json.loads(as_object(metadata).get(RUN_KEY) or "null"))
+    except (TypeError, ValueError):
+        return None
+    run_id, response_id = as_word(note.get("run")), as_word(note.get("response"))
+    if run_id is None or response_id is None:
+        return None
+    return RunNote(
+        run_id=run_id,
+        response_id=response_id,
+        assistant_id=as_word(note.get("assistant")),
+        ended_early=note.get("over") is True,
+    )
+
+
+def with_note(metadata: Mapping[str, Any], note: RunNote) -> dict[str, Any] | None:
+    """Return a conversation's metadata with the note in them; ``None`` when they have no room."""
+    fields: dict[str, Any] = {"run": note.run_id, "response": note.response_id}
+    if note.ended_early:
+        fields["over"] = True
+    text = json.dumps({**fields, "assistant": note.assistant_id}, separators=(",", ":"))
+    # A value holds 512 characters, and the assistant's id is the program's: the run goes first.
+    if note.assistant_id is None or len(text) > METADATA_VALUE:
+        text = json.dumps(fields, separators=(",", ":"))
+    pairs = {**metadata, RUN_KEY: text}
+    return pairs if len(pairs) <= METADATA_PAIRS and len(text) <= METADATA_VALUE else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -20,11 +20,9 @@ from gpt_agent_sync.errors import (
 )
 from gpt_agent_sync.records import (
     AssistantDefinition,
-    Message,
     Posted,
     RunOptions,
     RunRequest,
-    RunSnapshot,
     ToolOutput,
     ToolSchema,
     UserMessage,
@@ -33,18 +31,15 @@ from gpt_agent_sync.services.assistants import wire
 from gpt_agent_sync.services.assistants.service import AssistantsService
 from gpt_agent_sync.services.assistants.wire import TOKEN_KEY
 from gpt_agent_sync.services.base import Feed
+from tests.support.assistants_stub import ServeAssistants, message, run, waiting
+from tests.support.feeds import last_of, texts
 from tests.support.stub import (
-    Answerer,
     HangUp,
     Request,
     Response,
-    StubServer,
     error,
     listing,
-    table,
 )
-
-MakeStub = Callable[[Answerer], StubServer]
 
 THREAD = {"id": "t", "object": "thread"}
 REQUEST = RunRequest(
@@ -54,59 +49,14 @@ HELLO = UserMessage(content="hello")
 ADD = ToolSchema(name="add", description="Add.", parameters={"type": "object"})
 
 
-def run(status: str, run_id: str = "r", **facts: Any) -> dict[str, Any]:
-    """Give a run object with as little in it as the poorest server sends."""
-    return {"id": run_id, "status": status, **facts}
-
-
-def waiting(*ids: str) -> dict[str, Any]:
-    """Give a run that waits for outputs."""
-    calls = [
-        {"id": call_id, "type": "function", "function": {"name": "add", "arguments": "{}"}}
-        for call_id in ids
-    ]
-    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
-    return run("requires_action", required_action=action)
-
-
-def said(message_id: str, text: str, role: str = "assistant", **facts: Any) -> dict[str, Any]:
-    """Give a message object."""
-    content = [{"type": "text", "text": {"value": text, "annotations": []}}]
-    return {"id": message_id, "role": role, "content": content, **facts}
-
-
-@pytest.fixture
-def serve(make_stub: MakeStub) -> Callable[..., tuple[AssistantsService, StubServer]]:
-    """Give a maker of a service over a stub that answers by a table."""
-
-    def make(
-        answers: Mapping[str, Any] | Answerer, **options: Any
-    ) -> tuple[AssistantsService, StubServer]:
-        stub = make_stub(answers if callable(answers) else table(answers))
-        return AssistantsService(stub.base_url, "sk-secret", **options), stub
-
-    return make
-
-
-Serve = Callable[..., tuple[AssistantsService, StubServer]]
-
-
-def texts(feed: Feed) -> list[str]:
-    """Take a feed to its end, and give what its messages say."""
-    return [update.content for update in feed if isinstance(update, Message)]
-
-
-def last_of(feed: Feed) -> RunSnapshot:
-    """Take a feed to its end, and give its last snapshot."""
-    return [update for update in feed if isinstance(update, RunSnapshot)][-1]
-
-
 # headers and addresses
 
 
-def test_beta_header_and_key_go_along(serve: Serve) -> None:
+def test_beta_header_and_key_go_along(serve_assistants: ServeAssistants) -> None:
     """Every request carries the beta header and the bearer key."""
-    service, stub = serve({"GET /threads/t": [Response(THREAD)]}, organization="o", project="p")
+    service, stub = serve_assistants(
+        {"GET /threads/t": [Response(THREAD)]}, organization="o", project="p"
+    )
     service.open_thread("t")
     headers = stub.requests[0].headers
     assert headers["openai-beta"] == "assistants=v2"
@@ -114,10 +64,10 @@ def test_beta_header_and_key_go_along(serve: Serve) -> None:
     assert (headers["openai-organization"], headers["openai-project"]) == ("o", "p")
 
 
-def test_azure_wants_a_version_and_no_beta_header(serve: Serve) -> None:
+def test_azure_wants_a_version_and_no_beta_header(serve_assistants: ServeAssistants) -> None:
     """With an API version each request names it, and the beta header is left out."""
     tokens = iter(["one", "two"])
-    service, stub = serve(
+    service, stub = serve_assistants(
         {"GET /threads/t": [Response(THREAD)]}, api_version="v1", auth=lambda: next(tokens)
     )
     service.open_thread("t")
@@ -129,30 +79,32 @@ def test_azure_wants_a_version_and_no_beta_header(serve: Serve) -> None:
     ]
 
 
-def test_ids_are_quoted(serve: Serve) -> None:
+def test_ids_are_quoted(serve_assistants: ServeAssistants) -> None:
     """An id with odd characters stays one part of the path."""
-    service, stub = serve({"GET /threads/a%2Fb%3Fc": [Response(THREAD)]})
+    service, stub = serve_assistants({"GET /threads/a%2Fb%3Fc": [Response(THREAD)]})
     service.open_thread("a/b?c")
     assert stub.lines[0] == "GET /threads/a%2Fb%3Fc"
 
 
-def test_key_is_never_shown(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_key_is_never_shown(
+    serve_assistants: ServeAssistants, caplog: pytest.LogCaptureFixture
+) -> None:
     """Neither repr, nor logs, nor errors show the key."""
     caplog.set_level(logging.DEBUG)
-    service, _ = serve({"GET /threads/t": [error(401, "bad key")]})
+    service, _ = serve_assistants({"GET /threads/t": [error(401, "bad key")]})
     with pytest.raises(AuthenticationError) as refused:
         service.open_thread("t")
     shown = f"{service!r} {service.identity!r} {caplog.text} {refused.value} {refused.value!r}"
     assert "sk-secret" not in shown
 
 
-def test_broken_auth_is_an_authentication_error(serve: Serve) -> None:
+def test_broken_auth_is_an_authentication_error(serve_assistants: ServeAssistants) -> None:
     """A token source that raises is told as what it is, with its cause."""
 
     def auth() -> str:
         raise OSError("no token")
 
-    service, stub = serve({}, auth=auth)
+    service, stub = serve_assistants({}, auth=auth)
     with pytest.raises(AuthenticationError, match="no token"):
         service.open_thread("t")
     assert stub.requests == []
@@ -216,38 +168,40 @@ def test_services_differ_by_what_tells_them_apart(changed: dict[str, Any]) -> No
         Response({"detail": "Not Found"}, status=404),
     ],
 )
-def test_unknown_thread_is_known_by_its_refusals(serve: Serve, refusal: Response) -> None:
+def test_unknown_thread_is_known_by_its_refusals(
+    serve_assistants: ServeAssistants, refusal: Response
+) -> None:
     """However a server says that there is no such thread, it is an invalid id."""
-    service, _ = serve({"GET /threads/t": [refusal]})
+    service, _ = serve_assistants({"GET /threads/t": [refusal]})
     with pytest.raises(InvalidThreadIdError):
         service.open_thread("t")
 
 
-def test_conversation_id_is_refused_without_a_request(serve: Serve) -> None:
+def test_conversation_id_is_refused_without_a_request(serve_assistants: ServeAssistants) -> None:
     """An id of the other wire is refused at once, and the refusal says so."""
-    service, stub = serve({})
+    service, stub = serve_assistants({})
     with pytest.raises(InvalidThreadIdError, match="Responses"):
         service.open_thread("conv_1")
     assert stub.requests == []
 
 
-def test_thread_is_made_with_a_body(serve: Serve) -> None:
+def test_thread_is_made_with_a_body(serve_assistants: ServeAssistants) -> None:
     """A thread without history is asked for with an empty object, which all servers take."""
-    service, stub = serve({"POST /threads": [Response({"id": "new"})]})
+    service, stub = serve_assistants({"POST /threads": [Response({"id": "new"})]})
     assert service.create_thread() == "new"
     assert stub.requests[0].body == {}
 
 
-def test_answer_without_an_id_is_a_protocol_error(serve: Serve) -> None:
+def test_answer_without_an_id_is_a_protocol_error(serve_assistants: ServeAssistants) -> None:
     """An answer that lacks what the wire promises names the request and the field."""
-    service, _ = serve({"POST /threads": [Response({"object": "thread"})]})
+    service, _ = serve_assistants({"POST /threads": [Response({"object": "thread"})]})
     with pytest.raises(ProtocolError, match=r"POST .*/threads.*'id'"):
         service.create_thread()
 
 
-def test_assistant_is_made_with_instructions(serve: Serve) -> None:
+def test_assistant_is_made_with_instructions(serve_assistants: ServeAssistants) -> None:
     """Instructions are always a text, and tools are spelled as the wire has them."""
-    service, stub = serve({"POST /assistants": [Response({"id": "a"})]})
+    service, stub = serve_assistants({"POST /assistants": [Response({"id": "a"})]})
     raw = {"type": "code_interpreter"}
     definition = AssistantDefinition(
         model="m", name="n", description="d", tools=(ADD, raw), metadata={"k": "v"}
@@ -284,19 +238,19 @@ def test_assistant_is_made_with_instructions(serve: Serve) -> None:
     ],
 )
 def test_newest_run_is_found_among_those_of_its_second(
-    serve: Serve, runs: list[dict[str, Any]], found: str | None
+    serve_assistants: ServeAssistants, runs: list[dict[str, Any]], found: str | None
 ) -> None:
     """Of the runs made in the newest second, a live one counts as the newest."""
-    service, _ = serve(
+    service, _ = serve_assistants(
         {"GET /threads/t": [Response(THREAD)], "GET /threads/t/runs": [listing(*runs)]}
     )
     live = service.open_thread("t")
     assert (live.id if live else None) == found
 
 
-def test_server_without_a_list_of_runs_has_no_live_run(serve: Serve) -> None:
+def test_server_without_a_list_of_runs_has_no_live_run(serve_assistants: ServeAssistants) -> None:
     """A server that cannot list runs is used all the same."""
-    service, _ = serve(
+    service, _ = serve_assistants(
         {"GET /threads/t": [Response(THREAD)], "GET /threads/t/runs": [error(405, "no")]}
     )
     assert service.open_thread("t") is None
@@ -305,36 +259,40 @@ def test_server_without_a_list_of_runs_has_no_live_run(serve: Serve) -> None:
 # messages
 
 
-def test_lost_answer_to_a_message_is_looked_up(serve: Serve) -> None:
+def test_lost_answer_to_a_message_is_polled_up(serve_assistants: ServeAssistants) -> None:
     """A message whose answer was lost is found by its token, and not posted twice."""
     kept: list[dict[str, Any]] = []
 
     def answer(request: Request) -> Response:
         if request.method == "POST":
-            kept.insert(0, said("m7", "hello", "user", metadata=request.body["metadata"]))
+            kept.insert(0, message("m7", "hello", "user", metadata=request.body["metadata"]))
             raise HangUp
         return listing(*kept)
 
-    service, stub = serve(answer)
+    service, stub = serve_assistants(answer)
     assert service.post_message(REQUEST, HELLO).message_id == "m7"
     assert [request.method for request in stub.requests] == ["POST", "GET"]
 
 
-def test_lost_message_is_found_by_its_words_where_metadata_are_dropped(serve: Serve) -> None:
+def test_lost_message_is_found_by_its_words_where_metadata_are_dropped(
+    serve_assistants: ServeAssistants,
+) -> None:
     """On a server that keeps no metadata the newest message with the same words is it."""
-    service, _ = serve(
+    service, _ = serve_assistants(
         {
             "POST /threads/t/messages": [HangUp],
-            "GET /threads/t/messages": [listing(said("m7", "hello", "user"))],
+            "GET /threads/t/messages": [listing(message("m7", "hello", "user"))],
         }
     )
     assert service.post_message(REQUEST, HELLO).message_id == "m7"
 
 
-@pytest.mark.parametrize("before", [said("m6", "hello"), said("m6", "other", "user")])
-def test_message_that_did_not_arrive_is_posted_again(serve: Serve, before: dict[str, Any]) -> None:
+@pytest.mark.parametrize("before", [message("m6", "hello"), message("m6", "other", "user")])
+def test_message_that_did_not_arrive_is_posted_again(
+    serve_assistants: ServeAssistants, before: dict[str, Any]
+) -> None:
     """A message that is not among the newest is posted once more."""
-    service, stub = serve(
+    service, stub = serve_assistants(
         {
             "POST /threads/t/messages": [HangUp, Response({"id": "m7"})],
             "GET /threads/t/messages": [listing(before)],
@@ -345,9 +303,9 @@ def test_message_that_did_not_arrive_is_posted_again(serve: Serve, before: dict[
     assert len(tokens) == 1
 
 
-def test_full_metadata_leave_no_room_for_the_token(serve: Serve) -> None:
+def test_full_metadata_leave_no_room_for_the_token(serve_assistants: ServeAssistants) -> None:
     """The program's own sixteen pairs go along untouched."""
-    service, stub = serve({"POST /threads/t/messages": [Response({"id": "m"})]})
+    service, stub = serve_assistants({"POST /threads/t/messages": [Response({"id": "m"})]})
     pairs = {f"k{number}": "v" for number in range(16)}
     parts = ({"type": "text", "text": "hi"},)
     service.post_message(
@@ -361,31 +319,33 @@ def test_full_metadata_leave_no_room_for_the_token(serve: Serve) -> None:
     }
 
 
-def test_messages_of_a_server_that_refuses_cursors_are_read_whole(serve: Serve) -> None:
+def test_messages_of_a_server_that_refuses_cursors_are_read_whole(
+    serve_assistants: ServeAssistants,
+) -> None:
     """Where ``after`` is refused, the thread is read from its newer end."""
 
     def answer(request: Request) -> Response:
         if "after" in request.query:
             return error(500, "Pagination is not yet implemented")
         assert request.query["order"] == "desc"
-        return listing(said("m3", "c"), said("m2", "b"), said("m1", "a"))
+        return listing(message("m3", "c"), message("m2", "b"), message("m1", "a"))
 
-    service, stub = serve(answer)
+    service, stub = serve_assistants(answer)
     assert [message.id for message in service.messages_after("t", "m1")] == ["m2", "m3"]
     assert len(stub.requests) == 2
 
 
 def test_pages_end_where_a_cursor_is_refused(
-    serve: Serve, caplog: pytest.LogCaptureFixture
+    serve_assistants: ServeAssistants, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that says there is more but refuses to give it is believed to have ended."""
+    """A server that says there is more but refuses to send it is believed to have ended."""
 
     def answer(request: Request) -> Response:
         if request.query.get("after") == "m2":
             return error(501, "no")
-        return listing(said("m2", "b"), has_more=True)
+        return listing(message("m2", "b"), has_more=True)
 
-    service, _ = serve(answer)
+    service, _ = serve_assistants(answer)
     assert [message.id for message in service.messages_after("t", "m1")] == ["m2"]
     assert "cannot be read further" in caplog.text
 
@@ -394,7 +354,7 @@ def test_pages_end_where_a_cursor_is_refused(
 
 
 def completed(*messages: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer a run that completes at the first look, with these messages."""
+    """Answer a run that completes at the first poll, with these messages."""
     return {
         "POST /threads/t/runs": [Response(run("queued"))],
         "GET /threads/t/runs/r": [Response(run("completed"))],
@@ -402,34 +362,42 @@ def completed(*messages: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_messages_of_the_run_are_chosen_where_the_filter_is_ignored(serve: Serve) -> None:
+def test_messages_of_the_run_are_chosen_where_the_filter_is_ignored(
+    serve_assistants: ServeAssistants,
+) -> None:
     """A server that lists all messages has only those of the run told."""
-    service, _ = serve(
+    service, _ = serve_assistants(
         completed(
-            said("m0", "old", run_id="r0"),
-            said("m1", "hello", "user"),
-            said("m2", "new", run_id="r"),
+            message("m0", "old", run_id="r0"),
+            message("m1", "hello", "user"),
+            message("m2", "new", run_id="r"),
         )
     )
     assert texts(service.start_run(REQUEST)) == ["new"]
 
 
-def test_messages_without_a_run_follow_the_users(serve: Serve) -> None:
+def test_messages_without_a_run_follow_the_users(serve_assistants: ServeAssistants) -> None:
     """Where messages name no run, those after the user's message are the run's."""
-    service, _ = serve(completed(said("m0", "old"), said("m1", "hello", "user"), said("m2", "new")))
+    service, _ = serve_assistants(
+        completed(message("m0", "old"), message("m1", "hello", "user"), message("m2", "new"))
+    )
     assert texts(service.start_run(REQUEST)) == ["new"]
 
 
-def test_messages_without_a_run_follow_the_last_user_message(serve: Serve) -> None:
+def test_messages_without_a_run_follow_the_last_user_message(
+    serve_assistants: ServeAssistants,
+) -> None:
     """For a run that was found going, the newest user message is where its own begin."""
-    service, _ = serve(completed(said("m0", "old"), said("m1", "hello", "user"), said("m2", "new")))
+    service, _ = serve_assistants(
+        completed(message("m0", "old"), message("m1", "hello", "user"), message("m2", "new"))
+    )
     found = attrs.evolve(REQUEST, posted=None)
     assert texts(service.resume_run(found, "r")) == ["new"]
 
 
-def test_every_message_of_a_run_is_read(serve: Serve) -> None:
+def test_every_message_of_a_run_is_read(serve_assistants: ServeAssistants) -> None:
     """However many messages a run wrote, all are read, page by page."""
-    everything = [said(f"m{number:03}", str(number), run_id="r") for number in range(250)]
+    everything = [message(f"m{number:03}", str(number), run_id="r") for number in range(250)]
 
     def answer(request: Request) -> Response:
         if request.line == "GET /threads/t/messages":
@@ -439,14 +407,16 @@ def test_every_message_of_a_run_is_read(serve: Serve) -> None:
             return listing(*page, has_more=begin + len(page) < len(everything))
         return Response(run("completed"))
 
-    service, _ = serve(answer)
+    service, _ = serve_assistants(answer)
     assert texts(service.start_run(REQUEST)) == [str(number) for number in range(250)]
 
 
-def test_long_thread_is_read_from_its_end_where_the_filter_is_ignored(serve: Serve) -> None:
+def test_long_thread_is_read_from_its_end_where_the_filter_is_ignored(
+    serve_assistants: ServeAssistants,
+) -> None:
     """A long thread is not read whole to find the last messages."""
-    old = [said(f"m{number}", "old", run_id="r0") for number in range(300)]
-    everything = [*old, said("u", "hello", "user"), said("new", "new", run_id="r")]
+    old = [message(f"m{number}", "old", run_id="r0") for number in range(300)]
+    everything = [*old, message("u", "hello", "user"), message("new", "new", run_id="r")]
 
     def answer(request: Request) -> Response:
         if request.line != "GET /threads/t/messages":
@@ -457,13 +427,13 @@ def test_long_thread_is_read_from_its_end_where_the_filter_is_ignored(serve: Ser
         page = ordered[begin : begin + 100]
         return listing(*page, has_more=begin + 100 < len(ordered))
 
-    service, stub = serve(answer)
+    service, stub = serve_assistants(answer)
     request = attrs.evolve(REQUEST, posted=Posted(message_id="u"))
     assert texts(service.start_run(request)) == ["new"]
     assert stub.lines.count("GET /threads/t/messages") == 2
 
 
-def test_lost_answer_to_a_run_is_looked_up(serve: Serve) -> None:
+def test_lost_answer_to_a_run_is_polled_up(serve_assistants: ServeAssistants) -> None:
     """A run whose answer was lost is found by its token, and not started twice."""
     kept: list[dict[str, Any]] = []
 
@@ -475,14 +445,14 @@ def test_lost_answer_to_a_run_is_looked_up(serve: Serve) -> None:
             return listing(run("completed", "r1", metadata=None), *kept)
         return listing() if "messages" in request.path else Response(run("completed", "r9"))
 
-    service, stub = serve(answer)
+    service, stub = serve_assistants(answer)
     assert last_of(service.start_run(REQUEST)).id == "r9"
     assert stub.lines.count("POST /threads/t/runs") == 1
 
 
-def test_run_that_did_not_start_is_started_again(serve: Serve) -> None:
+def test_run_that_did_not_start_is_started_again(serve_assistants: ServeAssistants) -> None:
     """A run that is not among the newest is started once more."""
-    service, _ = serve(
+    service, _ = serve_assistants(
         {
             **completed(),
             "POST /threads/t/runs": [error(502, "bad gateway"), Response(run("queued"))],
@@ -492,9 +462,9 @@ def test_run_that_did_not_start_is_started_again(serve: Serve) -> None:
     assert last_of(service.start_run(REQUEST)).status == "completed"
 
 
-def test_options_go_into_the_run(serve: Serve) -> None:
+def test_options_go_into_the_run(serve_assistants: ServeAssistants) -> None:
     """Each option has its name on this wire."""
-    service, stub = serve(completed())
+    service, stub = serve_assistants(completed())
     options = RunOptions(
         model="m",
         instructions="i",
@@ -538,10 +508,10 @@ def test_options_go_into_the_run(serve: Serve) -> None:
     ],
 )
 def test_handlers_that_the_assistant_lacks_are_added(
-    serve: Serve, own: Any, sent: list[str] | None
+    serve_assistants: ServeAssistants, own: Any, sent: list[str] | None
 ) -> None:
     """The assistant's own tools rule, and only handlers it lacks are added."""
-    service, stub = serve(
+    service, stub = serve_assistants(
         {**completed(), "GET /assistants/a": [Response({"id": "a", "tools": own})]}
     )
     for _ in range(2):
@@ -554,17 +524,17 @@ def test_handlers_that_the_assistant_lacks_are_added(
     assert stub.lines.count("GET /assistants/a") == 1
 
 
-def test_run_needs_an_assistant(serve: Serve) -> None:
+def test_run_needs_an_assistant(serve_assistants: ServeAssistants) -> None:
     """A run without an assistant is refused before any request."""
-    service, stub = serve({})
+    service, stub = serve_assistants({})
     with pytest.raises(BlankValueError):
         next(service.start_run(attrs.evolve(REQUEST, assistant_id=None)))
     assert stub.requests == []
 
 
-def test_answer_that_is_no_run_is_a_protocol_error(serve: Serve) -> None:
+def test_answer_that_is_no_run_is_a_protocol_error(serve_assistants: ServeAssistants) -> None:
     """A run without an id or a status is told as what it is."""
-    service, _ = serve({"POST /threads/t/runs": [Response({"id": "r"})]})
+    service, _ = serve_assistants({"POST /threads/t/runs": [Response({"id": "r"})]})
     with pytest.raises(ProtocolError, match="'status'"):
         next(service.start_run(REQUEST))
 
@@ -577,15 +547,15 @@ def submit(service: AssistantsService, *ids: str) -> Feed:
 
 
 SUBMIT = "POST /threads/t/runs/r/submit_tool_outputs"
-LOOK = "GET /threads/t/runs/r"
+POLL = "GET /threads/t/runs/r"
 
 
-def test_lost_submission_that_arrived_is_not_repeated(serve: Serve) -> None:
+def test_lost_submission_that_arrived_is_not_repeated(serve_assistants: ServeAssistants) -> None:
     """Outputs whose answer was lost are not sent again when the run went on."""
-    service, stub = serve(
+    service, stub = serve_assistants(
         {
             SUBMIT: [HangUp],
-            LOOK: [Response(run("in_progress")), Response(run("completed"))],
+            POLL: [Response(run("in_progress")), Response(run("completed"))],
             "GET /threads/t/messages": [listing()],
         }
     )
@@ -593,12 +563,12 @@ def test_lost_submission_that_arrived_is_not_repeated(serve: Serve) -> None:
     assert stub.lines.count(SUBMIT) == 1
 
 
-def test_lost_submission_that_did_not_arrive_is_repeated(serve: Serve) -> None:
+def test_lost_submission_that_did_not_arrive_is_repeated(serve_assistants: ServeAssistants) -> None:
     """Outputs are sent again when the run still waits for them."""
-    service, stub = serve(
+    service, stub = serve_assistants(
         {
             SUBMIT: [HangUp, Response(run("queued", required_action={}))],
-            LOOK: [Response(waiting("c1")), Response(run("completed"))],
+            POLL: [Response(waiting("c1")), Response(run("completed"))],
             "GET /threads/t/messages": [listing()],
         }
     )
@@ -607,33 +577,37 @@ def test_lost_submission_that_did_not_arrive_is_repeated(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])
-def test_refused_submission_of_a_run_that_went_on_is_no_error(serve: Serve, status: int) -> None:
-    """A run that does not wait any more tells by itself how it goes on."""
-    service, _ = serve(
+def test_refused_submission_of_a_run_that_went_on_is_no_error(
+    serve_assistants: ServeAssistants, status: int
+) -> None:
+    """A run that does not wait any more shows by itself how it goes on."""
+    service, _ = serve_assistants(
         {
             SUBMIT: [error(status, 'Runs in status "expired" do not accept tool outputs.')],
-            LOOK: [Response(run("expired"))],
+            POLL: [Response(run("expired"))],
             "GET /threads/t/messages": [listing()],
         }
     )
     assert last_of(submit(service, "c1")).status == "expired"
 
 
-def test_refused_submission_of_a_waiting_run_is_told(serve: Serve) -> None:
+def test_refused_submission_of_a_waiting_run_is_told(serve_assistants: ServeAssistants) -> None:
     """Outputs that are refused while the run waits for them are an error."""
-    service, _ = serve(
+    service, _ = serve_assistants(
         {
             SUBMIT: [error(400, "Expected tool outputs for call_ids")],
-            LOOK: [Response(waiting("c1"))],
+            POLL: [Response(waiting("c1"))],
         }
     )
     with pytest.raises(RequestRejectedError, match="Expected tool outputs"):
         next(submit(service, "c1"))
 
 
-def test_submission_to_a_server_that_stays_broken_is_told(serve: Serve) -> None:
+def test_submission_to_a_server_that_stays_broken_is_told(
+    serve_assistants: ServeAssistants,
+) -> None:
     """After the retries a failing server is told as unavailable."""
-    service, stub = serve({SUBMIT: [error(500, "no")], LOOK: [Response(waiting("c1"))]})
+    service, stub = serve_assistants({SUBMIT: [error(500, "no")], POLL: [Response(waiting("c1"))]})
     with pytest.raises(ServiceUnavailableError):
         next(submit(service, "c1"))
     assert stub.lines.count(SUBMIT) == 3
@@ -643,58 +617,65 @@ CANCEL = "POST /threads/t/runs/r/cancel"
 
 
 @pytest.mark.parametrize("status", ["completed", "cancelling"])
-def test_refused_cancel_of_a_run_that_ends_anyway_is_quiet(serve: Serve, status: str) -> None:
-    """A refusal to cancel means: look again."""
-    service, _ = serve({CANCEL: [error(400, "Cannot cancel run")], LOOK: [Response(run(status))]})
+def test_refused_cancel_of_a_run_that_ends_anyway_is_quiet(
+    serve_assistants: ServeAssistants, status: str
+) -> None:
+    """A refusal to cancel means: poll again."""
+    service, _ = serve_assistants(
+        {CANCEL: [error(400, "Cannot cancel run")], POLL: [Response(run(status))]}
+    )
     service.cancel_run("t", "r")
 
 
-def test_refused_cancel_of_a_live_run_is_told(serve: Serve) -> None:
+def test_refused_cancel_of_a_live_run_is_told(serve_assistants: ServeAssistants) -> None:
     """A server that does not cancel a live run says so."""
-    service, _ = serve(
-        {CANCEL: [error(400, "cancel only in_progress")], LOOK: [Response(run("queued"))]}
+    service, _ = serve_assistants(
+        {CANCEL: [error(400, "cancel only in_progress")], POLL: [Response(run("queued"))]}
     )
     with pytest.raises(RequestRejectedError, match="cancel only"):
         service.cancel_run("t", "r")
 
 
-def test_lost_cancel_is_looked_up(serve: Serve) -> None:
+def test_lost_cancel_is_polled_up(serve_assistants: ServeAssistants) -> None:
     """A cancel whose answer was lost is not repeated when it had its effect."""
-    service, stub = serve({CANCEL: [HangUp], LOOK: [Response(run("cancelled"))]})
+    service, stub = serve_assistants({CANCEL: [HangUp], POLL: [Response(run("cancelled"))]})
     service.cancel_run("t", "r")
     assert stub.lines.count(CANCEL) == 1
 
 
-def test_servers_wish_for_the_next_look_is_kept(serve: Serve) -> None:
-    """``openai-poll-after-ms`` on any answer sets the pause before the next look."""
+def test_servers_wish_for_the_next_poll_is_kept(serve_assistants: ServeAssistants) -> None:
+    """``openai-poll-after-ms`` on any answer sets the pause before the next poll."""
     hint = {"openai-poll-after-ms": "1"}
-    looks = [Response(run("in_progress"), headers=hint) for _ in range(40)]
-    service, stub = serve(
+    polls = [Response(run("in_progress"), headers=hint) for _ in range(40)]
+    service, stub = serve_assistants(
         {
             **completed(),
             "POST /threads/t/runs": [Response(run("queued"), headers=hint)],
-            LOOK: [*looks, Response(run("completed"))],
+            POLL: [*polls, Response(run("completed"))],
         }
     )
     slow = attrs.evolve(REQUEST, heartbeat_interval=60.0)
     assert last_of(service.start_run(slow)).status == "completed"
-    assert stub.lines.count(LOOK) == 41
+    assert stub.lines.count(POLL) == 41
 
 
 @pytest.mark.parametrize(
     "newest, found",
     [
-        ([said("m8", "answer"), said("m7", "hello", "user", metadata={TOKEN_KEY: "tok"})], "m7"),
-        ([said("m6", "hello", "user")], None),
-        ([said("m7", "hello", "user"), said("m6", "hello", "user")], "m7"),
-        ([said("m7", "other", "user")], None),
+        (
+            [message("m8", "answer"), message("m7", "hello", "user", metadata={TOKEN_KEY: "tok"})],
+            "m7",
+        ),
+        ([message("m6", "hello", "user")], None),
+        ([message("m7", "hello", "user"), message("m6", "hello", "user")], "m7"),
+        ([message("m7", "other", "user")], None),
         ([], None),
     ],
 )
 def test_lost_message_is_told_from_older_ones(
     newest: list[dict[str, Any]], found: str | None
 ) -> None:
-    """The token is looked for among all, and equal words only among what is newer."""
+    """The token is searched for among all, and equal words only among what is newer."""
     messages = [message for item in newest if (message := wire.read_message(item))]
     posted = wire.find_posted(messages, "tok", "hello", "m6")
     assert (posted.id if posted else None) == found
@@ -719,17 +700,17 @@ def test_lost_run_is_told_from_older_ones(
     assert (started["id"] if started else None) == found
 
 
-def test_refused_filter_is_done_without(serve: Serve) -> None:
+def test_refused_filter_is_done_without(serve_assistants: ServeAssistants) -> None:
     """Where the ``run_id`` filter is refused, the messages are read without it."""
 
     def answer(request: Request) -> Response:
         if "run_id" in request.query:
             return error(422, "unknown parameter run_id")
         if request.line == "GET /threads/t/messages":
-            return listing(said("m2", "new", run_id="r"), said("m1", "hello", "user"))
+            return listing(message("m2", "new", run_id="r"), message("m1", "hello", "user"))
         return Response(run("completed"))
 
-    service, _ = serve(answer)
+    service, _ = serve_assistants(answer)
     assert texts(service.start_run(REQUEST)) == ["new"]
 
 
@@ -757,7 +738,7 @@ def test_services_differ_by_their_headers() -> None:
 
 
 def test_token_source_need_not_be_hashable() -> None:
-    """Any callable may give tokens."""
+    """Any callable may return tokens."""
 
     class Source(list[str]):
         def __call__(self) -> str:

@@ -18,7 +18,7 @@ def read(**facts: Any) -> Any:
 
 
 def calls(*items: Any) -> dict[str, Any]:
-    """Give a required action."""
+    """Return a required action."""
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": list(items)}}
 
 

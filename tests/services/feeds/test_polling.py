@@ -1,4 +1,4 @@
-"""The feed that looks again and again."""
+"""The feed that results again and again."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from gpt_agent_sync.services.feeds.pacing import (
     RunTimes,
     next_pause,
 )
-from gpt_agent_sync.services.feeds.polling import First, Look, PollingFeed, Ways
+from gpt_agent_sync.services.feeds.polling import FirstRequest, PollingFeed, PollResult, RunSource
 from gpt_agent_sync.services.http.closing import FeedClosed
 
 CALL = ToolCall(id="c", name="add", arguments="{}")
 
 
 def snapshot(status: str, *calls: ToolCall, unsupported: str | None = None) -> RunSnapshot:
-    """Give a snapshot."""
+    """Return a snapshot."""
     return RunSnapshot(id="r", status=status, tool_calls=calls, unsupported_action=unsupported)
 
 
 def feed(
     *seen: RunSnapshot, messages: Iterable[Message] = (), hint: float | None = 0
 ) -> PollingFeed:
-    """Give a feed that sees these snapshots one by one, the last one for ever."""
-    looks = itertools.chain(seen, itertools.repeat(seen[-1]))
+    """Return a feed that sees these snapshots one by one, the last one for ever."""
+    results = itertools.chain(seen, itertools.repeat(seen[-1]))
     return PollingFeed(
-        Ways(
-            first=lambda pause: Look(next(looks), hint),
-            look=lambda run_id, pause: Look(next(looks), hint),
-            finish=lambda last, pause: messages,
+        RunSource(
+            begin=lambda pause: PollResult(next(results), hint),
+            poll=lambda run_id, pause: PollResult(next(results), hint),
+            read_messages=lambda last, pause: messages,
             pace=Pace(60.0, RunTimes()),
         )
     )
 
 
-def begun_with(first: First) -> PollingFeed:
-    """Give a feed whose first request is the test's."""
+def begun_with(begin: FirstRequest) -> PollingFeed:
+    """Return a feed whose first request is the test's."""
     return PollingFeed(
-        Ways(
-            first=first,
-            look=lambda run_id, pause: Look(snapshot("x")),
-            finish=lambda last, pause: (),
+        RunSource(
+            begin=begin,
+            poll=lambda run_id, pause: PollResult(snapshot("x")),
+            read_messages=lambda last, pause: (),
             pace=Pace(1.0, RunTimes()),
         )
     )
 
 
 def statuses(updates: Iterable[FeedUpdate]) -> list[str]:
-    """Give the statuses of the snapshots."""
+    """Return the statuses of the snapshots."""
     return [update.status for update in updates if isinstance(update, RunSnapshot)]
 
 
-def test_every_look_is_yielded_to_the_end() -> None:
+def test_every_poll_is_yielded_to_the_end() -> None:
     """Snapshots are yielded as they are seen, the final one last."""
     following = feed(snapshot("queued"), snapshot("in_progress"), snapshot("completed"))
     assert statuses(following) == ["queued", "in_progress", "completed"]
@@ -90,7 +90,7 @@ def test_feed_ends_where_something_is_wanted(waiting: RunSnapshot) -> None:
     assert list(feed(waiting)) == [waiting]
 
 
-def test_action_without_calls_is_looked_at_again() -> None:
+def test_action_without_calls_is_polled_again() -> None:
     """A server may say that it waits before it says for what."""
     following = feed(snapshot("requires_action"), snapshot("requires_action", CALL))
     assert statuses(following) == ["requires_action", "requires_action"]
@@ -107,7 +107,7 @@ def test_unknown_status_is_followed() -> None:
 def test_failure_comes_out() -> None:
     """What a request raises comes out of the feed."""
 
-    def fail(pause: Pause) -> Look:
+    def fail(pause: Pause) -> PollResult:
         raise ServiceUnavailableError("gone")
 
     failing = begun_with(fail)
@@ -123,7 +123,7 @@ def test_closed_feed_yields_nothing() -> None:
 
 
 def test_closing_wakes_a_pause() -> None:
-    """A feed that waits for its next look ends at once when another thread closes it."""
+    """A feed that waits for its next poll ends at once when another thread closes it."""
     following = feed(snapshot("queued"), hint=None)
     assert next(following)
     waiting = threading.Event()
@@ -144,7 +144,7 @@ def test_closing_wakes_a_retry() -> None:
     """A feed whose request waits to be repeated ends at once when it is closed."""
     began = threading.Event()
 
-    def first(pause: Pause) -> Look:
+    def first(pause: Pause) -> PollResult:
         began.set()
         pause(60.0)
         raise AssertionError("the pause was sat out")
@@ -166,9 +166,9 @@ def test_closing_is_told_to_requests() -> None:
     """A pause on a closed feed raises, so that the request gives up."""
     pauses: list[Pause] = []
 
-    def first(pause: Pause) -> Look:
+    def first(pause: Pause) -> PollResult:
         pauses.append(pause)
-        return Look(snapshot("completed"))
+        return PollResult(snapshot("completed"))
 
     following = begun_with(first)
     list(following)

@@ -44,7 +44,7 @@ def make(
     handlers: tuple[ToolSchema, ...] = (),
     **facts: Any,
 ) -> dict[str, Any]:
-    """Give the body of a response that a message asks for."""
+    """Return the body of a response that a message asks for."""
     chosen = {"background": False, **facts}
     return bodies.response_body(
         "conv", definition, options or RunOptions(), handlers, [HELLO], **chosen
@@ -369,7 +369,7 @@ def test_tools(own: Any, handlers: Any, sent: list[Any] | None) -> None:
 
 
 def pairs(count: int, prefix: str = "k") -> dict[str, str]:
-    """Give so many pairs."""
+    """Return so many pairs."""
     return {f"{prefix}{number}": "v" for number in range(count)}
 
 
@@ -430,7 +430,7 @@ def test_truncation_that_the_wire_does_not_have(truncation: Any) -> None:
 
 
 def is_refused(act: Callable[[RunOptions], object], options: RunOptions) -> bool:
-    """Tell whether options are refused."""
+    """Return whether options are refused."""
     try:
         act(options)
     except ConfigurationError:

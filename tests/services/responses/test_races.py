@@ -15,25 +15,25 @@ import gpt_agent_sync as gpt
 from gpt_agent_sync.errors import RequestRejectedError
 from gpt_agent_sync.records import RunRequest, RunSnapshot, ToolCall, ToolOutput
 from gpt_agent_sync.services.http.paging import PAGE
-from gpt_agent_sync.services.responses import ResponsesService, reading
-from gpt_agent_sync.services.responses.chain import Trail
-from gpt_agent_sync.services.responses.reading import RunReader
-from gpt_agent_sync.services.responses.wire import RUN_KEY, ResponseSeen
+from gpt_agent_sync.services.responses import ResponsesService, tracking
+from gpt_agent_sync.services.responses.chain import ResponseChain
+from gpt_agent_sync.services.responses.tracking import RunTracker
+from gpt_agent_sync.services.responses.wire import RUN_KEY, ResponseSnapshot
 from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply
 from gpt_agent_sync.testing.script import Script
+from tests.support.feeds import follow
 from tests.support.polling import wait_for
 from tests.support.proxy import Forward, Gate, Hook, forwarding
 from tests.support.responses_client import ResponsesClient
 from tests.support.responses_stub import (
     CALLS,
+    CREATE,
     HELLO,
     ITEMS,
-    LOOK,
-    MAKE,
     OPEN,
+    POLL,
     Serve,
     begin,
-    follow,
     newest,
     noted,
     said,
@@ -52,17 +52,17 @@ CALL = CallTools(("f", {}))
 
 
 def makes(request: Request) -> bool:
-    """Tell a request for a response."""
-    return request.line == MAKE
+    """Return whether a request is one for a response."""
+    return request.line == CREATE
 
 
 def notes(request: Request) -> bool:
-    """Tell a request that writes a note."""
+    """Return whether a request writes a note."""
     return request.line.startswith("POST /conversations/") and "metadata" in request.body
 
 
 def answers(request: Request) -> bool:
-    """Tell a request for a response that goes on with outputs."""
+    """Return whether a request is for a response that continues a run."""
     return makes(request) and any("output" in item for item in request.body["input"])
 
 
@@ -72,7 +72,7 @@ def plainly(request: Request, forward: Forward) -> Response:
 
 
 class Scene:
-    """Hold a server, a caller before whom a proxy stands, and any number of others.
+    """A server, a caller before whom a proxy stands, and any number of others.
 
     Args:
         server: The server.
@@ -91,11 +91,11 @@ class Scene:
         self._keys = itertools.count()
 
     def impatient(self) -> ResponsesService:
-        """Give a service behind the proxy that repeats nothing."""
+        """Return a service behind the proxy that repeats nothing."""
         return ResponsesService(self.proxy.base_url, "key-without-retries", http_retries=0)
 
     def other(self) -> ResponsesService:
-        """Give the service of a further process."""
+        """Return the service of a further process."""
         return ResponsesService(self._base_url, f"key-of-other-{next(self._keys)}")
 
     def join(self, service: ResponsesService | None = None, **options: Any) -> gpt.Agent:
@@ -106,7 +106,7 @@ class Scene:
         """Connect as one of the callers, with a handler of the calls."""
 
         def f() -> str:
-            """Give one."""
+            """Return one."""
             self.handled.append("f")
             return "1"
 
@@ -136,7 +136,7 @@ Stage = Callable[..., Scene]
 def stage(
     make_server: Callable[..., ScriptedServer], make_stub: Callable[[Answerer], StubServer]
 ) -> Iterator[Stage]:
-    """Give a maker of scenes; their agents are shut down."""
+    """Return a maker of scenes; their agents are shut down."""
 
     def make(script: Script, hook: Hook = plainly) -> Scene:
         server = make_server(script)
@@ -152,7 +152,7 @@ def calls_of(agent: gpt.Agent) -> tuple[gpt.ToolCallRequested, ...]:
 
 
 def outputs_for(snapshot: RunSnapshot) -> list[ToolOutput]:
-    """Give outputs for the calls that a run waits for."""
+    """Return outputs for the calls that a run waits for."""
     return [ToolOutput(tool_call_id=call.id, output="1") for call in snapshot.tool_calls]
 
 
@@ -264,15 +264,15 @@ def test_run_that_another_process_took_on_is_cancelled_at_its_next_calls(stage: 
     assert not scene.join(scene.other()).running
 
 
-def a_reader() -> RunReader:
-    """Give a reader that only remembers."""
-    return RunReader(cast(Any, None), cast(Any, None))
+def a_tracker() -> RunTracker:
+    """Return a reader that only remembers."""
+    return RunTracker(cast(Any, None), cast(Any, None))
 
 
-WAITING = Trail(
+WAITING = ResponseChain(
     run_id="r1",
     response_id="r1",
-    seen=ResponseSeen(
+    latest=ResponseSnapshot(
         id="r1", status="completed", calls=(ToolCall(id="c1", name="f", arguments="{}"),)
     ),
 )
@@ -280,16 +280,16 @@ WAITING = Trail(
 
 def test_run_that_nothing_was_known_of_is_kept_as_submitting() -> None:
     """That outputs are on their way is remembered of a run seen for the first time, too."""
-    assert a_reader().keep("t", WAITING, submitting=True).submitting
+    assert a_tracker().keep("t", WAITING, submitting=True).submitting
 
 
 def test_overtaken_submission_leaves_no_trace() -> None:
     """That outputs were on their way is not said of the response that another process made."""
-    reader = a_reader()
-    reader.keep("t", WAITING)
-    submitting = reader.keep("t", WAITING, submitting=True)
-    reader.keep("t", WAITING.continued(ResponseSeen(id="r2", status="in_progress"), (), 0.0))
-    kept = reader.keep("t", submitting, submitting=False)
+    tracker = a_tracker()
+    tracker.keep("t", WAITING)
+    submitting = tracker.keep("t", WAITING, submitting=True)
+    tracker.keep("t", WAITING.continued(ResponseSnapshot(id="r2", status="in_progress"), (), 0.0))
+    kept = tracker.keep("t", submitting, submitting=False)
     assert (kept.response_id, kept.submitting) == ("r2", False)
 
 
@@ -310,7 +310,7 @@ def test_run_whose_outputs_met_a_limit_is_found_by_the_next_process(stage: Stage
 
 
 def begun_again(scene: Scene, run_id: str) -> set[str]:
-    """Have two processes try a run again that both have seen fail, and give the runs of it."""
+    """Have two processes try a run again that both have seen fail, and return the runs of it."""
     theirs = scene.other()
     theirs.open_thread(scene.thread_id)
     services = (scene.mine, theirs)
@@ -417,10 +417,10 @@ def test_old_note_on_a_long_conversation_is_not_waited_for(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls that a full page of newer items hides are not taken for ones still to come."""
-    monkeypatch.setattr(reading, "LAGGING", PATIENCE)
+    monkeypatch.setattr(tracking, "ITEMS_DELAY", PATIENCE)
     items = [said(str(number), f"u{number}", "user") for number in range(PAGE)]
     note = noted(run="resp_1", response="resp_1", assistant="m")
-    talker, stub = serve_responses({OPEN: [note], LOOK: [CALLS], ITEMS: [newest(*items)]})
+    talker, stub = serve_responses({OPEN: [note], POLL: [CALLS], ITEMS: [newest(*items)]})
     talker.open_thread("c")
     assert stub.lines.count(ITEMS) == 2
 

@@ -20,9 +20,10 @@ from gpt_agent_sync.errors import (
 from gpt_agent_sync.records import Posted, RunSnapshot
 from gpt_agent_sync.services.responses import (
     ResponsesService,
-    reading,
+    tracking,
 )
 from gpt_agent_sync.services.responses.wire import PREVIOUS_KEY, RUN_KEY
+from tests.support.feeds import follow
 from tests.support.responses_stub import (
     ADD,
     ANSWERED,
@@ -30,16 +31,16 @@ from tests.support.responses_stub import (
     CANCEL,
     CANCEL_2,
     CONVERSATION,
+    CREATE,
     HELLO,
     HI,
     ITEMS,
     LOCKED,
-    LOOK,
-    LOOK_2,
-    MAKE,
     NO_OUTPUT,
     NOTE,
     OPEN,
+    POLL,
+    POLL_2,
     QUIET,
     REQUEST,
     ROUND_2,
@@ -49,10 +50,9 @@ from tests.support.responses_stub import (
     bodies,
     called,
     failed,
-    follow,
     gave,
     given,
-    going,
+    in_progress,
     newest,
     noted,
     notes,
@@ -66,7 +66,7 @@ pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 def usage(read: int, written: int) -> dict[str, Any]:
-    """Give the usage of a response."""
+    """Return the usage of a response."""
     return {"usage": {"input_tokens": read, "output_tokens": written}}
 
 
@@ -85,8 +85,8 @@ def test_live_run_is_found_by_its_note(serve_responses: Serve) -> None:
     talker, stub = serve_responses(
         {
             OPEN: [noted(run="resp_1", response="resp_2", assistant="tutor")],
-            LOOK: [CALLS],
-            LOOK_2: [going("resp_2", **ROUND_2)],
+            POLL: [CALLS],
+            POLL_2: [in_progress("resp_2", **ROUND_2)],
         }
     )
     live = found(talker)
@@ -95,13 +95,13 @@ def test_live_run_is_found_by_its_note(serve_responses: Serve) -> None:
 
 
 def test_rounds_are_followed_back(serve_responses: Serve) -> None:
-    """A run that was found tells the messages and the usage of all its responses."""
+    """A run that was found has the messages and the usage of all its responses."""
     back: dict[str, Any] = {"metadata": {RUN_KEY: "resp_1", PREVIOUS_KEY: "resp_2"}}
     talker, _ = serve_responses(
         {
             OPEN: [noted(run="resp_1", response="resp_3", assistant="m")],
-            LOOK: [response(said("one", "msg_1"), *called("call_1"), **usage(1, 2))],
-            LOOK_2: [
+            POLL: [response(said("one", "msg_1"), *called("call_1"), **usage(1, 2))],
+            POLL_2: [
                 response(
                     said("two", "msg_2"),
                     *called("call_2"),
@@ -111,7 +111,7 @@ def test_rounds_are_followed_back(serve_responses: Serve) -> None:
                 )
             ],
             "GET /responses/resp_3": [
-                going("resp_3", **back),
+                in_progress("resp_3", **back),
                 response(said("three", "msg_3"), id="resp_3", **back, **usage(100, 200)),
             ],
         }
@@ -126,16 +126,16 @@ def test_rounds_are_followed_back_so_far(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run whose rounds never lead to its first one is not followed back for ever."""
-    monkeypatch.setattr(reading, "MOST_ROUNDS", 3)
+    monkeypatch.setattr(tracking, "MAX_ROUNDS", 3)
     circle: dict[str, Any] = {"metadata": {PREVIOUS_KEY: "resp_2"}}
     talker, stub = serve_responses(
         {
             OPEN: [noted(run="resp_1", response="resp_2", assistant="m")],
-            LOOK_2: [going("resp_2", **circle)],
+            POLL_2: [in_progress("resp_2", **circle)],
         }
     )
     assert found(talker).id == "resp_1"
-    assert stub.lines == [OPEN, *[LOOK_2] * 4]
+    assert stub.lines == [OPEN, *[POLL_2] * 4]
 
 
 def test_rounds_that_are_gone_are_done_without(serve_responses: Serve) -> None:
@@ -143,7 +143,7 @@ def test_rounds_that_are_gone_are_done_without(serve_responses: Serve) -> None:
     talker, _ = serve_responses(
         {
             OPEN: [noted(run="resp_1", response="resp_2", assistant="m")],
-            LOOK_2: [going("resp_2", **ROUND_2), response(HI, id="resp_2", **ROUND_2)],
+            POLL_2: [in_progress("resp_2", **ROUND_2), response(HI, id="resp_2", **ROUND_2)],
         }
     )
     assert follow(talker.resume_run(REQUEST, found(talker).id))[0] == ["hi"]
@@ -154,7 +154,7 @@ def test_waiting_run_is_found_by_its_note(serve_responses: Serve) -> None:
     talker, _ = serve_responses(
         {
             OPEN: [noted(run="resp_1", response="resp_1", assistant="m")],
-            LOOK: [CALLS],
+            POLL: [CALLS],
             ITEMS: [newest(USER, *called("call_1"))],
         }
     )
@@ -164,7 +164,7 @@ def test_waiting_run_is_found_by_its_note(serve_responses: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    "look, items",
+    "polled, items",
     [
         (response(HI), [USER, HI]),
         (CALLS, [USER, *called("call_1"), gave("call_1"), HI]),
@@ -175,23 +175,23 @@ def test_waiting_run_is_found_by_its_note(serve_responses: Serve) -> None:
     ],
 )
 def test_note_of_a_run_that_is_over_names_no_live_one(
-    serve_responses: Serve, look: Response, items: list[dict[str, Any]]
+    serve_responses: Serve, polled: Response, items: list[dict[str, Any]]
 ) -> None:
     """A response that ended, was answered by somebody else, or is gone, is no live run."""
     talker, _ = serve_responses(
         {
             OPEN: [noted(run="resp_1", response="resp_1", assistant="m")],
-            LOOK: [look],
+            POLL: [polled],
             ITEMS: [newest(*items)],
         }
     )
     assert talker.open_thread("c") is None
 
 
-LAGGING = [[], [said("older", "u0", "user"), HI]]
+STALE_ITEMS = [[], [said("older", "u0", "user"), HI]]
 
 
-@pytest.mark.parametrize("items", LAGGING)
+@pytest.mark.parametrize("items", STALE_ITEMS)
 def test_calls_that_are_still_to_come_into_the_conversation_are_waited_for(
     serve_responses: Serve, items: list[dict[str, Any]]
 ) -> None:
@@ -200,14 +200,14 @@ def test_calls_that_are_still_to_come_into_the_conversation_are_waited_for(
     talker, _ = serve_responses(
         {
             OPEN: [noted(run="resp_1", response="resp_1", assistant="m")],
-            LOOK: [CALLS],
+            POLL: [CALLS],
             ITEMS: [before, before, before, before, newest(USER, *called("call_1"))],
         }
     )
     assert found(talker).status == "requires_action"
 
 
-@pytest.mark.parametrize("items", LAGGING)
+@pytest.mark.parametrize("items", STALE_ITEMS)
 def test_calls_that_never_come_into_the_conversation_are_no_live_run(
     serve_responses: Serve, items: list[dict[str, Any]]
 ) -> None:
@@ -215,7 +215,7 @@ def test_calls_that_never_come_into_the_conversation_are_no_live_run(
     talker, _ = serve_responses(
         {
             OPEN: [noted(run="resp_1", response="resp_1", assistant="m")],
-            LOOK: [CALLS],
+            POLL: [CALLS],
             ITEMS: [newest(*items)],
         }
     )
@@ -223,7 +223,7 @@ def test_calls_that_never_come_into_the_conversation_are_no_live_run(
 
 
 @pytest.mark.parametrize(
-    "opened, look, status",
+    "opened, polled, status",
     [
         (CONVERSATION, CALLS, None),
         (noted(run="resp_1", response="resp_1", assistant="m"), response(HI), None),
@@ -232,10 +232,10 @@ def test_calls_that_never_come_into_the_conversation_are_no_live_run(
     ],
 )
 def test_conversation_whose_items_cannot_be_read_is_open(
-    serve_responses: Serve, opened: Response, look: Response, status: str | None
+    serve_responses: Serve, opened: Response, polled: Response, status: str | None
 ) -> None:
     """A server that does not list items is believed by what its response says."""
-    talker, _ = serve_responses({OPEN: [opened], LOOK: [look], ITEMS: [error(404, "Not Found")]})
+    talker, _ = serve_responses({OPEN: [opened], POLL: [polled], ITEMS: [error(404, "Not Found")]})
     live = talker.open_thread("c")
     assert (live and live.status) == status
 
@@ -243,7 +243,7 @@ def test_conversation_whose_items_cannot_be_read_is_open(
 def test_trouble_with_the_noted_response_is_told(serve_responses: Serve) -> None:
     """A refusal that says nothing about the response is not taken for its absence."""
     talker, _ = serve_responses(
-        {OPEN: [noted(run="resp_1", response="resp_1")], LOOK: [error(422, "no")]}
+        {OPEN: [noted(run="resp_1", response="resp_1")], POLL: [error(422, "no")]}
     )
     with pytest.raises(RequestRejectedError):
         talker.open_thread("c")
@@ -254,7 +254,7 @@ def test_run_that_was_ended_while_it_waited_is_not_found(serve_responses: Serve)
     talker, _ = serve_responses(
         {
             OPEN: [noted(run="resp_1", response="resp_1", over=True)],
-            LOOK: [CALLS],
+            POLL: [CALLS],
             ITEMS: [newest(USER, *called("call_1"))],
         }
     )
@@ -272,9 +272,9 @@ def test_calls_of_other_software_are_found(serve_responses: Serve, opened: Respo
 
 
 def test_calls_of_other_software_are_answered(serve_responses: Serve) -> None:
-    """A run that was found by its calls goes on, and tells all that it said."""
+    """A run that was found by its calls goes on, and yields all its messages."""
     items = [USER, said("let me see", "msg_0"), *called("call_1")]
-    talker, stub = serve_responses({ITEMS: [newest(*items)], MAKE: [response(HI, id="resp_2")]})
+    talker, stub = serve_responses({ITEMS: [newest(*items)], CREATE: [response(HI, id="resp_2")]})
     live = found(talker)
     follow(talker.resume_run(REQUEST, live.id))
     texts, last = follow(submit(talker, "call_1", run_id=live.id))
@@ -302,19 +302,19 @@ def test_long_turn_is_read_to_its_beginning(serve_responses: Serve) -> None:
 
 
 def test_conversation_without_a_users_message_is_read_whole(serve_responses: Serve) -> None:
-    """Where no user has said anything, all items are looked at."""
+    """Where no user has said anything, all items are read."""
     talker, _ = serve_responses({ITEMS: [newest(*called("call_1"))]})
     assert [call.id for call in found(talker).tool_calls] == ["call_1"]
 
 
 def test_waiting_run_that_somebody_else_answers_is_followed(serve_responses: Serve) -> None:
-    """A look at a run that waits shows when another process has gone on with it."""
+    """A poll of a run that waits shows when another process has gone on with it."""
     talker, _ = serve_responses(
         {
-            MAKE: [CALLS],
+            CREATE: [CALLS],
             OPEN: [CONVERSATION, noted(run="resp_1", response="resp_2", assistant="m")],
-            LOOK: [CALLS],
-            LOOK_2: [response(HI, id="resp_2", **ROUND_2)],
+            POLL: [CALLS],
+            POLL_2: [response(HI, id="resp_2", **ROUND_2)],
         }
     )
     follow(begin(talker))
@@ -327,7 +327,7 @@ def test_waiting_run_is_told_by_its_items_where_the_note_tells_nothing(
     """Calls that have outputs are not waited for, though the noted response is gone."""
     talker, _ = serve_responses(
         {
-            MAKE: [CALLS],
+            CREATE: [CALLS],
             OPEN: [CONVERSATION, noted(run="resp_1", response="resp_9", assistant="m")],
             ITEMS: [ANSWERED],
         }
@@ -340,7 +340,7 @@ def test_run_is_told_though_the_conversation_has_gone_on(serve_responses: Serve)
     """Calls that were answered in an earlier turn end the run with what that turn holds."""
     turn = [USER, *called("call_1"), gave("call_1"), HI]
     talker, _ = serve_responses(
-        {MAKE: [CALLS], ITEMS: [newest(*turn, said("more", "u2", "user"), said("b", "msg_2"))]}
+        {CREATE: [CALLS], ITEMS: [newest(*turn, said("more", "u2", "user"), said("b", "msg_2"))]}
     )
     follow(begin(talker))
     texts, last = follow(talker.resume_run(REQUEST, "resp_1"))
@@ -350,7 +350,7 @@ def test_run_is_told_though_the_conversation_has_gone_on(serve_responses: Serve)
 def test_run_that_the_conversation_has_dropped_is_over(serve_responses: Serve) -> None:
     """A run of which nothing stands there, while another one is noted, has been superseded."""
     talker, _ = serve_responses(
-        {MAKE: [CALLS], OPEN: [CONVERSATION, noted(run="resp_9", response="resp_9")]}
+        {CREATE: [CALLS], OPEN: [CONVERSATION, noted(run="resp_9", response="resp_9")]}
     )
     follow(begin(talker))
     _, last = follow(talker.resume_run(REQUEST, "resp_1"))
@@ -358,9 +358,9 @@ def test_run_that_the_conversation_has_dropped_is_over(serve_responses: Serve) -
     assert "resp_9" in str(last.error_message)
 
 
-def test_look_that_was_overtaken_does_not_take_the_run_back(serve_responses: Serve) -> None:
-    """What a look saw before the outputs were sent is not remembered over what came of them."""
-    scripted = table({**QUIET, MAKE: [CALLS, response(HI, id="resp_2")]})
+def test_poll_that_was_overtaken_does_not_take_the_run_back(serve_responses: Serve) -> None:
+    """A poll from before the outputs were sent does not replace what came of them."""
+    scripted = table({**QUIET, CREATE: [CALLS, response(HI, id="resp_2")]})
     services: list[ResponsesService] = []
 
     def answer(request: Request) -> Response:
@@ -372,17 +372,17 @@ def test_look_that_was_overtaken_does_not_take_the_run_back(serve_responses: Ser
     follow(begin(talker))
     services.append(talker)
     assert follow(talker.resume_run(REQUEST, "resp_1"))[0] == ["hi"]
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
 def test_note_that_could_not_be_moved_on_is_an_old_one(serve_responses: Serve) -> None:
     """A note that names a response before ours does not lead back to it."""
     talker, _ = serve_responses(
         {
-            MAKE: [CALLS, response(*called("call_2"), id="resp_2")],
+            CREATE: [CALLS, response(*called("call_2"), id="resp_2")],
             NOTE: [CONVERSATION, error(400, "read-only")],
             OPEN: [CONVERSATION, noted(run="resp_1", response="resp_1", assistant="m")],
-            LOOK: [CALLS],
+            POLL: [CALLS],
         }
     )
     follow(begin(talker))
@@ -394,7 +394,7 @@ def test_note_that_could_not_be_moved_on_is_an_old_one(serve_responses: Serve) -
 def test_response_that_is_gone_is_told_by_its_items(serve_responses: Serve) -> None:
     """A response that the service has forgotten is over; what it left is told."""
     talker, _ = serve_responses(
-        {MAKE: [going()], LOOK: [error(404, "gone")], ITEMS: [newest(USER, HI)]}
+        {CREATE: [in_progress()], POLL: [error(404, "gone")], ITEMS: [newest(USER, HI)]}
     )
     texts, last = follow(begin(talker))
     assert (texts, last.status) == (["hi"], "completed")
@@ -402,7 +402,7 @@ def test_response_that_is_gone_is_told_by_its_items(serve_responses: Serve) -> N
 
 def test_response_that_is_gone_without_a_trace_is_an_error(serve_responses: Serve) -> None:
     """A response that the service has forgotten, and that left nothing, is told as gone."""
-    talker, _ = serve_responses({MAKE: [going()], LOOK: [error(404, "gone")]})
+    talker, _ = serve_responses({CREATE: [in_progress()], POLL: [error(404, "gone")]})
     feed = begin(talker)
     next(feed)
     with pytest.raises(RequestRejectedError, match="no response 'resp_1'"):
@@ -418,7 +418,7 @@ def test_run_that_was_forgotten_is_read_again(serve_responses: Serve, noted_run:
     talker, _ = serve_responses(
         {
             OPEN: [noted(run=noted_run, response=noted_run, assistant="m")],
-            LOOK: [going(), response(HI)],
+            POLL: [in_progress(), response(HI)],
         }
     )
     assert follow(talker.resume_run(REQUEST, "resp_1"))[0] == ["hi"]
@@ -434,12 +434,12 @@ def test_run_of_which_only_items_are_left_is_over(serve_responses: Serve) -> Non
 @pytest.mark.parametrize("opened", [False, True])
 def test_message_posted_by_another_object_is_followed(serve_responses: Serve, opened: bool) -> None:
     """The receipt of a message is enough to follow its run."""
-    talker, stub = serve_responses({LOOK: [response(HI)]})
+    talker, stub = serve_responses({POLL: [response(HI)]})
     if opened:
         talker.open_thread("c")
     request = attrs.evolve(REQUEST, posted=Posted(message_id="resp_1"))
     assert follow(talker.start_run(request))[0] == ["hi"]
-    assert MAKE not in stub.lines
+    assert CREATE not in stub.lines
 
 
 def test_message_whose_response_is_gone_is_told_by_its_items(serve_responses: Serve) -> None:
@@ -454,7 +454,7 @@ def test_messages_of_a_run_that_was_forgotten_at_its_end_are_read_again(
     serve_responses: Serve,
 ) -> None:
     """A run's messages are told even if the conversation is opened anew just before."""
-    talker, _ = serve_responses({MAKE: [response(HI)], LOOK: [response(HI)]})
+    talker, _ = serve_responses({CREATE: [response(HI)], POLL: [response(HI)]})
     feed = begin(talker)
     next(feed)
     talker.open_thread("c")
@@ -468,9 +468,9 @@ def test_working_response_is_cancelled(serve_responses: Serve) -> None:
     """Cancelling a run cancels the response now going."""
     talker, stub = serve_responses(
         {
-            MAKE: [CALLS, going("resp_2")],
+            CREATE: [CALLS, in_progress("resp_2")],
             CANCEL_2: [response(id="resp_2", status="cancelled")],
-            LOOK_2: [response(id="resp_2", status="cancelled")],
+            POLL_2: [response(id="resp_2", status="cancelled")],
         }
     )
     follow(begin(talker))
@@ -484,7 +484,7 @@ def test_working_response_is_cancelled(serve_responses: Serve) -> None:
 def test_lost_cancel_is_repeated(serve_responses: Serve) -> None:
     """Cancelling twice does no harm, so a cancel whose answer was lost is sent again."""
     talker, stub = serve_responses(
-        {MAKE: [going()], CANCEL: [HangUp, response(status="cancelled")]}
+        {CREATE: [in_progress()], CANCEL: [HangUp, response(status="cancelled")]}
     )
     talker.post_message(REQUEST, HELLO)
     talker.cancel_run("c", "resp_1")
@@ -492,7 +492,7 @@ def test_lost_cancel_is_repeated(serve_responses: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    "refusal, look",
+    "refusal, polled",
     [
         (error(409, "already completed"), response(HI)),
         (error(400, "Cannot cancel a completed response."), response(HI)),
@@ -500,19 +500,19 @@ def test_lost_cancel_is_repeated(serve_responses: Serve) -> None:
     ],
 )
 def test_refused_cancel_of_what_is_over_is_quiet(
-    serve_responses: Serve, refusal: Response, look: Response
+    serve_responses: Serve, refusal: Response, polled: Response
 ) -> None:
     """A response that ended before the cancel came, or is gone, is no error."""
-    talker, stub = serve_responses({MAKE: [going()], CANCEL: [refusal], LOOK: [look]})
+    talker, stub = serve_responses({CREATE: [in_progress()], CANCEL: [refusal], POLL: [polled]})
     talker.post_message(REQUEST, HELLO)
     talker.cancel_run("c", "resp_1")
-    assert stub.lines[-2:] == [CANCEL, LOOK]
+    assert stub.lines[-2:] == [CANCEL, POLL]
 
 
 def test_refused_cancel_of_a_live_response_is_told(serve_responses: Serve) -> None:
     """A server that does not cancel a response at work says so."""
     refusal = error(400, "Cannot cancel a synchronous response.")
-    talker, _ = serve_responses({MAKE: [going()], CANCEL: [refusal], LOOK: [going()]})
+    talker, _ = serve_responses({CREATE: [in_progress()], CANCEL: [refusal], POLL: [in_progress()]})
     talker.post_message(REQUEST, HELLO)
     with pytest.raises(RequestRejectedError, match="synchronous"):
         talker.cancel_run("c", "resp_1")
@@ -524,9 +524,9 @@ def test_calls_of_a_response_that_ended_before_the_cancel_are_answered(
     """A response that ended with calls before the cancel came leaves the conversation free."""
     talker, stub = serve_responses(
         {
-            MAKE: [going()],
+            CREATE: [in_progress()],
             CANCEL: [error(409, "completed")],
-            LOOK: [CALLS],
+            POLL: [CALLS],
             ITEMS: [newest(USER, *called("call_1"))],
             ADD: [listing()],
         }
@@ -541,7 +541,7 @@ def test_waiting_run_is_cancelled_by_answering_its_calls(serve_responses: Serve)
     """The calls of a run that waits are answered with errors, and the note says it is over."""
     talker, stub = serve_responses(
         {
-            MAKE: [response(*called("call_1", "call_2"))],
+            CREATE: [response(*called("call_1", "call_2"))],
             ITEMS: [newest(USER, *called("call_1", "call_2"))],
             ADD: [listing()],
         }
@@ -562,7 +562,7 @@ def test_many_calls_are_answered_twenty_at_a_time(serve_responses: Serve) -> Non
     ids = [f"call_{number}" for number in range(21)]
     talker, stub = serve_responses(
         {
-            MAKE: [response(*called(*ids))],
+            CREATE: [response(*called(*ids))],
             ITEMS: [newest(USER, *called(*ids))],
             ADD: [listing()],
         }
@@ -574,7 +574,7 @@ def test_many_calls_are_answered_twenty_at_a_time(serve_responses: Serve) -> Non
 
 def test_cancelled_waiting_run_is_over(serve_responses: Serve) -> None:
     """A run cancelled while it waited is told as that, and nothing is sent for it any more."""
-    talker, stub = serve_responses({MAKE: [CALLS], ADD: [listing()]})
+    talker, stub = serve_responses({CREATE: [CALLS], ADD: [listing()]})
     follow(begin(talker))
     talker.cancel_run("c", "resp_1")
     sent = len(stub.lines)
@@ -586,7 +586,7 @@ def test_cancelled_waiting_run_is_over(serve_responses: Serve) -> None:
 def test_cancelling_twice_answers_once(serve_responses: Serve) -> None:
     """A run that is over is not cancelled again."""
     talker, stub = serve_responses(
-        {MAKE: [CALLS], ITEMS: [newest(USER, *called("call_1"))], ADD: [listing()]}
+        {CREATE: [CALLS], ITEMS: [newest(USER, *called("call_1"))], ADD: [listing()]}
     )
     follow(begin(talker))
     for _ in range(2):
@@ -601,7 +601,7 @@ def test_calls_that_take_no_items_are_left_to_the_next_message(
     """Where the error outputs are refused, or the conversation is locked, the run is over too."""
     caplog.set_level(logging.INFO)
     talker, _ = serve_responses(
-        {MAKE: [CALLS], ITEMS: [newest(USER, *called("call_1"))], ADD: [refusal]}
+        {CREATE: [CALLS], ITEMS: [newest(USER, *called("call_1"))], ADD: [refusal]}
     )
     follow(begin(talker))
     talker.cancel_run("c", "resp_1")
@@ -618,11 +618,11 @@ def test_run_of_other_software_is_cancelled(serve_responses: Serve) -> None:
 
 def cancelling(made: Response, answers: Mapping[str, Any]) -> tuple[Any, list[ResponsesService]]:
     """Answer a run's outputs with ``made`` after it was cancelled by the service in the list."""
-    other = table({**QUIET, MAKE: [CALLS], **answers})
+    other = table({**QUIET, CREATE: [CALLS], **answers})
     services: list[ResponsesService] = []
 
     def answer(request: Request) -> Response:
-        if request.line == MAKE and request.body["input"][0]["type"] != "message":
+        if request.line == CREATE and request.body["input"][0]["type"] != "message":
             services[0].cancel_run("c", "resp_1")
             return made
         return other(request)
@@ -635,7 +635,7 @@ def test_cancel_while_outputs_are_on_their_way_ends_what_comes_of_them(
 ) -> None:
     """A run cancelled while its outputs are sent has the response made from them cancelled."""
     answer, services = cancelling(
-        going("resp_2"), {CANCEL_2: [response(id="resp_2", status="cancelled")]}
+        in_progress("resp_2"), {CANCEL_2: [response(id="resp_2", status="cancelled")]}
     )
     talker, stub = serve_responses(answer)
     services.append(talker)
@@ -670,9 +670,9 @@ def test_response_of_another_process_is_cancelled(serve_responses: Serve) -> Non
     """Cancelling a run that another process has gone on with cancels its response."""
     talker, stub = serve_responses(
         {
-            MAKE: [CALLS],
+            CREATE: [CALLS],
             OPEN: [CONVERSATION, noted(run="resp_1", response="resp_2", assistant="m")],
-            LOOK_2: [going("resp_2")],
+            POLL_2: [in_progress("resp_2")],
             CANCEL_2: [response(id="resp_2", status="cancelled")],
         }
     )
@@ -686,16 +686,16 @@ def test_cancelling_a_run_that_is_gone_is_quiet(serve_responses: Serve) -> None:
     """There is nothing to cancel where the service has no such response."""
     talker, stub = serve_responses({})
     talker.cancel_run("c", "resp_1")
-    assert stub.lines == [OPEN, LOOK]
+    assert stub.lines == [OPEN, POLL]
 
 
 def test_run_cancelled_by_another_process_is_told(serve_responses: Serve) -> None:
     """A note that says the run is over ends it here too."""
     talker, _ = serve_responses(
         {
-            MAKE: [CALLS],
+            CREATE: [CALLS],
             OPEN: [CONVERSATION, noted(run="resp_1", response="resp_1", over=True)],
-            LOOK: [CALLS],
+            POLL: [CALLS],
         }
     )
     follow(begin(talker))
@@ -710,8 +710,8 @@ def leaving(opened: Response) -> dict[str, Any]:
     return {
         OPEN: [opened],
         ITEMS: [newest(USER, *called("call_1"))],
-        LOOK: [CALLS],
-        MAKE: [error(400, NO_OUTPUT), response(said("new", "msg_2"), id="resp_2")],
+        POLL: [CALLS],
+        CREATE: [error(400, NO_OUTPUT), response(said("new", "msg_2"), id="resp_2")],
     }
 
 
@@ -749,19 +749,19 @@ def test_calls_of_anothers_run_are_left_in_peace(
     with pytest.raises(ServiceBusyError, match=f"run {run_id} of another caller waits") as refused:
         talker.post_message(attrs.evolve(REQUEST, last_run_id="resp_0"), HELLO)
     assert refused.value.run_id == run_id
-    assert stub.lines.count(MAKE) == 1
+    assert stub.lines.count(CREATE) == 1
 
 
 def test_refusal_without_calls_is_told_as_it_is(serve_responses: Serve) -> None:
     """Where no call can be found that lacks an output, the refusal stands."""
-    talker, _ = serve_responses({MAKE: [error(400, "No tool output found.")]})
+    talker, _ = serve_responses({CREATE: [error(400, "No tool output found.")]})
     with pytest.raises(RequestRejectedError, match="No tool output found"):
         talker.post_message(REQUEST, HELLO)
 
 
 def test_call_that_nothing_tells_of_is_anothers(serve_responses: Serve) -> None:
     """Where only the refusal names a call, the conversation is busy with a run without a name."""
-    talker, _ = serve_responses({MAKE: [error(400, NO_OUTPUT)]})
+    talker, _ = serve_responses({CREATE: [error(400, NO_OUTPUT)]})
     with pytest.raises(ServiceBusyError, match="a run of another caller waits") as refused:
         talker.post_message(REQUEST, HELLO)
     assert refused.value.run_id is None
@@ -770,7 +770,7 @@ def test_call_that_nothing_tells_of_is_anothers(serve_responses: Serve) -> None:
 def test_call_that_only_the_refusal_names_is_answered(serve_responses: Serve) -> None:
     """A server may go by a log of its own, in which a call stands that the items do not show."""
     talker, stub = serve_responses(
-        {MAKE: [CALLS, error(400, NO_OUTPUT), response(said("new", "msg_2"), id="resp_2")]}
+        {CREATE: [CALLS, error(400, NO_OUTPUT), response(said("new", "msg_2"), id="resp_2")]}
     )
     follow(begin(talker))
     request = attrs.evolve(REQUEST, last_run_id="resp_1")
@@ -784,7 +784,7 @@ def test_calls_of_a_run_that_left_no_note_are_answered(serve_responses: Serve) -
     talker, stub = serve_responses(
         {
             **leaving(Response({"id": "c", "metadata": pairs})),
-            MAKE: [CALLS, error(400, NO_OUTPUT), response(HI, id="resp_2")],
+            CREATE: [CALLS, error(400, NO_OUTPUT), response(HI, id="resp_2")],
         }
     )
     follow(begin(talker))
@@ -797,7 +797,7 @@ def test_further_calls_than_those_of_our_run_are_anothers(serve_responses: Serve
     talker, _ = serve_responses(
         {
             **leaving(CONVERSATION),
-            MAKE: [CALLS, error(400, NO_OUTPUT)],
+            CREATE: [CALLS, error(400, NO_OUTPUT)],
             ITEMS: [newest(USER, *called("call_1", "call_2"))],
         }
     )
@@ -812,7 +812,7 @@ def test_calls_of_a_run_that_met_limits_are_answered(serve_responses: Serve) -> 
     talker, stub = serve_responses(
         {
             **leaving(noted(run="resp_1", response="resp_1", assistant="m")),
-            MAKE: [
+            CREATE: [
                 CALLS,
                 limit,
                 failed("rate_limit_exceeded", id="resp_2"),
@@ -836,9 +836,9 @@ def waiting_for(model: Mapping[str, Any]) -> dict[str, Any]:
     """Answer with a run that waits, of an assistant registered elsewhere."""
     return {
         OPEN: [noted(run="resp_1", response="resp_1", assistant="asst_far")],
-        LOOK: [response(*called("call_1"), **model)],
+        POLL: [response(*called("call_1"), **model)],
         ITEMS: [newest(USER, *called("call_1"))],
-        MAKE: [response(HI, id="resp_2")],
+        CREATE: [response(HI, id="resp_2")],
     }
 
 
@@ -895,7 +895,7 @@ def test_run_of_an_unknown_assistant_needs_its_registration(serve_responses: Ser
     live = found(talker)
     with pytest.raises(ConfigurationError, match="asst_far"):
         next(submit(talker, "call_1", run_id=live.id, request=unset))
-    assert MAKE not in stub.lines
+    assert CREATE not in stub.lines
 
 
 # responses without end
@@ -905,9 +905,9 @@ def test_response_without_end_is_given_up(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A response that goes on for longer than any does is cancelled, and told as expired."""
-    monkeypatch.setattr(reading, "LONGEST_RESPONSE", 0.0)
+    monkeypatch.setattr(tracking, "LONGEST_RESPONSE", 0.0)
     talker, stub = serve_responses(
-        {MAKE: [going()], LOOK: [going()], CANCEL: [response(status="cancelled")]}
+        {CREATE: [in_progress()], POLL: [in_progress()], CANCEL: [response(status="cancelled")]}
     )
     _, last = follow(begin(talker))
     assert last.status == "expired"
@@ -920,8 +920,10 @@ def test_response_that_cannot_be_cancelled_is_given_up_all_the_same(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that refuses the cancel does not keep a run going."""
-    monkeypatch.setattr(reading, "LONGEST_RESPONSE", 0.0)
-    talker, _ = serve_responses({MAKE: [going()], LOOK: [going()], CANCEL: [error(400, "no")]})
+    monkeypatch.setattr(tracking, "LONGEST_RESPONSE", 0.0)
+    talker, _ = serve_responses(
+        {CREATE: [in_progress()], POLL: [in_progress()], CANCEL: [error(400, "no")]}
+    )
     assert follow(begin(talker))[1].status == "expired"
 
 
@@ -929,16 +931,16 @@ def test_run_that_waits_is_not_given_up(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run may wait for its outputs for as long as it likes."""
-    monkeypatch.setattr(reading, "LONGEST_RESPONSE", 0.0)
-    talker, stub = serve_responses({MAKE: [CALLS]})
+    monkeypatch.setattr(tracking, "LONGEST_RESPONSE", 0.0)
+    talker, stub = serve_responses({CREATE: [CALLS]})
     follow(begin(talker))
     assert follow(talker.resume_run(REQUEST, "resp_1"))[1].status == "requires_action"
     assert CANCEL not in stub.lines
 
 
-def test_trouble_while_looking_is_told(serve_responses: Serve) -> None:
-    """An answer to a look that is no response is told as what it is."""
-    talker, _ = serve_responses({MAKE: [going()], LOOK: [Response({"object": "response"})]})
+def test_trouble_while_polling_is_told(serve_responses: Serve) -> None:
+    """An answer to a poll that is no response is reported as what it is."""
+    talker, _ = serve_responses({CREATE: [in_progress()], POLL: [Response({"object": "response"})]})
     feed = begin(talker)
     next(feed)
     with pytest.raises(ProtocolError):

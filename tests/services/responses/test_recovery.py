@@ -15,23 +15,23 @@ from gpt_agent_sync.errors import (
 )
 from gpt_agent_sync.records import UserMessage
 from gpt_agent_sync.services.base import Feed
-from gpt_agent_sync.services.responses import creation as making
-from gpt_agent_sync.services.responses import runs
+from gpt_agent_sync.services.responses import creation, submitting
+from tests.support.feeds import follow
 from tests.support.responses_stub import (
     ANSWERED,
     CALLS,
     CANCEL_2,
     CONVERSATION,
+    CREATE,
     HELLO,
     HI,
     ITEMS,
     LOCKED,
-    LOOK,
-    LOOK_2,
-    MAKE,
     NO_CALL,
     NO_OUTPUT,
     OPEN,
+    POLL,
+    POLL_2,
     QUIET,
     REQUEST,
     ROUND_2,
@@ -41,10 +41,9 @@ from tests.support.responses_stub import (
     bodies,
     called,
     failed,
-    follow,
     gave,
     given,
-    going,
+    in_progress,
     newest,
     noted,
     response,
@@ -60,39 +59,39 @@ pytestmark = pytest.mark.usefixtures("short_pauses")
 
 def test_locked_conversation_is_waited_for(serve_responses: Serve) -> None:
     """A message waits until another caller's response is over, and is taken once."""
-    talker, stub = serve_responses({MAKE: [LOCKED, LOCKED, response(HI)]})
+    talker, stub = serve_responses({CREATE: [LOCKED, LOCKED, response(HI)]})
     assert follow(begin(talker))[0] == ["hi"]
-    assert stub.lines == [MAKE, MAKE, MAKE]
+    assert stub.lines == [CREATE, CREATE, CREATE]
 
 
 def test_wait_for_a_locked_conversation_is_bounded(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A conversation that stays locked is told as busy when the read timeout has passed."""
-    monkeypatch.setattr(making, "SHORTEST_LOCK_PAUSE", 4.0)
-    monkeypatch.setattr(making, "LONGEST_LOCK_PAUSE", 6.0)
+    monkeypatch.setattr(creation, "SHORTEST_LOCK_PAUSE", 4.0)
+    monkeypatch.setattr(creation, "LONGEST_LOCK_PAUSE", 6.0)
     pauses: list[float] = []
-    talker, stub = serve_responses({MAKE: [LOCKED]}, timeout=5.5)
+    talker, stub = serve_responses({CREATE: [LOCKED]}, timeout=5.5)
     with pytest.raises(ServiceBusyError):
         talker.post_message(attrs.evolve(REQUEST, pause=pauses.append), HELLO)
     assert pauses == [4.0]
-    assert stub.lines == [MAKE, MAKE]
+    assert stub.lines == [CREATE, CREATE]
 
 
 def test_outputs_wait_for_a_locked_conversation(serve_responses: Serve) -> None:
     """Outputs wait until another caller's response is over, and are taken once."""
-    talker, stub = serve_responses({MAKE: [CALLS, LOCKED, LOCKED, response(HI, id="resp_2")]})
+    talker, stub = serve_responses({CREATE: [CALLS, LOCKED, LOCKED, response(HI, id="resp_2")]})
     follow(begin(talker))
     assert follow(submit(talker, "call_1"))[0] == ["hi"]
-    assert stub.lines.count(MAKE) == 4
+    assert stub.lines.count(CREATE) == 4
 
 
 def test_wait_of_outputs_is_bounded(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Outputs for a conversation that stays locked are told as busy, and can be sent again."""
-    monkeypatch.setattr(runs, "SUBMISSION_PATIENCE", 0.0)
-    talker, _ = serve_responses({MAKE: [CALLS, LOCKED, response(HI, id="resp_2")]})
+    monkeypatch.setattr(creation, "SUBMISSION_PATIENCE", 0.0)
+    talker, _ = serve_responses({CREATE: [CALLS, LOCKED, response(HI, id="resp_2")]})
     follow(begin(talker))
     with pytest.raises(ServiceBusyError):
         next(submit(talker, "call_1"))
@@ -103,46 +102,46 @@ def test_run_that_another_process_took_on_is_followed(serve_responses: Serve) ->
     """When the lock is that of another process's answer to the calls, its response is followed."""
     talker, stub = serve_responses(
         {
-            MAKE: [CALLS, LOCKED],
+            CREATE: [CALLS, LOCKED],
             OPEN: [CONVERSATION, noted(run="resp_1", response="resp_2")],
-            LOOK: [CALLS],
-            LOOK_2: [going("resp_2", **ROUND_2), response(HI, id="resp_2", **ROUND_2)],
+            POLL: [CALLS],
+            POLL_2: [in_progress("resp_2", **ROUND_2), response(HI, id="resp_2", **ROUND_2)],
         }
     )
     follow(begin(talker))
     texts, last = follow(submit(talker, "call_1"))
     assert (texts, last.id) == (["hi"], "resp_1")
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
 def test_run_that_another_process_has_ended_is_told_from_its_items(
     serve_responses: Serve,
 ) -> None:
-    """When the calls have outputs by the time the lock is looked at, what stands there is told."""
+    """When the calls have outputs by the time the lock is checked, what is there is yielded."""
     talker, stub = serve_responses(
         {
-            MAKE: [CALLS, LOCKED],
+            CREATE: [CALLS, LOCKED],
             ITEMS: [newest(USER, *called("call_1"), gave("call_1"), HI)],
         }
     )
     follow(begin(talker))
     assert follow(submit(talker, "call_1"))[0] == ["hi"]
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
-def test_long_assistant_id_does_not_look_like_another_process(serve_responses: Serve) -> None:
+def test_long_assistant_id_does_not_poll_like_another_process(serve_responses: Serve) -> None:
     """A note without the assistant, whose id was too long for it, is still the run's own."""
     request = attrs.evolve(REQUEST, assistant_id="x" * 600)
     talker, stub = serve_responses(
         {
-            MAKE: [CALLS, LOCKED, response(HI, id="resp_2")],
+            CREATE: [CALLS, LOCKED, response(HI, id="resp_2")],
             OPEN: [CONVERSATION, noted(run="resp_1", response="resp_1")],
-            LOOK: [CALLS],
+            POLL: [CALLS],
         }
     )
     follow(begin(talker, request))
     assert follow(submit(talker, "call_1", request=request))[0] == ["hi"]
-    assert stub.lines.count(MAKE) == 3
+    assert stub.lines.count(CREATE) == 3
 
 
 # lost answers to a message
@@ -151,10 +150,10 @@ def test_long_assistant_id_does_not_look_like_another_process(serve_responses: S
 @pytest.mark.parametrize("lost", [HangUp, error(500, "oops"), error(504, "gateway timeout")])
 def test_message_whose_answer_was_lost_is_found(serve_responses: Serve, lost: Any) -> None:
     """A message that stands in the conversation is not sent again; what followed it is told."""
-    talker, stub = serve_responses({MAKE: [lost], ITEMS: [listing(), newest(USER, HI)]})
+    talker, stub = serve_responses({CREATE: [lost], ITEMS: [listing(), newest(USER, HI)]})
     talker.open_thread("c")
     assert follow(begin(talker))[0] == ["hi"]
-    assert stub.lines.count(MAKE) == 1
+    assert stub.lines.count(CREATE) == 1
 
 
 def test_message_with_an_image_is_found(serve_responses: Serve) -> None:
@@ -164,14 +163,14 @@ def test_message_with_an_image_is_found(serve_responses: Serve) -> None:
         {"type": "input_image", "image_url": "http://x/y.png", "detail": "low"},
     ]
     kept = {"type": "message", "id": "u1", "role": "user", "content": parts}
-    talker, stub = serve_responses({MAKE: [HangUp], ITEMS: [listing(), newest(kept, HI)]})
+    talker, stub = serve_responses({CREATE: [HangUp], ITEMS: [listing(), newest(kept, HI)]})
     talker.open_thread("c")
     content: tuple[dict[str, Any], ...] = (
         {"type": "text", "text": "look"},
         {"type": "image_url", "image_url": {"url": "http://x/y.png"}},
     )
     assert talker.post_message(REQUEST, UserMessage(content=content)).message_id == "u1"
-    assert stub.lines.count(MAKE) == 1
+    assert stub.lines.count(CREATE) == 1
 
 
 @pytest.mark.parametrize("lost", [HangUp, error(500, "oops")])
@@ -180,27 +179,27 @@ def test_message_that_did_not_arrive_is_sent_again(
     serve_responses: Serve, lost: Any, before: list[dict[str, Any]]
 ) -> None:
     """A message that does not stand in the conversation is sent once more."""
-    talker, stub = serve_responses({MAKE: [lost, response(HI)], ITEMS: [newest(*before)]})
+    talker, stub = serve_responses({CREATE: [lost, response(HI)], ITEMS: [newest(*before)]})
     talker.open_thread("c")
     assert follow(begin(talker))[0] == ["hi"]
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
 def test_message_that_timed_out_is_not_sent_again(serve_responses: Serve) -> None:
     """After a timeout the response may still be made, so that the message is not repeated."""
-    talker, stub = serve_responses({MAKE: [error(504, "gateway timeout")]})
+    talker, stub = serve_responses({CREATE: [error(504, "gateway timeout")]})
     talker.open_thread("c")
     with pytest.raises(ServiceUnavailableError) as failure:
         talker.post_message(REQUEST, HELLO)
     assert failure.value.timed_out
-    assert stub.lines.count(MAKE) == 1
+    assert stub.lines.count(CREATE) == 1
 
 
 @pytest.mark.parametrize("known", ["by opening", "by the agent"])
 def test_older_message_is_not_mistaken_for_the_lost_one(serve_responses: Serve, known: str) -> None:
     """The same words said earlier are no sign that the message arrived."""
     talker, stub = serve_responses(
-        {MAKE: [HangUp, response(said("again", "msg_2"))], ITEMS: [newest(USER, HI)]}
+        {CREATE: [HangUp, response(said("again", "msg_2"))], ITEMS: [newest(USER, HI)]}
     )
     request = REQUEST
     if known == "by opening":
@@ -208,52 +207,52 @@ def test_older_message_is_not_mistaken_for_the_lost_one(serve_responses: Serve, 
     else:
         request = attrs.evolve(REQUEST, last_message_id="msg_1")
     assert follow(begin(talker, request))[0] == ["again"]
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
 def test_reply_of_the_turn_before_tells_older_messages_apart(serve_responses: Serve) -> None:
-    """What the last response wrote is known without a look, and is older than a lost message."""
+    """What the last response wrote is known without a poll, and is older than a lost message."""
     talker, stub = serve_responses(
         {
-            MAKE: [response(HI), HangUp, response(said("again", "msg_2"))],
+            CREATE: [response(HI), HangUp, response(said("again", "msg_2"))],
             ITEMS: [newest(USER, HI)],
         }
     )
     assert [follow(begin(talker))[0] for _ in range(2)] == [["hi"], ["again"]]
-    assert stub.lines.count(MAKE) == 3
+    assert stub.lines.count(CREATE) == 3
 
 
 def test_message_that_cannot_be_told_from_an_older_one_is_not_sent_again(
     serve_responses: Serve,
 ) -> None:
     """Where nothing is known of what came before, the doubt is told."""
-    talker, stub = serve_responses({MAKE: [HangUp], ITEMS: [newest(USER, HI)]})
+    talker, stub = serve_responses({CREATE: [HangUp], ITEMS: [newest(USER, HI)]})
     with pytest.raises(ServiceUnavailableError, match="older one") as failure:
         talker.post_message(REQUEST, HELLO)
     assert failure.value.in_doubt
-    assert stub.lines.count(MAKE) == 1
+    assert stub.lines.count(CREATE) == 1
 
 
 def test_lock_after_a_lost_answer_may_be_our_own(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A repeat that meets a lock waits for the first response, beyond the usual patience."""
-    monkeypatch.setattr(making, "SHORTEST_LOCK_PAUSE", 9.0)
+    monkeypatch.setattr(creation, "SHORTEST_LOCK_PAUSE", 9.0)
     pauses: list[float] = []
     talker, stub = serve_responses(
-        {MAKE: [HangUp, LOCKED], ITEMS: [listing(), listing(), newest(USER, HI)]}, timeout=8.0
+        {CREATE: [HangUp, LOCKED], ITEMS: [listing(), listing(), newest(USER, HI)]}, timeout=8.0
     )
     talker.open_thread("c")
     assert follow(begin(talker, attrs.evolve(REQUEST, pause=pauses.append)))[0] == ["hi"]
     assert 9.0 in pauses
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
 def test_second_response_is_dropped_for_the_first(serve_responses: Serve) -> None:
     """A response made again is cancelled when the first one shows up after all."""
     talker, stub = serve_responses(
         {
-            MAKE: [HangUp, going("resp_2")],
+            CREATE: [HangUp, in_progress("resp_2")],
             ITEMS: [listing(), listing(), newest(USER, HI)],
             CANCEL_2: [response(id="resp_2", status="cancelled")],
         }
@@ -263,10 +262,10 @@ def test_second_response_is_dropped_for_the_first(serve_responses: Serve) -> Non
     assert stub.lines.count(CANCEL_2) == 1
 
 
-@pytest.mark.parametrize("again", [going("resp_2"), response(HI, id="resp_2")])
+@pytest.mark.parametrize("again", [in_progress("resp_2"), response(HI, id="resp_2")])
 def test_second_response_is_kept_without_the_first(serve_responses: Serve, again: Response) -> None:
     """A response made again is followed when the first one is nowhere, or it is over itself."""
-    talker, stub = serve_responses({MAKE: [HangUp, again], LOOK_2: [response(HI, id="resp_2")]})
+    talker, stub = serve_responses({CREATE: [HangUp, again], POLL_2: [response(HI, id="resp_2")]})
     talker.open_thread("c")
     texts, last = follow(begin(talker))
     assert (texts, last.id) == (["hi"], "resp_2")
@@ -277,7 +276,7 @@ def test_second_response_that_is_over_is_kept(serve_responses: Serve) -> None:
     """A response made again that is complete in its answer is told, whatever the first one did."""
     second = response(said("again", "msg_2"), id="resp_2")
     talker, _ = serve_responses(
-        {MAKE: [HangUp, second], ITEMS: [listing(), listing(), newest(USER, HI)]}
+        {CREATE: [HangUp, second], ITEMS: [listing(), listing(), newest(USER, HI)]}
     )
     talker.open_thread("c")
     assert follow(begin(talker))[0] == ["again"]
@@ -285,11 +284,11 @@ def test_second_response_that_is_over_is_kept(serve_responses: Serve) -> None:
 
 def test_server_that_stays_broken_is_told(serve_responses: Serve) -> None:
     """After the retries a failing server is told as unavailable."""
-    talker, stub = serve_responses({MAKE: [error(500, "no")]})
+    talker, stub = serve_responses({CREATE: [error(500, "no")]})
     talker.open_thread("c")
     with pytest.raises(ServiceUnavailableError):
         talker.post_message(REQUEST, HELLO)
-    assert stub.lines.count(MAKE) == 3
+    assert stub.lines.count(CREATE) == 3
 
 
 # lost answers to outputs
@@ -297,11 +296,11 @@ def test_server_that_stays_broken_is_told(serve_responses: Serve) -> None:
 
 def test_outputs_whose_answer_was_lost_are_found(serve_responses: Serve) -> None:
     """Outputs that stand in the conversation are not sent again; what followed them is told."""
-    talker, stub = serve_responses({MAKE: [CALLS, HangUp], ITEMS: [ANSWERED]})
+    talker, stub = serve_responses({CREATE: [CALLS, HangUp], ITEMS: [ANSWERED]})
     follow(begin(talker))
     texts, last = follow(submit(talker, "call_1"))
     assert (texts, last.id, last.status) == (["done"], "resp_1", "completed")
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
 def test_messages_before_lost_outputs_are_told_once(serve_responses: Serve) -> None:
@@ -311,7 +310,7 @@ def test_messages_before_lost_outputs_are_told_once(serve_responses: Serve) -> N
     items = [USER, one, *first, gave("call_1"), two, *second, gave("call_2"), HI]
     talker, _ = serve_responses(
         {
-            MAKE: [response(one, *first), response(two, *second, id="resp_2"), HangUp],
+            CREATE: [response(one, *first), response(two, *second, id="resp_2"), HangUp],
             ITEMS: [newest(*items)],
         }
     )
@@ -324,24 +323,24 @@ def test_outputs_that_did_not_arrive_are_sent_again(serve_responses: Serve) -> N
     """Outputs that do not stand in the conversation are sent once more."""
     talker, stub = serve_responses(
         {
-            MAKE: [CALLS, HangUp, response(HI, id="resp_2")],
+            CREATE: [CALLS, HangUp, response(HI, id="resp_2")],
             ITEMS: [newest(USER, *called("call_1"))],
         }
     )
     follow(begin(talker))
     assert follow(submit(talker, "call_1"))[0] == ["hi"]
-    assert stub.lines.count(MAKE) == 3
+    assert stub.lines.count(CREATE) == 3
 
 
 def test_outputs_that_timed_out_are_not_sent_again(serve_responses: Serve) -> None:
     """After a timeout outputs are not repeated, but the program may send them again."""
     talker, stub = serve_responses(
-        {MAKE: [CALLS, error(504, "gateway timeout"), response(HI, id="resp_2")]}
+        {CREATE: [CALLS, error(504, "gateway timeout"), response(HI, id="resp_2")]}
     )
     follow(begin(talker))
     with pytest.raises(ServiceUnavailableError):
         next(submit(talker, "call_1"))
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
     assert follow(submit(talker, "call_1"))[0] == ["hi"]
 
 
@@ -350,9 +349,9 @@ def test_next_calls_of_a_run_found_by_its_items_are_waited_for(serve_responses: 
     items = newest(USER, *called("call_1"), gave("call_1"), *called("call_2"))
     talker, _ = serve_responses(
         {
-            MAKE: [CALLS, HangUp],
+            CREATE: [CALLS, HangUp],
             OPEN: [CONVERSATION, noted(run="resp_1", response="resp_1", assistant="m")],
-            LOOK: [CALLS],
+            POLL: [CALLS],
             ITEMS: [items],
         }
     )
@@ -364,11 +363,11 @@ def test_next_calls_of_a_run_found_by_its_items_are_waited_for(serve_responses: 
 
 def test_closed_feed_stops_sending_outputs(serve_responses: Serve) -> None:
     """A feed that is closed while its outputs wait ends, and they can be sent by another one."""
-    scripted = table({**QUIET, MAKE: [CALLS, LOCKED, response(HI, id="resp_2")]})
+    scripted = table({**QUIET, CREATE: [CALLS, LOCKED, response(HI, id="resp_2")]})
     feeds: list[Feed] = []
 
     def answer(request: Request) -> Response:
-        if request.line == MAKE and feeds:
+        if request.line == CREATE and feeds:
             feeds[0].close()
         return scripted(request)
 
@@ -386,37 +385,37 @@ def test_closed_feed_stops_sending_outputs(serve_responses: Serve) -> None:
 def test_calls_that_lag_behind_are_waited_for(serve_responses: Serve, words: str) -> None:
     """Outputs whose calls are not in the conversation yet are sent again shortly after."""
     refusal = error(400, words)
-    talker, stub = serve_responses({MAKE: [CALLS, refusal, refusal, response(HI, id="resp_2")]})
+    talker, stub = serve_responses({CREATE: [CALLS, refusal, refusal, response(HI, id="resp_2")]})
     follow(begin(talker))
     assert follow(submit(talker, "call_1"))[0] == ["hi"]
-    assert stub.lines.count(MAKE) == 4
+    assert stub.lines.count(CREATE) == 4
 
 
 def test_wait_for_lagging_calls_is_bounded(
     serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls that never come are told as the refusal that they are."""
-    monkeypatch.setattr(runs, "LAGGING", 0.0)
-    talker, stub = serve_responses({MAKE: [CALLS, error(400, NO_CALL)]})
+    monkeypatch.setattr(submitting, "ITEMS_DELAY", 0.0)
+    talker, stub = serve_responses({CREATE: [CALLS, error(400, NO_CALL)]})
     follow(begin(talker))
     with pytest.raises(RequestRejectedError, match="No tool call found"):
         next(submit(talker, "call_1"))
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
 def test_calls_that_somebody_else_answered_are_not_waited_for(serve_responses: Serve) -> None:
     """Outputs refused because the calls have some already show how the run went on."""
-    talker, stub = serve_responses({MAKE: [CALLS, error(400, NO_CALL)], ITEMS: [ANSWERED]})
+    talker, stub = serve_responses({CREATE: [CALLS, error(400, NO_CALL)], ITEMS: [ANSWERED]})
     follow(begin(talker))
     assert follow(submit(talker, "call_1"))[0] == ["done"]
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
 def test_partial_outputs_are_refused(serve_responses: Serve) -> None:
     """Outputs of only some of the calls are refused, and the run still waits for all."""
     talker, _ = serve_responses(
         {
-            MAKE: [response(*called("call_1", "call_2")), error(400, NO_OUTPUT)],
+            CREATE: [response(*called("call_1", "call_2")), error(400, NO_OUTPUT)],
             ITEMS: [newest(USER, *called("call_1", "call_2"))],
         }
     )
@@ -429,11 +428,11 @@ def test_partial_outputs_are_refused(serve_responses: Serve) -> None:
 
 def test_outputs_of_other_calls_are_not_sent(serve_responses: Serve) -> None:
     """Outputs of calls that the run does not wait for show those that it does."""
-    talker, stub = serve_responses({MAKE: [CALLS]})
+    talker, stub = serve_responses({CREATE: [CALLS]})
     follow(begin(talker))
     _, still = follow(submit(talker, "call_9"))
     assert [call.id for call in still.tool_calls] == ["call_1"]
-    assert stub.lines.count(MAKE) == 1
+    assert stub.lines.count(CREATE) == 1
 
 
 # limits
@@ -442,7 +441,7 @@ def test_outputs_of_other_calls_are_not_sent(serve_responses: Serve) -> None:
 def test_refused_outputs_are_a_run_that_met_a_limit(serve_responses: Serve) -> None:
     """Outputs refused with 429 end the run as on the other wire, with the pause that is named."""
     limit = attrs.evolve(error(429, "slow down"), headers={"Retry-After": "7"})
-    talker, _ = serve_responses({MAKE: [CALLS, limit]}, http_retries=0)
+    talker, _ = serve_responses({CREATE: [CALLS, limit]}, http_retries=0)
     follow(begin(talker))
     _, last = follow(submit(talker, "call_1"))
     assert (last.id, last.status, last.error_code) == ("resp_1", "failed", "rate_limit_exceeded")
@@ -453,17 +452,17 @@ def test_refused_outputs_are_a_run_that_met_a_limit(serve_responses: Serve) -> N
 def test_quota_keeps_its_code(serve_responses: Serve) -> None:
     """Outputs refused for lack of quota are not repeated, and carry the service's code."""
     limit = error(429, "You exceeded your current quota.", code="insufficient_quota")
-    talker, stub = serve_responses({MAKE: [CALLS, limit]})
+    talker, stub = serve_responses({CREATE: [CALLS, limit]})
     follow(begin(talker))
     _, last = follow(submit(talker, "call_1"))
     assert (last.status, last.error_code) == ("failed", "insufficient_quota")
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
 def test_limited_outputs_are_sent_again_by_the_next_start(serve_responses: Serve) -> None:
     """A run that met a limit on its way on is started again with the same outputs."""
     talker, stub = serve_responses(
-        {MAKE: [CALLS, error(429, "slow"), response(HI, id="resp_2")]}, http_retries=0
+        {CREATE: [CALLS, error(429, "slow"), response(HI, id="resp_2")]}, http_retries=0
     )
     follow(begin(talker))
     follow(submit(talker, "call_1"))
@@ -475,11 +474,11 @@ def test_limited_outputs_are_sent_again_by_the_next_start(serve_responses: Serve
 def test_failed_response_is_told_before_it_is_made_again(serve_responses: Serve) -> None:
     """A response that failed in its first answer is told as a run; the next start repeats it."""
     talker, stub = serve_responses(
-        {MAKE: [failed("rate_limit_exceeded"), response(HI, id="resp_2")]}
+        {CREATE: [failed("rate_limit_exceeded"), response(HI, id="resp_2")]}
     )
     _, last = follow(begin(talker))
     assert (last.status, last.error_code) == ("failed", "rate_limit_exceeded")
-    assert stub.lines == [MAKE]
+    assert stub.lines == [CREATE]
     texts, again = follow(talker.start_run(REQUEST))
     assert (texts, again.id) == (["hi"], "resp_2")
 
@@ -500,7 +499,7 @@ def test_message_goes_along_again_where_it_was_not_kept(
     """A failed response made again is given the message unless that stands there unanswered."""
     talker, stub = serve_responses(
         {
-            MAKE: [failed("rate_limit_exceeded"), response(id="resp_2")],
+            CREATE: [failed("rate_limit_exceeded"), response(id="resp_2")],
             ITEMS: [newest(*items)],
         }
     )
@@ -512,7 +511,7 @@ def test_message_goes_along_again_where_it_was_not_kept(
 def test_limit_may_be_met_again_and_again(serve_responses: Serve) -> None:
     """Each start makes a failed response once more, with the message it began with."""
     limit = failed("rate_limit_exceeded")
-    talker, stub = serve_responses({MAKE: [limit, limit, response(HI, id="resp_3")]})
+    talker, stub = serve_responses({CREATE: [limit, limit, response(HI, id="resp_3")]})
     follow(begin(talker))
     follow(talker.start_run(REQUEST))
     assert follow(talker.start_run(REQUEST))[0] == ["hi"]
@@ -523,20 +522,20 @@ def test_response_made_again_is_found_by_its_items(serve_responses: Serve) -> No
     """A repeat whose answer was lost is found in the conversation."""
     talker, stub = serve_responses(
         {
-            MAKE: [failed("rate_limit_exceeded"), HangUp],
+            CREATE: [failed("rate_limit_exceeded"), HangUp],
             ITEMS: [newest(USER), newest(USER, HI)],
         }
     )
     follow(begin(talker))
     assert follow(talker.start_run(REQUEST))[0] == ["hi"]
-    assert stub.lines.count(MAKE) == 2
+    assert stub.lines.count(CREATE) == 2
 
 
 def test_older_turn_is_not_mistaken_for_a_response_made_again(serve_responses: Serve) -> None:
     """A repeat whose answer was lost is not taken for an older turn with the same words."""
     talker, stub = serve_responses(
         {
-            MAKE: [
+            CREATE: [
                 failed("rate_limit_exceeded"),
                 HangUp,
                 response(said("again", "msg_2"), id="resp_2"),
@@ -546,7 +545,7 @@ def test_older_turn_is_not_mistaken_for_a_response_made_again(serve_responses: S
     )
     follow(begin(talker))
     assert follow(talker.start_run(REQUEST))[0] == ["again"]
-    assert stub.lines.count(MAKE) == 3
+    assert stub.lines.count(CREATE) == 3
 
 
 INPUT = "GET /responses/resp_1/input_items"
@@ -568,9 +567,9 @@ def test_failed_response_of_another_process_is_made_again_from_its_input(
     talker, stub = serve_responses(
         {
             OPEN: [noted(run="resp_1", response="resp_1", assistant="m")],
-            LOOK: [going(), failed("rate_limit_exceeded")],
+            POLL: [in_progress(), failed("rate_limit_exceeded")],
             INPUT: [newest(*items)],
-            MAKE: [response(HI, id="resp_2")],
+            CREATE: [response(HI, id="resp_2")],
         }
     )
     talker.open_thread("c")
@@ -586,8 +585,8 @@ def test_input_of_a_long_history_is_read_from_its_newer_end(serve_responses: Ser
         {
             **QUIET,
             OPEN: [noted(run="resp_1", response="resp_1", assistant="m")],
-            LOOK: [going(), failed("rate_limit_exceeded")],
-            MAKE: [response(HI, id="resp_2")],
+            POLL: [in_progress(), failed("rate_limit_exceeded")],
+            CREATE: [response(HI, id="resp_2")],
         }
     )
 
@@ -607,6 +606,6 @@ def test_input_of_a_long_history_is_read_from_its_newer_end(serve_responses: Ser
 
 def test_limit_of_a_message_is_the_callers(serve_responses: Serve) -> None:
     """A message refused with 429 has begun no run."""
-    talker, _ = serve_responses({MAKE: [error(429, "slow")]}, http_retries=0)
+    talker, _ = serve_responses({CREATE: [error(429, "slow")]}, http_retries=0)
     with pytest.raises(RateLimitError):
         talker.post_message(REQUEST, HELLO)

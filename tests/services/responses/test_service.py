@@ -29,17 +29,17 @@ from gpt_agent_sync.records import (
     UserMessage,
 )
 from gpt_agent_sync.services.responses import ResponsesService, service
+from tests.support.feeds import follow
 from tests.support.responses_stub import (
     ADD,
+    CREATE,
     HELLO,
     ITEMS,
-    MAKE,
     OPEN,
     REQUEST,
     Serve,
     begin,
     bodies,
-    follow,
     response,
     said,
 )
@@ -98,7 +98,7 @@ def test_key_and_project_go_along(serve_responses: Serve) -> None:
 def test_key_is_never_shown(serve_responses: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """Neither repr, nor logs, nor errors show the key."""
     caplog.set_level(logging.DEBUG)
-    talker, _ = serve_responses({MAKE: [error(401, "bad key")]})
+    talker, _ = serve_responses({CREATE: [error(401, "bad key")]})
     with pytest.raises(AuthenticationError) as refused:
         talker.post_message(REQUEST, HELLO)
     shown = f"{talker!r} {talker.identity!r} {caplog.text} {refused.value} {refused.value!r}"
@@ -172,7 +172,7 @@ def test_answer_without_an_id_is_a_protocol_error(serve_responses: Serve) -> Non
 
 
 def history(count: int) -> list[Message]:
-    """Give messages for a thread to begin with."""
+    """Return messages for a thread to begin with."""
     return [Message(id="", role="user", content=str(number)) for number in range(count)]
 
 
@@ -188,7 +188,7 @@ def test_history_goes_twenty_items_a_call(serve_responses: Serve) -> None:
 
 
 @pytest.mark.parametrize("arrived, calls", [(25, 1), (20, 2)])
-def test_lost_answer_to_history_is_looked_up(
+def test_lost_answer_to_history_is_polled_up(
     serve_responses: Serve, arrived: int, calls: int
 ) -> None:
     """History whose answer was lost is counted, and added again only when it is not there."""
@@ -222,7 +222,7 @@ def test_registered_id_is_given_back(serve_responses: Serve) -> None:
 
 def test_registering_again_replaces_the_assistant(serve_responses: Serve) -> None:
     """The last definition that was registered under an id is the one that runs."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     for model in ("one", "two"):
         talker.register_assistant("asst_old", model=model)
     talker.post_message(attrs.evolve(REQUEST, assistant_id="asst_old"), HELLO)
@@ -255,7 +255,7 @@ def test_run_needs_an_assistant(serve_responses: Serve) -> None:
 
 def test_name_of_a_model_is_an_assistant_id(serve_responses: Serve) -> None:
     """What is registered nowhere is the name of a model, slashes included."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     talker.post_message(attrs.evolve(REQUEST, assistant_id="org/model"), HELLO)
     assert bodies(stub)[0]["model"] == "org/model"
 
@@ -263,7 +263,7 @@ def test_name_of_a_model_is_an_assistant_id(serve_responses: Serve) -> None:
 def test_unknown_model_is_explained(serve_responses: Serve) -> None:
     """Where a server does not know the model, the refusal says where its name came from."""
     refusal = error(400, "The model 'tutor' does not exist", code="model_not_found")
-    talker, _ = serve_responses({MAKE: [refusal]})
+    talker, _ = serve_responses({CREATE: [refusal]})
     with pytest.raises(RequestRejectedError, match=r"'tutor' is not registered") as refused:
         talker.post_message(attrs.evolve(REQUEST, assistant_id="tutor"), HELLO)
     assert (refused.value.status, refused.value.code) == (400, "model_not_found")
@@ -271,7 +271,7 @@ def test_unknown_model_is_explained(serve_responses: Serve) -> None:
 
 def test_unknown_model_of_a_registered_assistant_is_told_as_it_is(serve_responses: Serve) -> None:
     """A registered assistant's model that the server does not know needs no explanation."""
-    talker, _ = serve_responses({MAKE: [error(404, "no model 'x'", code="model_not_found")]})
+    talker, _ = serve_responses({CREATE: [error(404, "no model 'x'", code="model_not_found")]})
     talker.register_assistant("tutor", model="x")
     with pytest.raises(RequestRejectedError) as refused:
         talker.post_message(attrs.evolve(REQUEST, assistant_id="tutor"), HELLO)
@@ -280,7 +280,7 @@ def test_unknown_model_of_a_registered_assistant_is_told_as_it_is(serve_response
 
 def test_equal_services_share_their_assistants(serve_responses: Serve) -> None:
     """An assistant of one service object is known to an equal one."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     assistant_id = talker.create_assistant(AssistantDefinition(model="shared"))
     ResponsesService(stub.base_url, "sk-secret").post_message(
         attrs.evolve(REQUEST, assistant_id=assistant_id), HELLO
@@ -300,7 +300,7 @@ def test_other_services_have_other_assistants(serve_responses: Serve) -> None:
 
 def test_assistants_outlive_their_service(serve_responses: Serve) -> None:
     """What was registered stays known to equal services, though the first object is gone."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     talker.register_assistant("asst_old", model="kept")
     del talker
     gc.collect()
@@ -330,7 +330,7 @@ def test_tool_that_lacks_what_the_wire_wants_is_refused(
 
 def test_hosted_tools_go_as_they_are(serve_responses: Serve) -> None:
     """A tool of the service's own that has all it needs is sent unchanged."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     tools: list[dict[str, Any]] = [
         {"type": "code_interpreter", "container": {"type": "auto"}},
         {"type": "file_search", "vector_store_ids": ["vs_1"]},
@@ -345,7 +345,7 @@ def test_hosted_tools_go_as_they_are(serve_responses: Serve) -> None:
 
 def test_plain_body(serve_responses: Serve) -> None:
     """The conversation is a text, the input a list, and nothing is sent that nobody asked for."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     talker.post_message(REQUEST, HELLO)
     assert bodies(stub) == [
         {
@@ -360,7 +360,7 @@ def test_plain_body(serve_responses: Serve) -> None:
 
 def test_parts_are_spelled_as_the_wire_does(serve_responses: Serve) -> None:
     """Texts and images of a message are input parts."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     content: tuple[dict[str, Any], ...] = (
         {"type": "text", "text": "look"},
         {"type": "image_url", "image_url": {"url": "http://x/y.png", "detail": "low"}},
@@ -389,7 +389,7 @@ def test_instructions_are_sent_when_there_are_some(
     serve_responses: Serve, own: str, options: RunOptions, sent: str | None
 ) -> None:
     """The run's instructions replace or follow the assistant's, and are a text or left out."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     talker.register_assistant("a", model="m", instructions=own)
     talker.post_message(attrs.evolve(REQUEST, assistant_id="a", options=options), HELLO)
     assert bodies(stub)[0].get("instructions") == sent
@@ -418,7 +418,7 @@ def test_tools_are_flat_and_not_strict(
     sent: list[dict[str, Any]],
 ) -> None:
     """Tools are spelled flat, with parameters, strict only on demand; the assistant's own rule."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     talker.register_assistant("a", model="m", tools=own)
     talker.post_message(attrs.evolve(REQUEST, assistant_id="a", tools=handlers), HELLO)
     assert bodies(stub)[0]["tools"] == sent
@@ -426,7 +426,7 @@ def test_tools_are_flat_and_not_strict(
 
 def test_options_go_into_the_response(serve_responses: Serve) -> None:
     """Each option has its name on this wire."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     schema = {"name": "answer", "schema": {"type": "object"}}
     options = RunOptions(
         model="other",
@@ -464,7 +464,7 @@ def test_format_may_be_a_word(
     serve_responses: Serve, asked: str, sent: dict[str, Any] | None
 ) -> None:
     """A format named by a word is spelled out, and the usual one is left out."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     talker.post_message(attrs.evolve(REQUEST, options=RunOptions(response_format=asked)), HELLO)
     assert bodies(stub)[0].get("text") == sent
 
@@ -488,7 +488,7 @@ def test_attachments_are_refused(serve_responses: Serve) -> None:
 
 def test_metadata_of_message_and_run_go_together(serve_responses: Serve) -> None:
     """The pairs of the message and of the run are kept with the response."""
-    talker, stub = serve_responses({MAKE: [response()]})
+    talker, stub = serve_responses({CREATE: [response()]})
     options = RunOptions(metadata={"run": "1", "both": "run"})
     message = UserMessage(content="hi", metadata={"message": "2", "both": "message"})
     talker.check_message(message, options)
@@ -517,14 +517,14 @@ def test_too_many_pairs_are_refused(serve_responses: Serve) -> None:
 )
 def test_refused_background_is_done_without(serve_responses: Serve, refusal: Response) -> None:
     """Where the background is refused, a response is made in the foreground, now and later."""
-    talker, stub = serve_responses({MAKE: [refusal, response(said("hi"))]})
+    talker, stub = serve_responses({CREATE: [refusal, response(said("hi"))]})
     assert [follow(begin(talker))[0] for _ in range(2)] == [["hi"], ["hi"]]
     assert [body.get("background") for body in bodies(stub)] == [True, None, None]
 
 
 def test_other_refusal_is_told(serve_responses: Serve) -> None:
     """A refusal that does not speak of the background is no reason to do without it."""
-    talker, stub = serve_responses({MAKE: [error(400, "the input is too long")]})
+    talker, stub = serve_responses({CREATE: [error(400, "the input is too long")]})
     with pytest.raises(RequestRejectedError, match="too long"):
         talker.post_message(REQUEST, HELLO)
     assert len(bodies(stub)) == 1
@@ -532,12 +532,12 @@ def test_other_refusal_is_told(serve_responses: Serve) -> None:
 
 def test_foreground_response_is_over_at_once(serve_responses: Serve) -> None:
     """A response that is complete in its first answer is told as begun, then to its end."""
-    talker, stub = serve_responses({MAKE: [response(said("hi"))]})
+    talker, stub = serve_responses({CREATE: [response(said("hi"))]})
     updates = list(begin(talker))
     assert [
         update.status if isinstance(update, RunSnapshot) else type(update) for update in updates
     ] == ["in_progress", Message, "completed"]
-    assert stub.lines == [MAKE]
+    assert stub.lines == [CREATE]
 
 
 def slow_foreground(released: threading.Event, seconds: float) -> Any:
@@ -545,7 +545,7 @@ def slow_foreground(released: threading.Event, seconds: float) -> Any:
     quiet = table({ITEMS: [listing()]})
 
     def answer(request: Request) -> Response:
-        if request.line != MAKE:
+        if request.line != CREATE:
             return quiet(request)
         if "background" in request.body:
             return error(400, "no background here")

@@ -1,9 +1,8 @@
-"""The Responses wire as data: responses, items, notes, and the way of a run through them."""
+"""The Responses wire as data: responses, items, turns and notes."""
 
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import attrs
@@ -13,59 +12,26 @@ from hypothesis import given
 
 from gpt_agent_sync.errors import ProtocolError
 from gpt_agent_sync.records import FINAL_STATUSES, LIVE_STATUSES, Message, ToolCall, Usage
-from gpt_agent_sync.services.responses import cache as memory
 from gpt_agent_sync.services.responses import wire
-from gpt_agent_sync.services.responses.cache import Memory, Remembered
-from gpt_agent_sync.services.responses.chain import (
-    Trail,
-    left_behind,
-    stands,
-    trail_left,
-    waiting_trail,
+from gpt_agent_sync.services.responses.turns import ConversationTurn, latest_turn, same_content
+from gpt_agent_sync.services.responses.wire import ResponseSnapshot, RunNote, read_note, with_note
+from tests.support.response_items import (
+    IMAGE,
+    TEXT,
+    Item,
+    add,
+    call,
+    make_turn,
+    output,
+    said,
+    usage,
+    user,
 )
-from gpt_agent_sync.services.responses.notes import Note, read_note, with_note
-from gpt_agent_sync.services.responses.turns import Tail, same_content, tail_of
-from gpt_agent_sync.services.responses.wire import ResponseSeen
-
-Item = dict[str, Any]
 
 
-def user(text: str = "hello", item_id: str = "u") -> Item:
-    """Give the item of a user's message."""
-    content = [{"type": "input_text", "text": text}]
-    return {"type": "message", "id": item_id, "role": "user", "content": content}
-
-
-def said(text: str = "hi", item_id: str = "m") -> Item:
-    """Give the item of an assistant's message."""
-    content = [{"type": "output_text", "text": text, "annotations": []}]
-    return {"type": "message", "id": item_id, "role": "assistant", "content": content}
-
-
-def call(call_id: str = "c") -> Item:
-    """Give the item of a function call."""
-    return {
-        "type": "function_call",
-        "id": f"fc_{call_id}",
-        "call_id": call_id,
-        "name": "add",
-        "arguments": "{}",
-    }
-
-
-def output(call_id: str = "c") -> Item:
-    """Give the item of an output."""
-    return {"type": "function_call_output", "id": f"o_{call_id}", "call_id": call_id, "output": "1"}
-
-
-def read(**facts: Any) -> ResponseSeen:
+def read(**facts: Any) -> ResponseSnapshot:
     """Read a response object."""
     return wire.read_response({"id": "r", "status": "completed", **facts}, "GET /x")
-
-
-def add(call_id: str = "c") -> ToolCall:
-    """Give the call that the item of its id is read as."""
-    return ToolCall(id=call_id, name="add", arguments="{}")
 
 
 # responses
@@ -89,7 +55,7 @@ def test_error_in_place_of_a_response_is_told() -> None:
 
 def test_bare_response_is_read() -> None:
     """An id and a status are enough."""
-    assert read() == ResponseSeen(id="r", status="completed")
+    assert read() == ResponseSnapshot(id="r", status="completed")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +68,9 @@ def test_bare_response_is_read() -> None:
 )
 def test_odd_fields_are_taken_as_empty(facts: dict[str, Any]) -> None:
     """Fields that a server fills in oddly are as good as not there."""
-    assert attrs.evolve(read(**facts), fields={}) == ResponseSeen(id="r", status="completed")
+    assert attrs.evolve(read(**facts), parameters={}) == ResponseSnapshot(
+        id="r", status="completed"
+    )
 
 
 def test_output_is_sorted_into_calls_and_messages() -> None:
@@ -133,7 +101,7 @@ def test_response_is_final_by_its_status(status: str) -> None:
 )
 def test_only_a_completed_response_waits_for_outputs(status: str, waits: bool) -> None:
     """Calls of a response that did not complete are nothing to answer."""
-    assert bool(read(status=status, output=[call()]).waiting) is waits
+    assert bool(read(status=status, output=[call()]).waiting_calls) is waits
 
 
 @pytest.mark.parametrize(
@@ -171,7 +139,7 @@ def test_response_tells_what_it_was_made_with() -> None:
     """Model, instructions, tools and options are kept, where there are any."""
     tools = [{"type": "function", "name": "add"}]
     seen = read(model="m", instructions=None, tools=tools, temperature=1, user="u")
-    assert seen.fields == {"model": "m", "tools": tools, "temperature": 1}
+    assert seen.parameters == {"model": "m", "tools": tools, "temperature": 1}
 
 
 # items
@@ -247,7 +215,7 @@ def test_messages_without_ids_get_some() -> None:
 
 
 @pytest.mark.parametrize(
-    "newest, tail",
+    "newest, turn",
     [
         ([], None),
         ([said()], None),
@@ -259,72 +227,66 @@ def test_messages_without_ids_get_some() -> None:
         ([output(), call(), user()], [user(), call(), output()]),
     ],
 )
-def test_tail_begins_at_the_users_last_message(newest: list[Item], tail: list[Item] | None) -> None:
-    """The tail is what there is from the user's last message on, oldest first."""
-    found = tail_of(newest)
-    assert (None if found is None else list(found.items)) == tail
-
-
-def make_tail(*items: Item) -> Tail:
-    """Give a tail of items, oldest first."""
-    return Tail(items=items)
+def test_turn_begins_at_the_users_last_message(newest: list[Item], turn: list[Item] | None) -> None:
+    """The newest turn is what there is from the user's last message on, oldest first."""
+    found = latest_turn(newest)
+    assert (None if found is None else list(found.items)) == turn
 
 
 @pytest.mark.parametrize(
-    "tail, waiting",
+    "turn, waiting",
     [
-        (make_tail(), ()),
-        (make_tail(user(), said()), ()),
-        (make_tail(user(), call()), (add(),)),
-        (make_tail(user(), call(), output()), ()),
-        (make_tail(user(), call("a"), call("b"), output("a")), (add("b"),)),
-        (make_tail(user(), call("a"), output("a"), call("b")), (add("b"),)),
-        (make_tail(output(), call()), ()),
+        (make_turn(), ()),
+        (make_turn(user(), said()), ()),
+        (make_turn(user(), call()), (add(),)),
+        (make_turn(user(), call(), output()), ()),
+        (make_turn(user(), call("a"), call("b"), output("a")), (add("b"),)),
+        (make_turn(user(), call("a"), output("a"), call("b")), (add("b"),)),
+        (make_turn(output(), call()), ()),
     ],
 )
-def test_calls_without_outputs_wait(tail: Tail, waiting: tuple[ToolCall, ...]) -> None:
+def test_calls_without_outputs_wait(turn: ConversationTurn, waiting: tuple[ToolCall, ...]) -> None:
     """The calls that wait are those that have no output."""
-    assert tail.waiting == waiting
+    assert turn.unanswered_calls == waiting
 
 
 @pytest.mark.parametrize(
-    "tail, content",
+    "turn, content",
     [
-        (make_tail(), None),
-        (make_tail(call()), None),
-        (make_tail(said()), None),
-        (make_tail(user("a"), said()), ({"type": "input_text", "text": "a"},)),
+        (make_turn(), None),
+        (make_turn(call()), None),
+        (make_turn(said()), None),
+        (make_turn(user("a"), said()), ({"type": "input_text", "text": "a"},)),
         (
-            make_tail({"role": "user", "content": "a"}),
+            make_turn({"role": "user", "content": "a"}),
             ({"type": "output_text", "text": "a"},),
         ),
     ],
 )
-def test_users_message_of_a_tail(tail: Tail, content: Any) -> None:
-    """A tail that begins with the user's message tells its parts."""
-    assert tail.user_content == content
+def test_users_message_of_a_turn(turn: ConversationTurn, content: Any) -> None:
+    """A turn that begins with the user's message shows its parts."""
+    assert turn.user_content == content
 
 
 @pytest.mark.parametrize(
-    "tail, run_id",
-    [(make_tail(), ""), (make_tail(user()), "u"), (make_tail({"role": "user", "id": None}), "")],
+    "turn, run_id",
+    [(make_turn(), ""), (make_turn(user()), "u"), (make_turn({"role": "user", "id": None}), "")],
 )
-def test_run_of_a_tail_is_named_by_its_first_item(tail: Tail, run_id: str) -> None:
+def test_run_of_a_turn_is_named_by_its_first_item(turn: ConversationTurn, run_id: str) -> None:
     """Where no response is known, the first item's id stands for the run's."""
-    assert tail.run_id == run_id
+    assert turn.run_id == run_id
 
 
-def test_ids_of_a_tail() -> None:
-    """The ids of a tail are those that its items have."""
-    assert make_tail(user(), {"type": "reasoning"}, said()).item_ids == ("u", "m")
+def test_ids_of_a_turn() -> None:
+    """The ids of a turn are those that its items have."""
+    assert make_turn(user(), {"type": "reasoning"}, said()).item_ids == ("u", "m")
 
 
-def test_messages_of_a_tail_are_the_assistants() -> None:
+def test_messages_of_a_turn_are_the_assistants() -> None:
     """The user's message is not told as the assistant's."""
-    assert [message.id for message in make_tail(user(), said()).messages] == ["m"]
+    assert [message.id for message in make_turn(user(), said()).messages] == ["m"]
 
 
-TEXT, IMAGE = {"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "x"}
 PICTURE = {"type": "input_image", "file_id": "f"}
 
 
@@ -354,18 +316,22 @@ def test_same_content(one: Any, other: Any, same: bool) -> None:
 
 words = st.text(min_size=1, max_size=10)
 notes = st.builds(
-    Note, run_id=words, response_id=words, assistant_id=st.none() | words, over=st.booleans()
+    RunNote,
+    run_id=words,
+    response_id=words,
+    assistant_id=st.none() | words,
+    ended_early=st.booleans(),
 )
 
 
 @given(note=notes)
-def test_note_is_read_as_it_was_written(note: Note) -> None:
+def test_note_is_read_as_it_was_written(note: RunNote) -> None:
     """A note comes out of a conversation's metadata as it went in."""
     assert read_note(with_note({}, note)) == note
 
 
 @given(note=notes, metadata=st.dictionaries(st.text(min_size=1, max_size=8), st.text(), max_size=8))
-def test_note_leaves_other_pairs_alone(note: Note, metadata: dict[str, str]) -> None:
+def test_note_leaves_other_pairs_alone(note: RunNote, metadata: dict[str, str]) -> None:
     """The program's own metadata stay as they are."""
     pairs = with_note(metadata, note)
     assert pairs is not None
@@ -379,19 +345,19 @@ def test_note_leaves_other_pairs_alone(note: Note, metadata: dict[str, str]) -> 
 )
 def test_note_fits_into_a_pair(run: str, response: str, assistant: str) -> None:
     """A note that is written is no longer than metadata may be."""
-    note = Note(run_id=run, response_id=response, assistant_id=assistant)
+    note = RunNote(run_id=run, response_id=response, assistant_id=assistant)
     pairs = with_note({}, note)
     assert pairs is None or len(pairs[wire.RUN_KEY]) <= wire.METADATA_VALUE
 
 
 def test_note_goes_without_an_assistant_that_has_no_room() -> None:
     """The long id of an assistant is left out, and the rest of the note is kept."""
-    note = Note(run_id="r", response_id="s", assistant_id="a" * 500, over=True)
+    note = RunNote(run_id="r", response_id="s", assistant_id="a" * 500, ended_early=True)
     read_again = read_note(with_note({}, note))
     assert read_again == attrs.evolve(note, assistant_id=None)
 
 
-NOTE = Note(run_id="r", response_id="s", assistant_id="a")
+NOTE = RunNote(run_id="r", response_id="s", assistant_id="a")
 
 
 @pytest.mark.parametrize(
@@ -409,12 +375,12 @@ def test_note_needs_a_pair_of_its_own(metadata: dict[str, str], has_room: bool) 
 
 def test_note_that_is_too_long_is_not_written() -> None:
     """A note whose ids alone are too long is left out."""
-    assert with_note({}, Note(run_id="r" * 300, response_id="s" * 300)) is None
+    assert with_note({}, RunNote(run_id="r" * 300, response_id="s" * 300)) is None
 
 
 def test_note_replaces_the_older_one() -> None:
     """A conversation names one run, the newest."""
-    older = with_note({}, Note(run_id="r0", response_id="r0", over=True))
+    older = with_note({}, RunNote(run_id="r0", response_id="r0", ended_early=True))
     assert read_note(with_note(older or {}, NOTE)) == NOTE
 
 
@@ -442,9 +408,9 @@ def test_note_that_cannot_be_read_is_none(metadata: Any) -> None:
 
 @pytest.mark.parametrize("over", [None, 0, 1, "true", False])
 def test_note_is_over_only_if_it_says_so(over: Any) -> None:
-    """Only a plain true tells that a run was ended."""
+    """Only a plain true means that a run was ended."""
     text = json.dumps({"run": "r", "response": "s", "over": over})
-    assert read_note({wire.RUN_KEY: text}) == Note(run_id="r", response_id="s")
+    assert read_note({wire.RUN_KEY: text}) == RunNote(run_id="r", response_id="s")
 
 
 # tokens
@@ -455,11 +421,6 @@ usages = st.none() | st.builds(
     output_tokens=st.integers(0, 9),
     total_tokens=st.integers(0, 18),
 )
-
-
-def usage(number: int) -> Usage:
-    """Give the usage of so many tokens each way."""
-    return Usage(input_tokens=number, output_tokens=number, total_tokens=2 * number)
 
 
 @pytest.mark.parametrize(
@@ -474,7 +435,7 @@ def usage(number: int) -> Usage:
 )
 def test_tokens_are_added_up(one: Usage | None, other: Usage | None, total: Usage | None) -> None:
     """Tokens are added up, as far as a service counts them."""
-    assert wire.added(one, other) == total
+    assert wire.add_usage(one, other) == total
 
 
 @given(one=usages, other=usages, third=usages)
@@ -482,436 +443,6 @@ def test_tokens_are_added_up_in_any_order(
     one: Usage | None, other: Usage | None, third: Usage | None
 ) -> None:
     """However the responses of a run come together, they used the same."""
-    assert wire.added(wire.added(one, other), third) == wire.added(one, wire.added(third, other))
-
-
-# the way of a run
-
-
-def seen(
-    response_id: str = "r", status: str = "completed", *calls: ToolCall, **facts: Any
-) -> ResponseSeen:
-    """Give a look at a response."""
-    return ResponseSeen(id=response_id, status=status, calls=calls, **facts)
-
-
-def trail(latest: ResponseSeen | None = None, **facts: Any) -> Trail:
-    """Give a run that is at its first response."""
-    given = {"run_id": "r", "response_id": "r", "assistant_id": "a", **facts}
-    return Trail(seen=latest, **given)
-
-
-@pytest.mark.parametrize(
-    "given_trail, status",
-    [
-        (trail(), "in_progress"),
-        (trail(seen("r", "queued")), "queued"),
-        (trail(seen("r", "in_progress")), "in_progress"),
-        (trail(seen("r", "completed")), "completed"),
-        (trail(seen("r", "completed", add())), "requires_action"),
-        (trail(seen("r", "in_progress", add())), "in_progress"),
-        (trail(seen("r", "failed", add())), "failed"),
-        (trail(seen("r", "incomplete")), "incomplete"),
-        (trail(seen("r", "completed", add()), over=True), "cancelled"),
-        (trail(seen("r2", "in_progress"), response_id="r2"), "in_progress"),
-    ],
-)
-def test_status_of_a_run(given_trail: Trail, status: str) -> None:
-    """A run is where its latest response is, and waits where that ended with calls."""
-    assert given_trail.snapshot().status == status
-
-
-@pytest.mark.parametrize("response_id", ["r", "r2", None])
-@pytest.mark.parametrize("over", [True, False])
-@pytest.mark.parametrize("latest", [None, seen("r2")])
-def test_run_keeps_its_id(response_id: str | None, over: bool, latest: ResponseSeen | None) -> None:
-    """Whichever response a run is at, its id is that of the first, and its assistant stays."""
-    snapshot = trail(latest, response_id=response_id, over=over).snapshot()
-    assert (snapshot.id, snapshot.assistant_id) == ("r", "a")
-
-
-@pytest.mark.parametrize(
-    "given_trail, calls",
-    [
-        (trail(), ()),
-        (trail(seen("r", "completed", add("a"), add("b"))), (add("a"), add("b"))),
-        (trail(seen("r", "in_progress", add("a"))), ()),
-        (trail(seen("r", "completed", add("a")), over=True), ()),
-    ],
-)
-def test_calls_that_a_run_waits_for(given_trail: Trail, calls: tuple[ToolCall, ...]) -> None:
-    """A snapshot tells the calls that are to be answered, and none of a run that is over."""
-    assert given_trail.snapshot().tool_calls == calls
-
-
-def test_failed_run_tells_why() -> None:
-    """The service's code and words come with the snapshot."""
-    snapshot = trail(seen("r", "failed", error_code="c", error_message="why")).snapshot()
-    assert (snapshot.error_code, snapshot.error_message) == ("c", "why")
-
-
-@pytest.mark.parametrize(
-    "status, spent, used, told",
-    [
-        ("completed", None, None, None),
-        ("completed", None, usage(1), usage(1)),
-        ("completed", usage(2), usage(1), usage(3)),
-        ("failed", usage(2), None, usage(2)),
-        ("in_progress", usage(2), usage(1), None),
-    ],
-)
-def test_usage_of_a_run(
-    status: str, spent: Usage | None, used: Usage | None, told: Usage | None
-) -> None:
-    """A run that is over has used what all its responses did."""
-    assert trail(seen("r", status, usage=used), spent=spent).snapshot().usage == told
-
-
-@pytest.mark.parametrize(
-    "given_trail, is_live",
-    [
-        (trail(), True),
-        (trail(seen("r", "queued")), True),
-        (trail(seen("r", "completed")), False),
-        (trail(seen("r", "failed")), False),
-        (trail(over=True), False),
-    ],
-)
-def test_run_is_live(given_trail: Trail, is_live: bool) -> None:
-    """A run is live until its response was seen to be over, or it was ended."""
-    assert given_trail.is_live is is_live
-
-
-@pytest.mark.parametrize(
-    "given_trail, may",
-    [
-        (trail(), False),
-        (trail(seen()), False),
-        (trail(seen("r", "failed")), True),
-        (trail(seen("r", "failed"), over=True), False),
-        (trail(seen(), refused=({"type": "function_call_output", "call_id": "a"},)), True),
-    ],
-)
-def test_run_may_begin_again(given_trail: Trail, may: bool) -> None:
-    """A run may begin again when it failed, or was limited, and nobody ended it."""
-    assert given_trail.may_begin_again is may
-
-
-@pytest.mark.parametrize(
-    "given_trail, note",
-    [
-        (trail(), Note(run_id="r", response_id="r", assistant_id="a")),
-        (
-            trail(response_id="r2", over=True, assistant_id=None),
-            Note(run_id="r", response_id="r2", over=True),
-        ),
-        (trail(response_id=None), None),
-    ],
-)
-def test_note_of_a_run(given_trail: Trail, note: Note | None) -> None:
-    """The note names run, response and assistant, where a response is known."""
-    assert given_trail.note == note
-
-
-@pytest.mark.parametrize(
-    "note, says_so",
-    [
-        (Note(run_id="r", response_id="r2", assistant_id="a"), True),
-        (Note(run_id="r", response_id="r2"), True),
-        (Note(run_id="r", response_id="r", assistant_id="a"), False),
-        (Note(run_id="r", response_id="r2", assistant_id="a", over=True), False),
-    ],
-)
-def test_note_that_says_what_is_known(note: Note, says_so: bool) -> None:
-    """A note tells nothing new of a run that is at its response, whichever assistant it names."""
-    assert trail(response_id="r2").is_noted_by(note) is says_so
-
-
-@pytest.mark.parametrize(
-    "given_items, latest, ids",
-    [
-        (None, None, set()),
-        (({"type": "message", "role": "user", "content": "hello"},), None, set()),
-        (({"type": "function_call_output", "call_id": "a", "output": "1"},), None, {"a"}),
-        (None, seen("r", "completed", add("b")), {"b"}),
-        (
-            ({"type": "function_call_output", "call_id": "a", "output": "1"},),
-            seen("r", "completed", add("b")),
-            {"a", "b"},
-        ),
-        (None, seen("r", "failed", add("b")), {"b"}),
-    ],
-)
-def test_calls_of_a_run(
-    given_items: tuple[Item, ...] | None, latest: ResponseSeen | None, ids: set[str]
-) -> None:
-    """The calls that a run asked for, and those whose outputs it was given, are its own."""
-    assert trail(latest, given=given_items).own_calls == ids
-
-
-def message(message_id: str, role: str = "assistant") -> Message:
-    """Give a message."""
-    return Message(id=message_id, role=role, content="hi")
-
-
-FIRST = seen("r", "completed", add("a"), messages=(message("m1"),), usage=usage(1))
-SECOND = seen("r2", "completed", add("b"), messages=(message("m2"),), usage=usage(2))
-THIRD = seen("r3", "completed", messages=(message("m3"),), usage=usage(4))
-OUTPUTS: tuple[Item, ...] = ({"type": "function_call_output", "call_id": "a", "output": "1"},)
-
-
-def continued() -> Trail:
-    """Give a run that has gone on twice."""
-    begun = trail(FIRST, submitting=True, began_at=1.0)
-    return begun.continued(SECOND, OUTPUTS, 2.0).continued(THIRD, OUTPUTS, 3.0)
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("run_id", "r"),
-        ("response_id", "r3"),
-        ("assistant_id", "a"),
-        ("given", OUTPUTS),
-        ("seen", THIRD),
-        ("passed", frozenset({"r", "r2"})),
-        ("messages", (message("m1"), message("m2"))),
-        ("spent", usage(3)),
-        ("began_at", 3.0),
-        ("submitting", False),
-    ],
-)
-def test_run_that_went_on(name: str, value: Any) -> None:
-    """A run that went on is at its newest response, and remembers those before it."""
-    assert getattr(continued(), name) == value
-
-
-def test_usage_is_added_up_over_the_responses() -> None:
-    """At its end a run has used what all its responses did."""
-    assert continued().snapshot().usage == usage(7)
-
-
-def test_messages_of_all_responses_are_the_runs() -> None:
-    """The messages of a run are those of its responses, in order, under its own id."""
-    assert [(told.id, told.run_id, told.assistant_id) for told in continued().all_messages()] == [
-        ("m1", "r", "a"),
-        ("m2", "r", "a"),
-        ("m3", "r", "a"),
-    ]
-
-
-def test_messages_of_others_are_not_the_runs() -> None:
-    """A user's message among the items is not told as the assistant's."""
-    latest = seen(messages=(message("u", "user"), message("m")))
-    assert [told.id for told in trail(latest).all_messages()] == ["m"]
-
-
-def test_run_that_nobody_looked_at_has_no_messages() -> None:
-    """Before the first look there is nothing to tell."""
-    assert trail().all_messages() == []
-
-
-def test_run_that_went_on_unseen() -> None:
-    """A response that nobody looked at leaves nothing behind when the run goes on."""
-    went_on = trail().continued(SECOND, OUTPUTS, 2.0)
-    assert (went_on.passed, went_on.messages, went_on.spent) == (frozenset(), (), None)
-
-
-def test_further_look_replaces_the_last_one() -> None:
-    """A look at the same response changes nothing else of the run."""
-    before = continued()
-    assert before.at(SECOND) == attrs.evolve(before, seen=SECOND)
-
-
-def test_way_is_the_same_read_backwards() -> None:
-    """A run that is read from its newest response back is the one that was followed."""
-    read_back = trail(THIRD, response_id="r3").after(SECOND).after(FIRST)
-    followed = continued()
-    assert (
-        read_back.passed,
-        read_back.all_messages(),
-        read_back.snapshot(),
-    ) == (followed.passed, followed.all_messages(), followed.snapshot())
-
-
-GIVEN = {"type": "message", "role": "user", "content": "hello"}
-
-
-def answer(call_id: str) -> Item:
-    """Give an output as it is sent."""
-    return {"type": "function_call_output", "call_id": call_id, "output": "1"}
-
-
-@pytest.mark.parametrize(
-    "given_items, tail, stand",
-    [
-        ([GIVEN], make_tail(user()), True),
-        ([GIVEN], make_tail(user(), said()), True),
-        ([GIVEN], make_tail(user("other")), False),
-        ([GIVEN], make_tail(), False),
-        ([GIVEN], make_tail(said("hello")), False),
-        (
-            [{**GIVEN, "content": [TEXT, IMAGE]}],
-            make_tail({**user(), "content": [TEXT, IMAGE]}),
-            True,
-        ),
-        ([{**GIVEN, "content": [TEXT, IMAGE]}], make_tail({**user(), "content": [TEXT]}), False),
-        ([answer("z"), GIVEN], make_tail(user()), True),
-        ([answer("z"), GIVEN], make_tail(user("other"), call("z"), output("z")), False),
-        ([answer("a")], make_tail(user(), call("a"), output("a"), said()), True),
-        ([answer("a")], make_tail(user(), call("a")), False),
-        ([answer("a"), answer("b")], make_tail(call("a"), call("b"), output("a")), False),
-        ([answer("a"), answer("b")], make_tail(output("b"), output("a")), True),
-        ([], make_tail(user()), False),
-        ([], make_tail(), False),
-    ],
-)
-def test_what_was_given_stands_in_the_conversation(
-    given_items: list[Item], tail: Tail, stand: bool
-) -> None:
-    """A message stands there by its content, and outputs by the calls that they answer."""
-    assert stands(given_items, tail) is stand
-
-
-WAITS = trail(seen("r", "completed", add("a"), add("b")))
-UNANSWERED = make_tail(user(), call("a"), call("b"))
-
-
-@pytest.mark.parametrize(
-    "tail, known, run_id",
-    [
-        (make_tail(user(), said()), None, None),
-        (make_tail(user(), said()), WAITS, None),
-        (UNANSWERED, WAITS, "r"),
-        (make_tail(user(), call("a"), call("b"), output("a")), WAITS, "r"),
-        (UNANSWERED, attrs.evolve(WAITS, over=True), None),
-        (UNANSWERED, None, "u"),
-        (UNANSWERED, trail(seen("r", "completed")), "u"),
-        (make_tail(user(), call("c")), WAITS, "u"),
-        (make_tail(user(), call("c")), attrs.evolve(WAITS, over=True), "u"),
-    ],
-)
-def test_run_that_waits(tail: Tail, known: Trail | None, run_id: str | None) -> None:
-    """Calls without outputs are those of the run that is known to wait for them, or of a run
-    that only they tell of, and nobody waits for those of a run that was ended.
-    """
-    found = waiting_trail(tail, known)
-    assert (None if found is None else found.run_id) == run_id
-
-
-def test_run_known_by_what_it_left_waits_for_its_calls() -> None:
-    """A run of other software is told with the calls that stand in the conversation."""
-    snapshot = trail_left(UNANSWERED, "a").snapshot()
-    assert (snapshot.id, snapshot.status, snapshot.tool_calls, snapshot.assistant_id) == (
-        "u",
-        "requires_action",
-        (add("a"), add("b")),
-        "a",
+    assert wire.add_usage(wire.add_usage(one, other), third) == wire.add_usage(
+        one, wire.add_usage(third, other)
     )
-
-
-def test_run_known_by_what_it_left_has_completed() -> None:
-    """A run that left no calls without outputs is over."""
-    left = trail_left(make_tail(user(), said()), None)
-    assert (left.snapshot().status, left.response_id) == ("completed", None)
-
-
-def test_what_was_left_behind_is_told_once() -> None:
-    """Messages that stand in the conversation are told from there, and not again from before."""
-    tail = make_tail(user(), said("one", "m1"), call("a"), output("a"), said("two", "m3"))
-    left = left_behind(continued(), tail)
-    assert [told.id for told in left.all_messages()] == ["m1", "m3"]
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("run_id", "r"),
-        ("assistant_id", "a"),
-        ("passed", frozenset({"r", "r2", "r3"})),
-        ("response_id", None),
-        ("spent", None),
-        ("submitting", False),
-    ],
-)
-def test_run_that_is_left_behind(name: str, value: Any) -> None:
-    """A run whose response is gone stays the same run, without what that response would tell."""
-    left = left_behind(attrs.evolve(continued(), submitting=True), make_tail(user(), said()))
-    assert getattr(left, name) == value
-
-
-# memory
-
-
-def test_memory_knows_nothing_at_first() -> None:
-    """Of a conversation that was not used nothing is known."""
-    assert Memory().get("conv") is None
-
-
-def test_memory_keeps_what_was_changed() -> None:
-    """What is known is what the last change made of it."""
-    known = Memory()
-    known.change("conv", lambda before: attrs.evolve(before, newest_item_id="m1"))
-    known.change("conv", lambda before: attrs.evolve(before, metadata={"k": "v"}))
-    assert known.get("conv") == Remembered(metadata={"k": "v"}, newest_item_id="m1")
-
-
-def test_memory_gives_what_it_keeps() -> None:
-    """A change gives what is known then."""
-    changed = Memory().change("conv", lambda before: attrs.evolve(before, newest_item_id="m1"))
-    assert changed == Remembered(newest_item_id="m1")
-
-
-def test_memory_after_a_change_that_failed() -> None:
-    """A change that fails leaves what was known, and the memory usable."""
-    known = Memory()
-    before = known.change("conv", lambda fresh: attrs.evolve(fresh, newest_item_id="m1"))
-    with pytest.raises(ZeroDivisionError):
-        known.change("conv", lambda fresh: attrs.evolve(fresh, newest_item_id=str(1 / 0)))
-    assert known.get("conv") == before
-
-
-@pytest.mark.parametrize(
-    "used, left",
-    [
-        ([], ["b", "c", "d"]),
-        (["get a"], ["a", "c", "d"]),
-        (["change a"], ["a", "c", "d"]),
-        (["get a", "get b"], ["a", "b", "d"]),
-        (["get z"], ["b", "c", "d"]),
-    ],
-)
-def test_memory_forgets_what_is_not_used(
-    monkeypatch: pytest.MonkeyPatch, used: list[str], left: list[str]
-) -> None:
-    """When there are too many conversations, the one not used for longest is forgotten."""
-    monkeypatch.setattr(memory, "MOST_REMEMBERED", 3)
-    known = Memory()
-    for thread_id in "abc":
-        known.change(thread_id, lambda before: before)
-    for what, thread_id in (line.split() for line in used):
-        if what == "get":
-            known.get(thread_id)
-        else:
-            known.change(thread_id, lambda before: before)
-    known.change("d", lambda before: before)
-    assert [thread_id for thread_id in "abcdz" if known.get(thread_id) is not None] == left
-
-
-def test_memory_is_bounded() -> None:
-    """However many conversations a service speaks with, it remembers so many and no more."""
-    known = Memory()
-    for number in range(memory.MOST_REMEMBERED + 1):
-        known.change(str(number), lambda before: before)
-    kept = [known.get(str(number)) is not None for number in range(memory.MOST_REMEMBERED + 1)]
-    assert kept == [False] + [True] * memory.MOST_REMEMBERED
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_memory_after_a_fork() -> None:
-    """A child begins anew, even if the lock was held at the fork."""
-    known = Memory()
-    known.change("conv", lambda before: before)
-    with known._lock:
-        memory._after_fork()
-    assert known.get("conv") is None
