@@ -69,12 +69,20 @@ def record(
     )
     events.append(recorded)
     calls = tuple(other for other in turn.tool_calls if other.id != call.id)
-    outputs = (*turn.tool_outputs, recorded)
-    turn = attrs.evolve(turn, tool_calls=calls, tool_outputs=outputs)
-    if calls:
-        return turn, tuple(events)
-    turn = attrs.evolve(turn, phase=Phase.SUBMITTING)
-    return turn, (*events, SubmitOutputs(turn=turn.number, outputs=outputs))
+    turn = attrs.evolve(turn, tool_calls=calls, tool_outputs=(*turn.tool_outputs, recorded))
+    turn, submission = submit_if_complete(turn)
+    return turn, (*events, *submission)
+
+
+def submit_if_complete(turn: Turn) -> tuple[Turn, tuple[Step, ...]]:
+    """Return the turn, and the step that sends its outputs when every call has one."""
+    if turn.tool_calls:
+        return turn, ()
+    # Handlers end in any order. The outputs become items of the conversation, and the model is to
+    # read it the same way however long each handler took.
+    outputs = sorted(turn.tool_outputs, key=lambda output: turn.call_order.index(output.id))
+    turn = attrs.evolve(turn, phase=Phase.SUBMITTING, tool_outputs=tuple(outputs))
+    return turn, (SubmitOutputs(turn=turn.number, outputs=turn.tool_outputs),)
 
 
 def error_output(message: str) -> str:

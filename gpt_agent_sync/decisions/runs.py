@@ -10,7 +10,7 @@ import attrs
 
 from gpt_agent_sync.decisions.closing import end_turn, fail_turn, failure
 from gpt_agent_sync.decisions.failures import run_failed
-from gpt_agent_sync.decisions.outputs import error_output, record
+from gpt_agent_sync.decisions.outputs import error_output, record, submit_if_complete
 from gpt_agent_sync.decisions.state import (
     CallTools,
     CancelRun,
@@ -203,6 +203,7 @@ def _await_outputs(progress: Progress, turn: Turn, wanted: tuple[ToolCall, ...])
     turn = attrs.evolve(
         turn,
         phase=Phase.AWAITING_OUTPUTS,
+        call_order=tuple(call.id for call in wanted),
         tool_calls=(*kept, *fresh),
         tool_outputs=outputs,
         submitted=frozenset(),
@@ -217,6 +218,10 @@ def _await_outputs(progress: Progress, turn: Turn, wanted: tuple[ToolCall, ...])
             steps.extend(recorded)
     if callable_calls:
         steps.append(CallTools(turn=turn.number, calls=callable_calls))
+    if not fresh:
+        # Another process may have answered the calls that we still waited for.
+        turn, submission = submit_if_complete(turn)
+        steps.extend(submission)
     return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
 
 

@@ -71,6 +71,7 @@ class Turn:
         posted: The service's receipt for the message.
         run_id: The run, once there is one.
         run_status: Its last known status.
+        call_order: Ids of the calls that the run asks for, in the order in which it asked.
         tool_calls: Calls without an output.
         tool_outputs: Outputs not yet with the service.
         submitted: Ids of the calls answered last, while the service still shows them.
@@ -93,6 +94,7 @@ class Turn:
     posted: Posted | None = None
     run_id: str | None = None
     run_status: str | None = None
+    call_order: tuple[str, ...] = ()
     tool_calls: tuple[ToolCallRequested, ...] = ()
     tool_outputs: tuple[ToolCallOutputRecorded, ...] = ()
     submitted: frozenset[str] = frozenset()

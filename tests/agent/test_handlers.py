@@ -6,11 +6,14 @@ import datetime
 import json
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 import gpt_agent_sync as gpt
+from gpt_agent_sync.records import RunRequest, ToolOutput
+from gpt_agent_sync.services.base import Feed
 from gpt_agent_sync.testing import CallTools, Reply, ScriptedService
 from tests.support.talk import PATIENCE, Talk
 
@@ -115,6 +118,45 @@ def test_slow_handler_is_answered_with_an_error() -> None:
     release.set()
     assert returned.wait(PATIENCE)
     assert len(talk.recorder.of(gpt.ToolCallOutputRecorded)) == 1
+
+
+def test_outputs_reach_the_model_in_the_order_of_its_calls() -> None:
+    """However long each handler takes, the outputs are submitted as the model asked for them."""
+    submitted: list[str] = []
+    last_is_done = threading.Event()
+
+    class Watched(ScriptedService):
+        """Note what is submitted."""
+
+        def submit_tool_outputs(
+            self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput]
+        ) -> Feed:
+            """Note the outputs and pass them on."""
+            submitted.extend(output.output for output in outputs)
+            return super().submit_tool_outputs(request, run_id, outputs)
+
+    @gpt.tool
+    def slow() -> str:
+        """Answer after the other."""
+        assert last_is_done.wait(PATIENCE)
+        return "first"
+
+    @gpt.tool
+    def quick() -> str:
+        """Answer at once."""
+        return "last"
+
+    calls = CallTools(("slow", {}), ("quick", "{bad"), ("quick", {}))
+    talk = Talk(Watched([calls, Reply("ok")]))
+
+    @talk.agent.on(gpt.ToolCallOutputRecorded)
+    def release(event: gpt.ToolCallOutputRecorded) -> None:
+        if event.output == "last":
+            last_is_done.set()
+
+    talk.say()
+    assert [submitted[0], submitted[2]] == ["first", "last"]
+    assert "not a JSON object" in submitted[1]
 
 
 def test_usual_timeout_comes_from_the_settings() -> None:

@@ -1,4 +1,4 @@
-"""Whatever the order of commands, looks, outputs and failures: no output is lost or doubled."""
+"""Whatever the order of commands, polls, outputs and failures: no output is lost or doubled."""
 
 from __future__ import annotations
 
@@ -286,6 +286,7 @@ class AnyOrder(RuleBasedStateMachine):
         elif isinstance(step, SubmitOutputs) and self.service.status == "requires_action":
             ids = [output.id for output in step.outputs]
             if set(ids) == set(self.service.waiting):
+                assert ids == self.service.waiting
                 self.service.submit(ids)
             elif set(ids) & set(self.service.waiting):
                 self.fail(turn.number, origin, RequestRejectedError("Expected others", status=400))

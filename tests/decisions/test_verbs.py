@@ -7,24 +7,22 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from gpt_agent_sync.decisions import outputs, runs, verbs
+from gpt_agent_sync.decisions import runs, verbs
 from gpt_agent_sync.decisions.state import (
     FollowRun,
     Outcome,
     Phase,
     Progress,
     StartRun,
-    SubmitOutputs,
     Transition,
 )
 from gpt_agent_sync.errors import (
     AgentNotAliveError,
     AssistantNotSetError,
-    InvalidToolCallIdError,
     RunInProgressError,
     RunNotInProgressError,
 )
-from gpt_agent_sync.events import RunCompleted, ToolCallFailed, ToolCallOutputRecorded
+from gpt_agent_sync.events import RunCompleted
 from gpt_agent_sync.records import Message, Posted, RunSnapshot
 from tests.support.progress import (
     HELLO,
@@ -38,7 +36,6 @@ from tests.support.progress import (
     posting,
     seen,
     starting,
-    submitting,
 )
 
 
@@ -148,42 +145,6 @@ def test_queued_messages_wait_in_order() -> None:
     )
     assert twice.steps == ()
     assert [queued.message.content for queued in twice.progress.queue] == ["hello", "again"]
-
-
-def test_last_output_has_all_sent() -> None:
-    """When the last call has its output, all go out in one submission."""
-    first = outputs.record_output(awaiting("a", "b"), "b", "2")
-    assert names(first.steps) == ["ToolCallOutputRecorded"]
-    last = outputs.record_output(first.progress, "a", "1")
-    assert names(last.steps) == ["ToolCallOutputRecorded", "SubmitOutputs"]
-    submission = last.steps[1]
-    assert isinstance(submission, SubmitOutputs)
-    assert [output.id for output in submission.outputs] == ["b", "a"]
-
-
-def test_failed_handler_is_told_before_its_error_output() -> None:
-    """A failure is told, and the error goes to the model in the output's place."""
-    transition = outputs.record_output(awaiting("a"), "a", outputs.error_output("no"), failure="no")
-    failed, recorded = transition.steps[:2]
-    assert isinstance(failed, ToolCallFailed)
-    assert isinstance(recorded, ToolCallOutputRecorded)
-    assert recorded.output == '{"error": "no"}'
-
-
-@pytest.mark.parametrize(
-    "progress, error",
-    [
-        (fresh(), RunNotInProgressError),
-        (following(), InvalidToolCallIdError),
-        (submitting("a"), InvalidToolCallIdError),
-        (awaiting("b"), InvalidToolCallIdError),
-        (verbs.stop(awaiting("a"), "shutdown").progress, AgentNotAliveError),
-    ],
-)
-def test_output_nobody_waits_for_is_refused(progress: Progress, error: type[Exception]) -> None:
-    """An output that no call of the active run waits for is refused."""
-    with pytest.raises(error):
-        outputs.record_output(progress, "a", "1")
 
 
 @pytest.mark.parametrize(
