@@ -14,7 +14,7 @@ from gpt_agent_sync.agent.registry import registry
 from gpt_agent_sync.arguments import read_metadata, require_text
 from gpt_agent_sync.configuration import get_settings
 from gpt_agent_sync.decisions import verbs
-from gpt_agent_sync.decisions.state import Moment
+from gpt_agent_sync.decisions.state import DecisionContext
 from gpt_agent_sync.errors import AgentNotAliveError, BlankThreadIdError
 from gpt_agent_sync.events import Event
 from gpt_agent_sync.listening.subscriptions import Callback, check_subscription
@@ -184,7 +184,7 @@ def connect(
                 live_run=live_run,
                 missed=missed,
                 last_message_id=last_message_id,
-                moment=Moment(now=time.monotonic(), settings=settings),
+                context=DecisionContext(now=time.monotonic(), settings=settings),
             ),
             idle_timeout=idle,
             tools=toolbox,

@@ -90,7 +90,7 @@ class Agent:
             finished=self._finish,
         )
         self._poster = Poster(
-            self._mailbox, service, self._worker.moment, self._run_request, self._refuse_to_block
+            self._mailbox, service, self._worker.context, self._run_request, self._refuse_to_block
         )
 
     # identity and state
@@ -220,13 +220,13 @@ class Agent:
             RunNotInProgressError: If no run is active.
             ServiceError: If the service fails or refuses; the run goes on.
         """
-        run_id = self._mailbox.apply(verbs.request_cancel, self._worker.moment())
+        run_id = self._mailbox.apply(verbs.request_cancel, self._worker.context())
         logger.debug("cancelling run %s on thread %s", run_id, self._thread_id)
         if run_id is not None:
             self._service.cancel_run(self._thread_id, run_id)
-            turn = self._mailbox.apply(verbs.look_now, run_id)
+            turn = self._mailbox.apply(verbs.poll_now, run_id)
             if turn is not None:
-                self._worker.look_at_once(turn)
+                self._worker.poll_now(turn)
 
     def wait(self, timeout: float | None = None) -> ClosingEvent | None:
         """Wait until no run is active, nothing is queued and all events have been delivered.

@@ -11,7 +11,7 @@ import attrs
 from gpt_agent_sync.agent.mailbox import Mailbox
 from gpt_agent_sync.decisions import verbs
 from gpt_agent_sync.decisions.failures import START_PATIENCE
-from gpt_agent_sync.decisions.state import Moment, Outcome, Progress, Turn
+from gpt_agent_sync.decisions.state import DecisionContext, Outcome, Progress, Turn
 from gpt_agent_sync.errors import (
     AgentNotAliveError,
     RunInProgressError,
@@ -44,7 +44,7 @@ class Poster:
     Args:
         mailbox: The agent's progress.
         service: The service.
-        moment: Gives the circumstances of a decision made now.
+        context: Gives the circumstances of a decision made now.
         run_request: Gives what the service needs to know for a turn.
         refuse_to_block: Raises where waiting for the agent would be waiting for oneself.
     """
@@ -53,13 +53,13 @@ class Poster:
         self,
         mailbox: Mailbox,
         service: Service,
-        moment: Callable[[], Moment],
+        context: Callable[[], DecisionContext],
         run_request: Callable[[Turn], RunRequest],
         refuse_to_block: Callable[[str], None],
     ) -> None:
         self._mailbox = mailbox
         self._service = service
-        self._moment = moment
+        self._context = context
         self._run_request = run_request
         self._refuse_to_block = refuse_to_block
 
@@ -70,7 +70,7 @@ class Poster:
     def queue(self, message: UserMessage, options: RunOptions) -> str | None:
         """Post the message now, or have the worker post it when its turn comes."""
         turn: Turn | None = self._mailbox.apply(
-            verbs.queue_message, message, options, self._moment()
+            verbs.queue_message, message, options, self._context()
         )
         return None if turn is None else self._post(turn, None)
 
@@ -96,7 +96,7 @@ class Poster:
                     raise
                 if until is not None and now >= until:
                     raise self.timed_out() from None
-                self._pause(self._moment().settings.heartbeat_interval, until)
+                self._pause(self._context().settings.heartbeat_interval, until)
 
     def ask(
         self,
@@ -124,7 +124,7 @@ class Poster:
         """
 
         def post() -> Asked:
-            turn = self._reserve(message, options, asked=True)
+            turn = self._reserve(message, options, is_awaited=True)
             return Asked(turn.number, self._post(turn, until))
 
         return self._when_free(post, until) if when_free else post()
@@ -162,9 +162,11 @@ class Poster:
             raise AgentNotAliveError(progress.thread_id)
         return progress
 
-    def _reserve(self, message: UserMessage, options: RunOptions, *, asked: bool = False) -> Turn:
+    def _reserve(
+        self, message: UserMessage, options: RunOptions, *, is_awaited: bool = False
+    ) -> Turn:
         turn: Turn = self._mailbox.apply(
-            verbs.reserve_turn, message, options, self._moment(), asked=asked
+            verbs.reserve_turn, message, options, self._context(), is_awaited=is_awaited
         )
         return turn
 
@@ -177,7 +179,7 @@ class Poster:
         try:
             posted = self._service.post_message(request, message)
         except BaseException:
-            self._mailbox.apply(verbs.message_refused, turn.number, self._moment())
+            self._mailbox.apply(verbs.message_refused, turn.number, self._context())
             raise
         if not self._mailbox.apply(verbs.message_posted, turn.number, posted):
             posted.drop()

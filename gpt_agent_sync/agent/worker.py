@@ -17,8 +17,8 @@ from gpt_agent_sync.decisions.state import (
     Action,
     CallTools,
     CancelRun,
+    DecisionContext,
     FollowRun,
-    Moment,
     Phase,
     PostMessage,
     Progress,
@@ -118,7 +118,7 @@ class Worker:
             following.feed.close()
         self._mailbox.poke()
 
-    def look_at_once(self, turn: int) -> None:
+    def poll_now(self, turn: int) -> None:
         """End the wait of a turn's feed, from any thread, so that what is new is seen at once."""
         following = self._following
         if following is not None and following.turn == turn:
@@ -129,9 +129,9 @@ class Worker:
             self._deferred = (0.0, deferred[1])
         self._mailbox.poke()
 
-    def moment(self) -> Moment:
+    def context(self) -> DecisionContext:
         """Give the circumstances of a decision made now."""
-        return Moment(now=time.monotonic(), settings=self._settings)
+        return DecisionContext(now=time.monotonic(), settings=self._settings)
 
     # the loop
 
@@ -220,7 +220,7 @@ class Worker:
             _ACTIONS[type(action)](self, action)
         elif look_at is not None and look_at <= now:
             self._look_at = None
-            self._mailbox.apply(verbs.look_now)
+            self._mailbox.apply(verbs.poll_now)
         elif self._idle_timeout is not None:
             changed_at = self._mailbox.changed_at
             if changed_at + self._idle_timeout <= now:
@@ -237,13 +237,13 @@ class Worker:
             if isinstance(update, RunSnapshot):
                 logger.debug("run %s is %s", update.id, update.status)
                 following.over = update.ends_feed
-            self._mailbox.apply(runs.feed_update, number, origin, update, self.moment())
+            self._mailbox.apply(runs.feed_update, number, origin, update, self.context())
         except StopIteration:
             self._drop_feed()
             if following.over:
                 return
             self._mailbox.apply(
-                runs.feed_ended, number, origin, self.moment(), interrupted=following.interrupted
+                runs.feed_ended, number, origin, self.context(), interrupted=following.interrupted
             )
         except Exception as exc:
             self._drop_feed()
@@ -259,7 +259,7 @@ class Worker:
             error,
             exc_info=level == logging.ERROR,
         )
-        self._mailbox.apply(failures.request_failed, number, origin, error, self.moment())
+        self._mailbox.apply(failures.request_failed, number, origin, error, self.context())
 
     def _open(self, turn: Turn, origin: Phase, make: Callable[[RunRequest], Feed]) -> None:
         self._drop_feed()
@@ -304,7 +304,7 @@ class Worker:
             # The agent stops, or the run was cancelled before it began.
             logger.debug("a queued message of thread %s is let go", self._agent.thread_id)
             self._mailbox.apply(
-                failures.request_failed, turn.number, Phase.POSTING, exc, self.moment()
+                failures.request_failed, turn.number, Phase.POSTING, exc, self.context()
             )
         except Exception as exc:
             self._failed(turn.number, Phase.POSTING, exc)

@@ -1,4 +1,4 @@
-"""Tool outputs: recorded one by one, sent together with the last one."""
+"""Tool outputs: recorded one by one, and submitted together once every call has one."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def record_output(
     failure: str | None = None,
     request: ToolCallRequested | None = None,
 ) -> Transition:
-    """Record a call's output, and have all sent when it was the last one.
+    """Record a call's output, and have all submitted when it was the last one.
 
     Args:
-        progress: What is true.
+        progress: The agent's progress.
         tool_call_id: The call.
         output: The text for the model.
-        failure: Why the handler could not answer, when ``output`` tells the model of that.
-        request: The very call that a handler answers: services may use an id again for another.
+        failure: Why the handler could not answer, when ``output`` is an error for the model.
+        request: The call that a handler answers; ``None`` for the one that has the id now.
 
     Raises:
         AgentNotAliveError: If the agent has stopped.
@@ -44,6 +44,8 @@ def record_output(
     if turn is None:
         raise RunNotInProgressError(progress.thread_id)
     call = next((call for call in turn.tool_calls if call.id == tool_call_id), None)
+    # Local models use an id again for another call. A handler that was given up on would answer
+    # that one, so it must name the very call that it was made for.
     if call is None or (request is not None and request is not call):
         raise InvalidToolCallIdError(tool_call_id, [call.id for call in turn.tool_calls])
     turn, steps = record(turn, call, output, failure)
@@ -53,7 +55,7 @@ def record_output(
 def record(
     turn: Turn, call: ToolCallRequested, output: str, failure: str | None
 ) -> tuple[Turn, tuple[Step, ...]]:
-    """Give the turn with the output in it, and the steps that follow from that."""
+    """Return the turn with the output recorded, and the steps that follow from it."""
     events: list[Event] = []
     if failure is not None:
         failed = ToolCallFailed(
@@ -75,7 +77,7 @@ def record(
 
 
 def submit_if_complete(turn: Turn) -> tuple[Turn, tuple[Step, ...]]:
-    """Return the turn, and the step that sends its outputs when every call has one."""
+    """Return the turn, and the step that submits its outputs if every call has one."""
     if turn.tool_calls:
         return turn, ()
     # Handlers end in any order. The outputs become items of the conversation, and the model is to
@@ -86,5 +88,5 @@ def submit_if_complete(turn: Turn) -> tuple[Turn, tuple[Step, ...]]:
 
 
 def error_output(message: str) -> str:
-    """Give the JSON text that tells the model of a failed call."""
+    """Return the JSON text that informs the model of a failed call."""
     return json.dumps({"error": message}, ensure_ascii=False)

@@ -64,7 +64,7 @@ def test_looking_at_once_leaves_other_turns_alone() -> None:
     talk = Talk(ScriptedService([CallTools(("go", {})), Reply("ok")]))
     talk.agent.add_user_message("hello")
     requested = talk.recorder.wait_for(gpt.ToolCallRequested)
-    talk.agent._worker.look_at_once(99)
+    talk.agent._worker.poll_now(99)
     talk.agent.submit_tool_output(requested.id, "x")
     assert isinstance(talk.agent.wait(PATIENCE), gpt.RunCompleted)
 

@@ -48,7 +48,7 @@ from gpt_agent_sync.events import (
     UserMessageAdded,
 )
 from gpt_agent_sync.records import Message, Posted, RunSnapshot, ToolCall
-from tests.support.progress import HELLO, OPTIONS, fresh, moment
+from tests.support.progress import HELLO, OPTIONS, context, fresh
 
 CLOSING = (RunCompleted, RunFailed, RunCancelled)
 REFUSALS = (
@@ -142,7 +142,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def add_message(self) -> None:
         """Reserve a turn for a message."""
-        turn = self.apply(verbs.reserve_turn, HELLO, OPTIONS, moment())
+        turn = self.apply(verbs.reserve_turn, HELLO, OPTIONS, context())
         if turn is not None:
             self.posting = turn.number
 
@@ -154,13 +154,13 @@ class AnyOrder(RuleBasedStateMachine):
         if accepted:
             self.apply(verbs.message_posted, number, self.new_message())
         else:
-            self.apply(verbs.message_refused, number, moment())
+            self.apply(verbs.message_refused, number, context())
 
     @precondition(lambda self: self.posting is None)
     @rule()
     def queue_message(self) -> None:
         """Queue a message."""
-        turn = self.apply(verbs.queue_message, HELLO, OPTIONS, moment())
+        turn = self.apply(verbs.queue_message, HELLO, OPTIONS, context())
         if turn is not None:
             self.posting = turn.number
 
@@ -179,15 +179,15 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def cancel(self) -> None:
         """Cancel, as the service may or may not allow."""
-        run_id = self.apply(verbs.request_cancel, moment())
+        run_id = self.apply(verbs.request_cancel, context())
         if run_id is not None and self.service.status in ("queued", "in_progress"):
             self.service.status = "cancelled"
-            self.apply(verbs.look_now)
+            self.apply(verbs.poll_now)
 
     @rule()
     def look(self) -> None:
         """Look at a waiting run."""
-        self.apply(verbs.look_now)
+        self.apply(verbs.poll_now)
 
     @precondition(lambda self: len(self.told) > 30)
     @rule()
@@ -296,7 +296,7 @@ class AnyOrder(RuleBasedStateMachine):
     def fail(self, number: int, origin: Phase, error: Exception) -> None:
         """Let a request of the worker's fail."""
         self.feed = None
-        self.apply(failures.request_failed, number, origin, error, moment())
+        self.apply(failures.request_failed, number, origin, error, context())
 
     @precondition(lambda self: self.feed is not None)
     @rule()
@@ -312,7 +312,7 @@ class AnyOrder(RuleBasedStateMachine):
         if snapshot.is_final or snapshot.tool_calls:
             self.feed = None
             self.ended = None if snapshot.is_final else (number, origin)
-        self.apply(runs.feed_update, number, origin, snapshot, moment())
+        self.apply(runs.feed_update, number, origin, snapshot, context())
 
     @precondition(lambda self: self.ended is not None)
     @rule()
@@ -320,7 +320,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Notice that a feed has ended where its run waits for outputs."""
         assert self.ended is not None
         (number, origin), self.ended = self.ended, None
-        self.apply(runs.feed_ended, number, origin, moment())
+        self.apply(runs.feed_ended, number, origin, context())
 
     @precondition(lambda self: self.feed is not None)
     @rule()
@@ -346,7 +346,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.feed is not None
         self.service.messages += 1
         message = Message(id=f"msg_{self.service.messages}", role="assistant")
-        self.apply(runs.feed_update, *self.feed, message, moment())
+        self.apply(runs.feed_update, *self.feed, message, context())
 
     @precondition(lambda self: self.feed is not None)
     @rule(interrupted=st.booleans())
@@ -354,7 +354,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Let the feed end before its run, or be closed."""
         assert self.feed is not None
         (number, origin), self.feed = self.feed, None
-        self.apply(runs.feed_ended, number, origin, moment(), interrupted=interrupted)
+        self.apply(runs.feed_ended, number, origin, context(), interrupted=interrupted)
 
     @precondition(lambda self: self.feed is not None)
     @rule(error=st.sampled_from(ERRORS))

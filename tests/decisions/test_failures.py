@@ -35,10 +35,10 @@ from tests.support.progress import (
     HELLO,
     OPTIONS,
     awaiting,
+    context,
     following,
     fresh,
     message,
-    moment,
     names,
     posting,
     seen,
@@ -58,7 +58,7 @@ def failed(
     """Let the turn's request fail."""
     assert progress.turn is not None
     begun_in = progress.turn.phase if origin is None else origin
-    return failures.request_failed(progress, progress.turn.number, begun_in, error, moment(now))
+    return failures.request_failed(progress, progress.turn.number, begun_in, error, context(now))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_queued_message_that_cannot_be_posted_is_told() -> None:
 
 def test_failed_turn_lets_the_queue_go_on() -> None:
     """The next queued message has its turn after a failure."""
-    queued = verbs.queue_message(starting(), HELLO, OPTIONS, moment()).progress
+    queued = verbs.queue_message(starting(), HELLO, OPTIONS, context()).progress
     assert names(failed(queued, GONE).steps) == ["RunFailed", "SettleTurn", "PostMessage"]
 
 
@@ -184,8 +184,12 @@ def test_exhausted_start_has_no_run() -> None:
 
 def test_messages_of_a_limited_run_are_told() -> None:
     """What a run wrote before its rate limit is told, once."""
-    held = runs.feed_update(following(), 1, Phase.FOLLOWING, message("msg_2"), moment()).progress
-    assert names(rate_limited(held).steps) == ["RateLimited", "AssistantMessageAdded", "StartRun"]
+    held = runs.feed_update(following(), 1, Phase.FOLLOWING, message("msg_2"), context()).progress
+    assert names(rate_limited(held).steps) == [
+        "RateLimited",
+        "AssistantMessageAdded",
+        "StartRun",
+    ]
 
 
 def test_run_without_assistant_cannot_be_started_again() -> None:
@@ -218,20 +222,20 @@ def test_start_without_quota_is_not_retried() -> None:
 @pytest.mark.parametrize("error", [LIMIT, BUSY, GONE])
 def test_failed_start_of_a_cancelled_turn_is_a_cancellation(error: Exception) -> None:
     """A turn that is to be cancelled is not started again."""
-    marked = verbs.request_cancel(starting(), moment()).progress
+    marked = verbs.request_cancel(starting(), context()).progress
     assert isinstance(failed(marked, error).steps[0], RunCancelled)
 
 
 def test_rate_limited_run_of_a_cancelled_turn_is_a_cancellation() -> None:
     """A run that is to be cancelled is not started again after a rate limit."""
-    marked = verbs.request_cancel(starting(), moment()).progress
+    marked = verbs.request_cancel(starting(), context()).progress
     assert names(rate_limited(marked).steps) == ["RunStarted", "RunCancelled", "SettleTurn"]
 
 
 def test_waiting_start_is_cancelled_at_once() -> None:
     """A start that waits for its time is dropped without a request."""
     waiting = rate_limited(following()).progress
-    transition = verbs.request_cancel(waiting, moment())
+    transition = verbs.request_cancel(waiting, context())
     assert names(transition.steps) == ["RunCancelled", "SettleTurn"]
     assert transition.result is None
 
@@ -240,7 +244,7 @@ def test_claimed_start_does_not_wait_any_more() -> None:
     """A start that is being made is cancelled through its run."""
     waiting = rate_limited(following()).progress
     claimed = verbs.claim_turn(waiting, 1).progress
-    assert verbs.request_cancel(claimed, moment()).steps == ()
+    assert verbs.request_cancel(claimed, context()).steps == ()
 
 
 def test_lost_outputs_end_the_run() -> None:
@@ -297,6 +301,6 @@ def test_limited_look_is_repeated_later() -> None:
 def test_failure_of_a_turn_that_is_over_is_passed_over() -> None:
     """A late failure changes nothing."""
     progress = fresh()
-    assert failures.request_failed(progress, 1, Phase.STARTING, GONE, moment()).progress is (
+    assert failures.request_failed(progress, 1, Phase.STARTING, GONE, context()).progress is (
         progress
     )

@@ -18,9 +18,9 @@ from gpt_agent_sync.records import RunSnapshot
 from tests.support.progress import (
     awaiting,
     calls,
+    context,
     following,
     fresh,
-    moment,
     names,
     seen,
     submitting,
@@ -68,7 +68,7 @@ def test_outputs_are_sent_again_in_the_same_order() -> None:
     progress = awaiting("a", "b")
     for call_id in "ba":
         progress = outputs.record_output(progress, call_id, "1").progress
-    assert sent(runs.feed_ended(progress, 1, Phase.SUBMITTING, moment())) == ["a", "b"]
+    assert sent(runs.feed_ended(progress, 1, Phase.SUBMITTING, context())) == ["a", "b"]
 
 
 def test_error_outputs_keep_the_places_of_their_calls() -> None:
@@ -84,7 +84,7 @@ def test_outputs_after_a_reconnect_are_sent_in_the_order_of_the_calls() -> None:
     """An agent that finds a run with some calls unanswered knows the order of those."""
     live_run = RunSnapshot(id="run_1", status="requires_action", tool_calls=calls("b", "c"))
     progress = verbs.begin(
-        "thread_1", "asst_1", live_run=live_run, missed=(), last_message_id=None, moment=moment()
+        "thread_1", "asst_1", live_run=live_run, missed=(), last_message_id=None, context=context()
     ).progress
     progress = seen(progress, "requires_action", tool_calls=calls("b", "c")).progress
     progress = outputs.record_output(progress, "c", "1").progress

@@ -29,10 +29,10 @@ from tests.support.progress import (
     OPTIONS,
     awaiting,
     calls,
+    context,
     following,
     fresh,
     message,
-    moment,
     names,
     seen,
     starting,
@@ -60,7 +60,7 @@ def test_run_that_is_over_at_once_is_told_started_first() -> None:
 
 def test_calls_of_a_run_cancelled_before_it_had_an_id_are_nobodys() -> None:
     """A run that waits when it is first seen, and is to be cancelled, asks nobody for outputs."""
-    cancelled = verbs.request_cancel(starting(), moment()).progress
+    cancelled = verbs.request_cancel(starting(), context()).progress
     transition = seen(cancelled, "requires_action", tool_calls=calls("c"))
     assert names(transition.steps) == ["RunStarted", "CancelRun", "FollowRun"]
     assert transition.progress.public().tool_calls == ()
@@ -120,7 +120,7 @@ def test_completion_carries_usage() -> None:
 def hold(progress: Progress, *ids: str) -> Progress:
     """Let the feed yield finished messages."""
     for message_id in ids:
-        transition = runs.feed_update(progress, 1, Phase.FOLLOWING, message(message_id), moment())
+        transition = runs.feed_update(progress, 1, Phase.FOLLOWING, message(message_id), context())
         assert transition.steps == ()
         progress = transition.progress
     return progress
@@ -148,14 +148,14 @@ def test_message_of_the_last_run_is_not_told_again() -> None:
     """A message told with one run is not told with the next."""
     over = seen(hold(following(), "msg_2"), "completed").progress
     again = following(over)
-    held = runs.feed_update(again, 2, Phase.FOLLOWING, message("msg_2"), moment()).progress
+    held = runs.feed_update(again, 2, Phase.FOLLOWING, message("msg_2"), context()).progress
     assert "AssistantMessageAdded" not in names(seen(held, "completed").steps)
 
 
 def test_text_is_told_as_it_arrives() -> None:
     """A piece of text is told at once."""
     delta = TextDelta(message_id="msg_2", text="he")
-    transition = runs.feed_update(following(), 1, Phase.FOLLOWING, delta, moment())
+    transition = runs.feed_update(following(), 1, Phase.FOLLOWING, delta, context())
     told = transition.steps[0]
     assert isinstance(told, AssistantMessageDelta)
     assert (told.run_id, told.text) == ("run_1", "he")
@@ -304,32 +304,32 @@ def test_known_status_resets_the_patience() -> None:
 
 def test_ended_feed_of_a_live_run_is_opened_again() -> None:
     """A feed that ends before its run is replaced, after a heartbeat."""
-    transition = runs.feed_ended(following(), 1, Phase.FOLLOWING, moment())
+    transition = runs.feed_ended(following(), 1, Phase.FOLLOWING, context())
     assert transition.steps == (FollowRun(turn=1, delay=1.0),)
 
 
 def test_interrupted_feed_is_opened_at_once() -> None:
     """A feed that we closed to look at once is replaced at once."""
-    transition = runs.feed_ended(following(), 1, Phase.FOLLOWING, moment(), interrupted=True)
+    transition = runs.feed_ended(following(), 1, Phase.FOLLOWING, context(), interrupted=True)
     assert transition.steps == (FollowRun(turn=1),)
 
 
 @pytest.mark.parametrize("progress", [fresh(), awaiting("a"), submitting("a")])
 def test_ended_feed_of_a_waiting_run_is_let_go(progress: Progress) -> None:
     """A feed ends where its run waits for outputs."""
-    assert runs.feed_ended(progress, 1, Phase.FOLLOWING, moment()).steps == ()
+    assert runs.feed_ended(progress, 1, Phase.FOLLOWING, context()).steps == ()
 
 
 def test_interrupted_submission_is_made_again() -> None:
     """Outputs whose sending was cut short are sent again: a run that has them says so."""
     progress = submitting("a")
-    again = runs.feed_ended(progress, 1, Phase.SUBMITTING, moment(), interrupted=True).steps
+    again = runs.feed_ended(progress, 1, Phase.SUBMITTING, context(), interrupted=True).steps
     assert again == (SubmitOutputs(turn=1, outputs=progress.public().tool_outputs),)
 
 
 def test_interrupted_start_is_told() -> None:
     """A start that was cut short ends its turn, rather than leave it hanging."""
-    transition = runs.feed_ended(starting(), 1, Phase.STARTING, moment())
+    transition = runs.feed_ended(starting(), 1, Phase.STARTING, context())
     assert names(transition.steps) == ["RunFailed", "SettleTurn"]
 
 
@@ -343,14 +343,14 @@ def test_call_that_is_shown_for_ever_after_its_answer_is_bounded() -> None:
 def test_update_for_a_turn_that_is_over_is_passed_over() -> None:
     """What a feed still yields after its turn changes nothing."""
     progress = following()
-    assert runs.feed_update(progress, 9, Phase.FOLLOWING, message("x"), moment()).progress is (
+    assert runs.feed_update(progress, 9, Phase.FOLLOWING, message("x"), context()).progress is (
         progress
     )
 
 
 def test_next_queued_message_follows_the_end() -> None:
     """The end of a turn begins the next one, after all its events."""
-    queued = verbs.queue_message(following(), HELLO, OPTIONS, moment()).progress
+    queued = verbs.queue_message(following(), HELLO, OPTIONS, context()).progress
     transition = seen(hold(queued, "msg_2"), "completed")
     assert names(transition.steps) == [
         "RunCompleted",
@@ -372,7 +372,7 @@ def test_message_without_names_gets_those_of_the_run() -> None:
     """A message that does not say which run wrote it belongs to the run at hand."""
     progress = following()
     bare = message("msg_2").__class__(id="msg_2", role="assistant", content="hi")
-    held = runs.feed_update(progress, 1, Phase.FOLLOWING, bare, moment()).progress
+    held = runs.feed_update(progress, 1, Phase.FOLLOWING, bare, context()).progress
     told = seen(held, "completed").steps[1]
     assert isinstance(told, AssistantMessageAdded)
     assert (told.run_id, told.assistant_id) == ("run_1", "asst_1")
