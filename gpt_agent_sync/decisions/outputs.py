@@ -1,12 +1,21 @@
-"""Tool outputs: recorded one by one, and submitted together once every call has one."""
+"""Tool calls and their outputs: recorded one by one, submitted once every call has one."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import attrs
 
-from gpt_agent_sync.decisions.state import Phase, Progress, Step, SubmitOutputs, Transition, Turn
+from gpt_agent_sync.decisions.state import (
+    CallTools,
+    Phase,
+    Progress,
+    Step,
+    SubmitOutputs,
+    Transition,
+    Turn,
+)
 from gpt_agent_sync.decisions.verbs import require_alive
 from gpt_agent_sync.errors import InvalidToolCallIdError, RunNotInProgressError
 from gpt_agent_sync.events import (
@@ -15,6 +24,73 @@ from gpt_agent_sync.events import (
     ToolCallOutputRecorded,
     ToolCallRequested,
 )
+from gpt_agent_sync.records import ToolCall
+
+
+def await_outputs(progress: Progress, turn: Turn, wanted: tuple[ToolCall, ...]) -> Transition:
+    """Return the transition of a turn whose run waits for the outputs of these calls.
+
+    Calls that the turn did not know are announced and made; those with bad arguments are answered
+    with an error at once.
+    """
+    ids = {call.id for call in wanted}
+    kept = tuple(call for call in turn.tool_calls if call.id in ids)
+    outputs = tuple(output for output in turn.tool_outputs if output.id in ids)
+    known = {call.id for call in kept} | {output.id for output in outputs}
+    fresh = tuple(
+        _requested(progress.thread_id, turn.run_id or "", call)
+        for call in wanted
+        if call.id not in known
+    )
+    turn = attrs.evolve(
+        turn,
+        phase=Phase.AWAITING_OUTPUTS,
+        call_order=tuple(call.id for call in wanted),
+        tool_calls=(*kept, *fresh),
+        tool_outputs=outputs,
+        submitted=frozenset(),
+        unknown_since=None,
+    )
+    steps: list[Step] = list(fresh)
+    callable_calls = tuple(call for call in fresh if isinstance(call.arguments, dict))
+    for call in fresh:
+        if isinstance(call.arguments, str):
+            problem = f"the arguments are not a JSON object: {call.arguments[:200]}"
+            turn, recorded = _record(turn, call, error_output(problem), problem)
+            steps.extend(recorded)
+    if callable_calls:
+        steps.append(CallTools(turn=turn.number, calls=callable_calls))
+    if not fresh:
+        # Another process may have answered the calls that we still waited for.
+        turn, submission = _submit_if_complete(turn)
+        steps.extend(submission)
+    return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
+
+
+def _requested(thread_id: str, run_id: str, call: ToolCall) -> ToolCallRequested:
+    return ToolCallRequested(
+        thread_id=thread_id,
+        id=call.id,
+        run_id=run_id,
+        name=call.name,
+        arguments=read_arguments(call.arguments),
+    )
+
+
+def read_arguments(text: str) -> dict[str, Any] | str:
+    """Return a call's arguments; the text itself when it is not a JSON object.
+
+    Models write nothing, or ``null``, for a tool without parameters.
+    """
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else text
 
 
 def record_output(
@@ -48,11 +124,11 @@ def record_output(
     # that one, so it must name the very call that it was made for.
     if call is None or (request is not None and request is not call):
         raise InvalidToolCallIdError(tool_call_id, [call.id for call in turn.tool_calls])
-    turn, steps = record(turn, call, output, failure)
+    turn, steps = _record(turn, call, output, failure)
     return Transition(progress=attrs.evolve(progress, turn=turn), steps=steps)
 
 
-def record(
+def _record(
     turn: Turn, call: ToolCallRequested, output: str, failure: str | None
 ) -> tuple[Turn, tuple[Step, ...]]:
     """Return the turn with the output recorded, and the steps that follow from it."""
@@ -72,11 +148,11 @@ def record(
     events.append(recorded)
     calls = tuple(other for other in turn.tool_calls if other.id != call.id)
     turn = attrs.evolve(turn, tool_calls=calls, tool_outputs=(*turn.tool_outputs, recorded))
-    turn, submission = submit_if_complete(turn)
+    turn, submission = _submit_if_complete(turn)
     return turn, (*events, *submission)
 
 
-def submit_if_complete(turn: Turn) -> tuple[Turn, tuple[Step, ...]]:
+def _submit_if_complete(turn: Turn) -> tuple[Turn, tuple[Step, ...]]:
     """Return the turn, and the step that submits its outputs if every call has one."""
     if turn.tool_calls:
         return turn, ()

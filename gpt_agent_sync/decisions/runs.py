@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
 from gpt_agent_sync.decisions.closing import end_turn, fail_turn, failure
 from gpt_agent_sync.decisions.failures import run_failed
-from gpt_agent_sync.decisions.outputs import error_output, record, submit_if_complete
+from gpt_agent_sync.decisions.outputs import await_outputs
 from gpt_agent_sync.decisions.state import (
-    CallTools,
     CancelRun,
     DecisionContext,
     FollowRun,
@@ -29,9 +26,8 @@ from gpt_agent_sync.events import (
     RunCancelled,
     RunCompleted,
     RunStarted,
-    ToolCallRequested,
 )
-from gpt_agent_sync.records import Message, RunSnapshot, TextDelta, ToolCall
+from gpt_agent_sync.records import Message, RunSnapshot, TextDelta
 
 UNKNOWN_STATUS_PATIENCE = 600.0
 """Seconds a run may stay in a status without a known transition: the wire's expiry of a run."""
@@ -204,68 +200,7 @@ def _requires_action(
     seen_before = turn.phase is Phase.AWAITING_OUTPUTS and wanted <= known
     if not seen_before and not snapshot.messages_known:
         turn = attrs.evolve(turn, messages_known=False)
-    return _await_outputs(progress, turn, snapshot.tool_calls)
-
-
-def _await_outputs(progress: Progress, turn: Turn, wanted: tuple[ToolCall, ...]) -> Transition:
-    ids = {call.id for call in wanted}
-    kept = tuple(call for call in turn.tool_calls if call.id in ids)
-    outputs = tuple(output for output in turn.tool_outputs if output.id in ids)
-    known = {call.id for call in kept} | {output.id for output in outputs}
-    fresh = tuple(
-        _requested(progress.thread_id, turn.run_id or "", call)
-        for call in wanted
-        if call.id not in known
-    )
-    turn = attrs.evolve(
-        turn,
-        phase=Phase.AWAITING_OUTPUTS,
-        call_order=tuple(call.id for call in wanted),
-        tool_calls=(*kept, *fresh),
-        tool_outputs=outputs,
-        submitted=frozenset(),
-        unknown_since=None,
-    )
-    steps: list[Step] = list(fresh)
-    callable_calls = tuple(call for call in fresh if isinstance(call.arguments, dict))
-    for call in fresh:
-        if isinstance(call.arguments, str):
-            problem = f"the arguments are not a JSON object: {call.arguments[:200]}"
-            turn, recorded = record(turn, call, error_output(problem), problem)
-            steps.extend(recorded)
-    if callable_calls:
-        steps.append(CallTools(turn=turn.number, calls=callable_calls))
-    if not fresh:
-        # Another process may have answered the calls that we still waited for.
-        turn, submission = submit_if_complete(turn)
-        steps.extend(submission)
-    return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
-
-
-def _requested(thread_id: str, run_id: str, call: ToolCall) -> ToolCallRequested:
-    return ToolCallRequested(
-        thread_id=thread_id,
-        id=call.id,
-        run_id=run_id,
-        name=call.name,
-        arguments=read_arguments(call.arguments),
-    )
-
-
-def read_arguments(text: str) -> dict[str, Any] | str:
-    """Return a call's arguments; the text itself when it is not a JSON object.
-
-    Models write nothing, or ``null``, for a tool without parameters.
-    """
-    if not text.strip():
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    if value is None:
-        return {}
-    return value if isinstance(value, dict) else text
+    return await_outputs(progress, turn, snapshot.tool_calls)
 
 
 def _completed(

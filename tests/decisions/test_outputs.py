@@ -7,13 +7,14 @@ import itertools
 import pytest
 
 from gpt_agent_sync.decisions import outputs, runs, verbs
+from gpt_agent_sync.decisions.outputs import read_arguments
 from gpt_agent_sync.decisions.state import Phase, Progress, SubmitOutputs, Transition
 from gpt_agent_sync.errors import (
     AgentNotAliveError,
     InvalidToolCallIdError,
     RunNotInProgressError,
 )
-from gpt_agent_sync.events import ToolCallFailed, ToolCallOutputRecorded
+from gpt_agent_sync.events import ToolCallFailed, ToolCallOutputRecorded, ToolCallRequested
 from gpt_agent_sync.records import RunSnapshot
 from tests.support.progress import (
     awaiting,
@@ -27,11 +28,95 @@ from tests.support.progress import (
 )
 
 
+def phase(progress: Progress) -> Phase | None:
+    """Give the phase of the turn, if there is one."""
+    return progress.turn.phase if progress.turn else None
+
+
 def sent(transition: Transition) -> list[str]:
     """Return the ids of the outputs that a transition has sent, in order."""
     submission = transition.steps[-1]
     assert isinstance(submission, SubmitOutputs)
     return [output.id for output in submission.outputs]
+
+
+def test_calls_are_told_and_then_made() -> None:
+    """Every call is told before the first handler is called."""
+    transition = seen(following(), "requires_action", tool_calls=calls("a", "b"))
+    assert names(transition.steps) == ["ToolCallRequested", "ToolCallRequested", "CallTools"]
+    assert [call.id for call in transition.progress.public().tool_calls] == ["a", "b"]
+
+
+def test_calls_are_told_once() -> None:
+    """A look that shows the same calls again tells nothing."""
+    assert seen(awaiting("a", "b"), "requires_action", tool_calls=calls("a", "b")).steps == ()
+
+
+def test_recorded_output_survives_a_look() -> None:
+    """A look while some outputs are missing loses none of those recorded."""
+    half = outputs.record_output(awaiting("a", "b"), "a", "1").progress
+    after = seen(half, "requires_action", tool_calls=calls("a", "b")).progress
+    assert [output.id for output in after.public().tool_outputs] == ["a"]
+    assert [call.id for call in after.public().tool_calls] == ["b"]
+
+
+def test_call_answered_elsewhere_is_dropped() -> None:
+    """When another process has answered, its next round takes the place of ours."""
+    after = seen(awaiting("a"), "requires_action", tool_calls=calls("z"))
+    assert names(after.steps) == ["ToolCallRequested", "CallTools"]
+    assert [call.id for call in after.progress.public().tool_calls] == ["z"]
+
+
+def test_run_that_goes_on_elsewhere_waits_for_nothing() -> None:
+    """When the run goes on without us, our calls are no longer waited for."""
+    after = seen(awaiting("a"), "in_progress").progress
+    assert after.public().tool_calls == ()
+    assert phase(after) is Phase.FOLLOWING
+
+
+@pytest.mark.parametrize("arguments", ["{not json", "[1]", '"text"', "3"])
+def test_call_with_bad_arguments_is_answered_with_an_error(arguments: str) -> None:
+    """Arguments that are no JSON object are told, failed and answered."""
+    transition = seen(following(), "requires_action", tool_calls=calls("a", arguments=arguments))
+    assert names(transition.steps) == [
+        "ToolCallRequested",
+        "ToolCallFailed",
+        "ToolCallOutputRecorded",
+        "SubmitOutputs",
+    ]
+    requested = transition.steps[0]
+    assert isinstance(requested, ToolCallRequested)
+    assert requested.arguments == arguments
+
+
+def test_good_call_beside_a_bad_one_is_made() -> None:
+    """One bad call does not keep the others from their handlers."""
+    both = (*calls("a", arguments="{"), *calls("b"))
+    transition = seen(following(), "requires_action", tool_calls=both)
+    assert names(transition.steps) == [
+        "ToolCallRequested",
+        "ToolCallRequested",
+        "ToolCallFailed",
+        "ToolCallOutputRecorded",
+        "CallTools",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ('{"a": 1}', {"a": 1}),
+        ("", {}),
+        ("  ", {}),
+        ("null", {}),
+        ("[]", "[]"),
+        ("{", "{"),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_arguments_are_read(text: str, value: object) -> None:
+    """Nothing and null are no arguments; what is no object stays text."""
+    assert read_arguments(text) == value
 
 
 def test_last_output_has_all_sent() -> None:
