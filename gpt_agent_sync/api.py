@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gpt_agent_sync.agent.agent import SHUTDOWN_PATIENCE, Agent
+from gpt_agent_sync.agent.agent import Agent
+from gpt_agent_sync.agent.lifecycle import SHUTDOWN_PATIENCE
 from gpt_agent_sync.agent.registry import registry
 from gpt_agent_sync.arguments import read_metadata, require_text
 from gpt_agent_sync.configuration import get_settings
@@ -193,7 +194,7 @@ def connect(
         )
         if on_event is not None:
             agent.on(Event, on_event)
-        agent._start()
+        agent._lifecycle.start()
         return agent
 
     key = (chosen, thread_id)
@@ -202,7 +203,7 @@ def connect(
         if is_new:
             return agent
         try:
-            agent._attach(assistant_id, toolbox, run_options, on_event)
+            agent._lifecycle.attach(assistant_id, toolbox, run_options, on_event)
         except AgentNotAliveError:
             registry.remove(key, agent)
         else:
@@ -227,7 +228,7 @@ def shutdown_all(timeout: float | None = None) -> None:
     """
     agents = registry.agents()
     for agent in agents:
-        agent._begin_shutdown()
+        agent._lifecycle.begin_shutdown()
     until = time.monotonic() + (SHUTDOWN_PATIENCE if timeout is None else timeout)
     for agent in agents:
         agent.shutdown(max(0.0, until - time.monotonic()))

@@ -327,9 +327,9 @@ def test_flask_stream_of_a_client_that_went_away_is_closed(
     with site.listen(thread_id) as response:
         next(response.iter_lines())
         agent = gpt.connect(thread_id)
-        assert len(agent._audience._subscriptions) == 1
+        assert len(agent._subscribers._subscriptions) == 1
     assert site.stream_closed.wait(PATIENCE)
-    assert len(agent._audience._subscriptions) == 0
+    assert len(agent._subscribers._subscriptions) == 0
 
 
 def test_flask_stream_ends_with_the_agent(site: Site) -> None:

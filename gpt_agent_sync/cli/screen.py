@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from gpt_agent_sync import events
-from gpt_agent_sync.agent.text_streams import Writing
+from gpt_agent_sync.agent.text_streams import TextAssembler
 from gpt_agent_sync.records import Usage
 
 
@@ -95,7 +95,7 @@ class TerminalScreen(Screen):
             importlib.import_module("readline")  # gives the prompt line editing and a history
         self._console = console
         self._status: Status | None = None
-        self._writing = Writing()
+        self._assembler = TextAssembler()
         self._in_line = False
         self._spent = [0, 0]
 
@@ -148,7 +148,7 @@ class TerminalScreen(Screen):
 
     def _text(self, event: events.AssistantMessageDelta | events.AssistantMessageAdded) -> None:
         """Write what is new of a message, on its line; the whole message ends it."""
-        begins, text = self._writing.add(event)
+        begins, text = self._assembler.add(event)
         if text:
             if begins:
                 self._print("[bold blue]assistant[/] > ", end="")

@@ -88,7 +88,7 @@ def test_stream_that_is_left_holds_nothing(make_service: MakeService) -> None:
         break
     gc.collect()
     assert talk.agent.ask("more", when_busy="wait", timeout=PATIENCE) == "three"
-    assert talk.agent._audience._streams == {}
+    assert talk.agent._subscribers._streams == {}
     assert talk.agent._mailbox.progress.awaited == frozenset()
 
 

@@ -132,7 +132,7 @@ def test_connect_brings_tools_and_options_to_a_live_agent() -> None:
         tools=[shout],
         run_options=gpt.RunOptions(model="big"),
     )
-    assert talk.agent._find_tool("shout") is not None
+    assert talk.agent._setup.find_tool("shout") is not None
 
 
 def test_first_event_is_not_missed() -> None:

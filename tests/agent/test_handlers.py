@@ -236,7 +236,7 @@ def test_own_tool_goes_before_a_given_and_a_shared_one() -> None:
     for box, register in (("shared", None), ("given", given.tool), ("own", talk.agent.tool)):
         if register is not None:
             register(say(box))
-        tool = talk.agent._find_tool("where")
+        tool = talk.agent._setup.find_tool("where")
         assert tool is not None
         assert tool.handler() == box
 
@@ -249,8 +249,8 @@ def test_agents_tools_are_its_own() -> None:
     def secret() -> None:
         """Keep."""
 
-    assert one.agent._find_tool("secret") is not None
-    assert other.agent._find_tool("secret") is None
+    assert one.agent._setup.find_tool("secret") is not None
+    assert other.agent._setup.find_tool("secret") is None
 
 
 def test_program_may_answer_before_the_handler() -> None:

@@ -74,7 +74,7 @@ def test_agent_whose_thread_cannot_start_is_no_agent(monkeypatch: pytest.MonkeyP
     service = ScriptedService()
     thread_id = gpt.create_thread(service=service)
 
-    def refuse(worker: Worker) -> None:
+    def refuse(worker: Worker, finished: Callable[[], None]) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patched:

@@ -431,11 +431,11 @@ def test_raised_limit_lets_the_oldest_begin(limits: tuple[Crew, list[int]]) -> N
     assert not latest.begun.wait(MOMENT)
 
 
-def test_forget(make_crew: MakeCrew) -> None:
-    """A pool that forgets, as after a fork, counts none of the threads it had."""
+def test_after_fork(make_crew: MakeCrew) -> None:
+    """After a fork the pool counts none of the threads it had."""
     crew = make_crew(1)
     crew.begin()
-    crew.pool.forget()
+    crew.pool.after_fork()
     crew.begin()
 
 
@@ -444,7 +444,7 @@ def test_abandoning_a_forgotten_job(make_crew: MakeCrew) -> None:
     crew = make_crew(1)
     crew.begin()
     _, job = crew.submit()
-    crew.pool.forget()
+    crew.pool.after_fork()
     crew.begin()
     crew.pool.abandon(job)
     work, _ = crew.submit()

@@ -19,7 +19,7 @@ import pytest
 
 from gpt_agent_sync.errors import ToolRegistrationError
 from gpt_agent_sync.tools.schema import ArgumentsError, Signature, read_signature
-from gpt_agent_sync.tools.toolbox import ToolContext
+from gpt_agent_sync.tools.tool import ToolContext
 
 if TYPE_CHECKING:
     from collections import OrderedDict as OnlyForTheTypeChecker

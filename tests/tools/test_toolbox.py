@@ -20,9 +20,9 @@ import pytest
 import gpt_agent_sync as gpt
 from gpt_agent_sync.errors import ToolRegistrationError
 from gpt_agent_sync.records import ToolSchema
-from gpt_agent_sync.tools.encoding import encode_output, encode_result
 from gpt_agent_sync.tools.schema import ArgumentsError
-from gpt_agent_sync.tools.toolbox import Tool, Toolbox, ToolContext, default_toolbox
+from gpt_agent_sync.tools.tool import Tool, ToolContext, encode_output, encode_result
+from gpt_agent_sync.tools.toolbox import Toolbox, default_toolbox
 
 CONTEXT = ToolContext(
     thread_id="t", run_id="run_1", tool_call_id="call_1", agent=cast("gpt.Agent", None)
