@@ -1,7 +1,7 @@
 """A synchronous, threaded SDK for LLM agents: one agent per conversation thread.
 
 An agent adds user messages, runs the assistant in a background ``threading.Thread``, calls the
-program's tool handlers, and tells everything that happens as events. No event loop anywhere.
+program's tool handlers, and delivers everything that happens as events. There is no event loop.
 
     import gpt_agent_sync as gpt
 

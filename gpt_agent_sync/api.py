@@ -1,4 +1,4 @@
-"""The functions a program begins with: make threads and assistants, connect, shut down."""
+"""The functions of the package: create threads and assistants, connect, shut down."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from gpt_agent_sync.tools.toolbox import Toolbox
 
 
 class _FromSettings:
-    """Stand for an argument that the settings supply."""
+    """The default of an argument whose value is in the settings."""
 
     def __repr__(self) -> str:
         return "<settings>"
@@ -55,7 +55,7 @@ def create_thread(
         messages: Earlier history, oldest first, any number: ``{"role", "content"}`` with role
             ``"user"`` or ``"assistant"`` and a text.
         metadata: Up to 16 pairs of texts kept with the thread.
-        service: Where; else the configured service.
+        service: The service; else the configured one.
 
     Returns:
         The thread's id.
@@ -98,7 +98,7 @@ def create_assistant(
         description: A description for people.
         tools: A ``Toolbox``, or tool objects as the wire takes them.
         metadata: Up to 16 pairs of texts kept with the assistant.
-        service: Where; else the configured service.
+        service: The service; else the configured one.
 
     Returns:
         The assistant's id.
@@ -131,20 +131,20 @@ def connect(
     run_options: RunOptions | None = None,
     idle_timeout: float | _FromSettings | None = _FROM_SETTINGS,
 ) -> Agent:
-    """Give the live agent of a thread, starting it if this process has none.
+    """Return the live agent of a thread, and start one if this process has none.
 
-    A thread whose newest run is under way is followed from there on. Callers of one
-    thread share one agent; on a live one the assistant, tools and options given here replace the
-    former, and the subscription is added.
+    A newest run that is in progress is followed from there on. Callers of one thread share one
+    agent; on a live one the assistant, tools and options given here replace the former, and the
+    subscription is added.
 
     Args:
         thread_id: The conversation.
         assistant_id: The assistant of the next run.
-        service: Where; else the configured service.
+        service: The service; else the configured one.
         tools: This agent's handlers, a ``Toolbox`` or functions; looked up before the shared ones.
         on_event: Called with every event, as by ``on(Event, ...)``, from the very first one.
         last_message_id: The newest message that the program has seen: the assistant's
-            messages after it are told first. Only a new agent reads it.
+            messages after it are announced first. Only a new agent reads it.
         run_options: What this agent's runs do differently.
         idle_timeout: Seconds without a run after which the agent stops; ``None`` for never.
             Only a new agent reads it.
@@ -173,7 +173,7 @@ def connect(
     if run_options is not None:
         chosen.check_options(run_options)
 
-    def make(live_run: RunSnapshot | None) -> Agent:
+    def create(live_run: RunSnapshot | None) -> Agent:
         missed = chosen.messages_after(thread_id, last_message_id) if last_message_id else ()
         agent = Agent(
             thread_id,
@@ -199,10 +199,11 @@ def connect(
 
     key = (chosen, thread_id)
     while True:
-        agent, is_new = registry.obtain(key, lambda: chosen.open_thread(thread_id), make)
+        agent, is_new = registry.obtain(key, lambda: chosen.open_thread(thread_id), create)
         if is_new:
             return agent
         try:
+            # It may have stopped since it was found: then a new one takes its place.
             agent._lifecycle.attach(assistant_id, toolbox, run_options, on_event)
         except AgentNotAliveError:
             registry.remove(key, agent)
@@ -227,6 +228,7 @@ def shutdown_all(timeout: float | None = None) -> None:
         timeout: Seconds to wait for their workers altogether; ``None`` for 2.
     """
     agents = registry.agents()
+    # All are stopped before any is waited for, so that they take the time of one.
     for agent in agents:
         agent._lifecycle.begin_shutdown()
     until = time.monotonic() + (SHUTDOWN_PATIENCE if timeout is None else timeout)

@@ -97,7 +97,7 @@ class Lifecycle:
             logger.info("the worker of thread %s is still in a request", self._thread_id)
 
     def after_fork(self) -> None:
-        """Be stopped in a forked child: the worker lives in the parent only."""
+        """Stop in a forked child: the worker lives in the parent only."""
         stopped = verbs.stop(self._mailbox.progress, AgentStopped.SHUTDOWN)
         self._mailbox.after_fork(attrs.evolve(stopped, steps=()))
         self._subscribers.after_fork()

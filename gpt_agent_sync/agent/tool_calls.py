@@ -91,7 +91,7 @@ class HandlerCalls:
                 call.expire()
 
     def abandon(self) -> None:
-        """Give all calls up: what their handlers still return is dropped."""
+        """Abandon all calls: what their handlers still return is dropped."""
         for call in self._calls:
             call.abandon()
         self._calls = []
@@ -118,7 +118,7 @@ class _Call:
         self.done = False
 
     def begin(self) -> None:
-        """Give the call to the pool."""
+        """Submit the call to the pool."""
         self._job = shared_pool.submit(self._run)
 
     def expire(self) -> None:

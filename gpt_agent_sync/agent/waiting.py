@@ -107,7 +107,7 @@ class Waiter:
         return outcome
 
     def abandon(self, pending: PendingReply) -> None:
-        """Give up the outcome of a turn, so that it is not kept."""
+        """Drop the outcome of a turn, now or when it comes."""
         self._mailbox.apply(verbs.take_outcome, pending.turn)
 
     def pause(self, seconds: float, until: float | None) -> None:

@@ -203,7 +203,7 @@ def message_posted(progress: Progress, number: int, posted: Posted) -> Transitio
 
 
 def message_refused(progress: Progress, number: int, context: DecisionContext) -> Transition:
-    """Give the reservation back after the caller's post failed."""
+    """Undo the reservation of a turn whose post failed, and begin the next one."""
     if current_turn(progress, number) is None:
         return Transition(progress=progress)
     given_back = attrs.evolve(progress, turn=None, awaited=progress.awaited - {number})

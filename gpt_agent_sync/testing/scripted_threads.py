@@ -178,7 +178,7 @@ class ScriptedThreads:
             self._condition.notify_all()
 
     def release(self) -> None:
-        """Hold no run any more."""
+        """Release all runs that are held, and those to come."""
         with self._condition:
             self._held = False
             self._condition.notify_all()
