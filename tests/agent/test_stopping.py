@@ -403,3 +403,12 @@ def test_nothing_starts_at_import() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout == "1\n"
+
+
+def test_full_stream_does_not_hold_up_idleness() -> None:
+    """An idle agent stops though nobody reads its full stream."""
+    talk = Talk(ScriptedService([Reply("hi")]), idle_timeout=0.1)
+    stream = talk.agent.events(maxsize=4)
+    talk.say()
+    talk.recorder.wait_for(gpt.AgentStopped)
+    assert len(list(stream)) == 5

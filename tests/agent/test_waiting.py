@@ -381,3 +381,54 @@ def test_queued_message_that_fails_is_told() -> None:
     failed = talk.recorder.of(gpt.RunFailed)[0]
     assert (failed.id, failed.code) == (None, "service_unavailable")
     assert [event.content for event in talk.recorder.of(gpt.UserMessageAdded)] == ["first", "third"]
+
+
+def test_answer_is_given_though_a_callback_stops_the_agent() -> None:
+    """A question whose reply was told is answered, also when that stopped the agent."""
+    talk = Talk(ScriptedService([Reply("hi")]))
+
+    @talk.agent.on(gpt.RunCompleted)
+    def stop(event: gpt.RunCompleted) -> None:
+        talk.agent.shutdown()
+
+    assert talk.agent.ask("hello", timeout=PATIENCE) == "hi"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda agent: agent.ask("x", timeout="y"),
+        lambda agent: agent.ask("x", timeout=-1),
+        lambda agent: agent.ask("x", when_busy="queue"),
+        lambda agent: agent.wait("x"),
+        lambda agent: agent.wait(True),
+        lambda agent: agent.add_user_message("x", when_busy="wait", timeout=-1),
+        lambda agent: agent.shutdown("x"),
+    ],
+)
+def test_unusable_timeouts_are_refused_before_anything_is_done(
+    verb: Callable[[gpt.Agent], object],
+) -> None:
+    """A timeout that is none is refused at once, and nothing has happened."""
+    service = ScriptedService()
+    talk = Talk(service)
+    with pytest.raises((TypeError, ValueError)):
+        verb(talk.agent)
+    assert talk.agent.is_alive
+    assert service.requests["post_message"] == 0
+
+
+def test_timeout_names_the_tools_that_are_waited_for() -> None:
+    """A wait for a call that nobody handles says which."""
+    talk = Talk(ScriptedService([CallTools(("nobody", {}))]))
+    talk.agent.add_user_message("go")
+    talk.recorder.wait_for(gpt.ToolCallRequested)
+    with pytest.raises(gpt.WaitTimeoutError, match="output of 'nobody'"):
+        talk.agent.wait(0.01)
+
+
+def test_huge_times_do_no_harm() -> None:
+    """Times beyond what clocks can count are as good as for ever."""
+    talk = Talk(ScriptedService([Reply("hi")]), idle_timeout=1e12)
+    assert talk.agent.ask("hello", timeout=1e12) == "hi"
+    talk.agent.wait(1e12)

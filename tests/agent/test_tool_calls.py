@@ -364,3 +364,69 @@ def test_calls_from_many_threads_are_recorded_once() -> None:
     talk.agent.wait(PATIENCE)
     assert len(refused) == 19
     assert len(talk.recorder.of(gpt.ToolCallOutputRecorded)) == 1
+
+
+def test_deep_arguments_are_answered_with_an_error() -> None:
+    """Arguments nested beyond all measure cost the call, not the agent."""
+    talk = Talk(ScriptedService([CallTools(("go", "[" * 100_000)), Reply("sorry")]))
+    assert talk.agent.ask("go", timeout=PATIENCE) == "sorry"
+    assert talk.recorder.of(gpt.ToolCallFailed)
+
+
+def test_handlers_that_ask_other_agents_do_not_starve_them() -> None:
+    """A handler that waits for another agent leaves its place in the pool to that agent's."""
+    gpt.configure(tool_workers=1)
+
+    @gpt.tool
+    def look_up(word: str) -> str:
+        """Look up."""
+        return word.upper()
+
+    expert = Talk(ScriptedService([CallTools(("look_up", {"word": "x"})), Reply("done")]))
+
+    @gpt.tool
+    def ask_expert() -> str:
+        """Ask."""
+        return expert.agent.ask("?", timeout=PATIENCE)
+
+    talk = Talk(ScriptedService([CallTools(("ask_expert", {})), Reply("ok")]))
+    assert talk.agent.ask("go", timeout=PATIENCE) == "ok"
+    assert talk.recorder.of(gpt.ToolCallOutputRecorded)[0].output == "done"
+
+
+def test_exception_that_cannot_say_what_it_is_is_told() -> None:
+    """A handler's exception without words is told by its class."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    @gpt.tool
+    def go() -> None:
+        """Raise."""
+        raise Mute
+
+    talk = Talk(ScriptedService([CallTools(("go", {})), Reply("ok")]))
+    talk.say()
+    assert talk.recorder.of(gpt.ToolCallFailed)[0].message == "Mute"
+
+
+def test_call_answered_in_a_callback_is_not_handled() -> None:
+    """A handler is not called for a call that a callback has answered before it."""
+    called: list[str] = []
+
+    @gpt.tool
+    def go() -> str:
+        """Go."""
+        called.append("go")
+        return "handler"
+
+    talk = Talk(ScriptedService([CallTools(("go", {})), Reply("ok")]))
+
+    @talk.agent.on(gpt.ToolCallRequested)
+    def answer(event: gpt.ToolCallRequested) -> None:
+        talk.agent.submit_tool_output(event.id, "callback")
+
+    talk.say()
+    assert called == []
+    assert talk.recorder.of(gpt.ToolCallOutputRecorded)[0].output == "callback"
