@@ -19,12 +19,12 @@ from tests.support.talk import PATIENCE, Talk
 
 
 def call(name: str, **arguments: Any) -> Talk:
-    """Give a talk whose model calls one tool and then replies."""
+    """Return a talk whose model calls one tool and then replies."""
     return Talk(ScriptedService([CallTools((name, arguments)), Reply("ok")]))
 
 
 def failure(talk: Talk) -> str:
-    """Give the message of the failed call, checking that the model was told of it."""
+    """Return the message of the failed call, checking that the model was told of it."""
     failed = talk.recorder.wait_for(gpt.ToolCallFailed)
     recorded = talk.recorder.wait_for(gpt.ToolCallOutputRecorded)
     assert json.loads(recorded.output) == {"error": failed.message}
@@ -47,7 +47,7 @@ def test_arguments_are_typed() -> None:
 
 
 def test_arguments_that_do_not_fit_are_answered_with_an_error() -> None:
-    """The handler is not called, and the model is told what was wrong."""
+    """The handler is not called, and the model learns what was wrong."""
 
     @gpt.tool
     def double(number: int) -> int:
@@ -61,7 +61,7 @@ def test_arguments_that_do_not_fit_are_answered_with_an_error() -> None:
 
 
 def test_exception_is_answered_with_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    """What a handler raises is told, logged with its traceback, and the run goes on."""
+    """What a handler raises is reported, logged with its traceback, and the run goes on."""
 
     @gpt.tool
     def divide(a: float, b: float) -> float:
@@ -89,11 +89,11 @@ def test_exit_in_a_handler_is_only_a_failure() -> None:
 
 
 def test_result_that_json_cannot_hold_is_a_failure() -> None:
-    """A result that cannot go to the model is told as what it is."""
+    """A result that JSON cannot hold is reported as that."""
 
     @gpt.tool
     def thing() -> object:
-        """Give a thing."""
+        """Return a thing."""
         return object()
 
     talk = call("thing")
@@ -102,7 +102,7 @@ def test_result_that_json_cannot_hold_is_a_failure() -> None:
 
 
 def test_slow_handler_is_answered_with_an_error() -> None:
-    """A handler that takes too long is told as failed; what it returns later is dropped."""
+    """A handler that takes too long is reported as failed; what it returns later is dropped."""
     release, returned = threading.Event(), threading.Event()
 
     @gpt.tool(timeout=0.05)
@@ -196,7 +196,7 @@ def test_hanging_handlers_do_not_starve_others() -> None:
     assert {event.name for event in talk.recorder.of(gpt.ToolCallFailed)} == {"hang"}
 
 
-def test_context_tells_of_the_call() -> None:
+def test_context_names_the_call() -> None:
     """A parameter for the context gets thread, run, call, agent and deadline."""
     seen: list[gpt.ToolContext] = []
 
@@ -394,8 +394,8 @@ def test_handlers_that_ask_other_agents_do_not_starve_them() -> None:
     assert talk.recorder.of(gpt.ToolCallOutputRecorded)[0].output == "done"
 
 
-def test_exception_that_cannot_say_what_it_is_is_told() -> None:
-    """A handler's exception without words is told by its class."""
+def test_exception_that_cannot_be_printed_is_reported() -> None:
+    """A handler's exception without words is reported by its class."""
 
     class Mute(Exception):
         def __str__(self) -> str:

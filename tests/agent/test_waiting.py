@@ -16,7 +16,7 @@ from tests.support.talk import PATIENCE, Talk
 
 
 def held() -> tuple[ScriptedService, Talk]:
-    """Give a talk whose run is held."""
+    """Return a talk whose run is held."""
     service = ScriptedService([Hold(Reply("late"))])
     talk = Talk(service)
     talk.agent.add_user_message("hello")
@@ -187,7 +187,7 @@ def test_message_may_wait_for_the_run() -> None:
     assert [event.id for event in talk.recorder.of(gpt.UserMessageAdded)][1:] == posted
 
 
-def test_message_waits_no_longer_than_it_is_told_to() -> None:
+def test_message_waits_no_longer_than_it_may() -> None:
     """A message that waits in vain is refused in time, and not posted."""
     service, talk = held()
     with pytest.raises(gpt.WaitTimeoutError):
@@ -361,8 +361,8 @@ def test_queued_message_outlasts_another_callers_run() -> None:
     assert len(talk.recorder.of(gpt.RunCompleted)) == 3
 
 
-def test_queued_message_that_fails_is_told() -> None:
-    """A queued message that the service refuses for good is told as a failed run without id."""
+def test_queued_message_that_fails_is_reported() -> None:
+    """A queued message that the service refuses for good is reported as a failed run without id."""
     service = ContraryService()
     talk = Talk(service)
     holding = threading.Event()

@@ -17,21 +17,21 @@ RUN = "/threads/t/runs/r"
 
 
 def waiting(call_id: str = "c") -> Response:
-    """Give a run that waits for an output."""
+    """Return a run that waits for an output."""
     calls = [{"id": call_id, "function": {"name": "go", "arguments": "{}"}}]
     action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
     return Response({"id": "r", "status": "requires_action", "required_action": action})
 
 
 def agent_over(make_stub: MakeStub, answer: Answerer, **options: Any) -> tuple[gpt.Agent, Any]:
-    """Give an agent over a stub, and its recorder."""
+    """Return an agent over a stub, and its recorder."""
     service = gpt.AssistantsService(make_stub(answer).base_url, "key", **options)
     recorder = EventRecorder()
     return gpt.connect("t", "a", service=service, on_event=recorder), recorder
 
 
 def test_cancel_during_a_submission_ends_the_turn(make_stub: MakeStub) -> None:
-    """A run cancelled while its outputs are being sent again and again is told as cancelled."""
+    """A run cancelled while its outputs are being sent again and again is reported as cancelled."""
     submitted, cancelled = threading.Event(), threading.Event()
 
     def answer(request: Request) -> Response:
@@ -53,8 +53,8 @@ def test_cancel_during_a_submission_ends_the_turn(make_stub: MakeStub) -> None:
     assert isinstance(agent.wait(PATIENCE), gpt.RunCancelled)
 
 
-def test_looking_at_once_leaves_other_turns_alone() -> None:
-    """A look for a turn that is over does not touch the next one's feed."""
+def test_polling_at_once_leaves_other_turns_alone() -> None:
+    """A poll for a turn that has ended does not touch the next one's feed."""
     talk = Talk(ScriptedService([CallTools(("go", {})), Reply("ok")]))
     talk.agent.add_user_message("hello")
     requested = talk.recorder.wait_for(gpt.ToolCallRequested)
@@ -170,8 +170,8 @@ def test_lost_run_is_found_where_metadata_are_dropped(make_stub: MakeStub) -> No
     assert starts == ["r"]
 
 
-def test_reply_of_a_live_run_is_told_when_it_is_done(make_stub: MakeStub) -> None:
-    """What a live run is still writing is not told as missed, where no message names its run."""
+def test_reply_of_a_live_run_is_announced_when_it_is_done(make_stub: MakeStub) -> None:
+    """What a live run still writes is not announced as missed, though no message names its run."""
     over = threading.Event()
 
     def answer(request: Request) -> Response:

@@ -68,7 +68,7 @@ FINAL = ["completed", "failed", "expired", "cancelled", "incomplete"]
 
 
 class SimulatedService:
-    """Hold one thread's newest run as a service would."""
+    """One thread's newest run, as a service keeps it."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -97,7 +97,7 @@ class SimulatedService:
         self.status, self.waiting, self.fresh = "queued", [], True
 
     def snapshot(self) -> RunSnapshot:
-        """Give the run as it is."""
+        """Return the run as it is."""
         return RunSnapshot(
             id=f"run_{self.runs}",
             status=self.status,
@@ -301,7 +301,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.feed is not None)
     @rule()
     def see_snapshot(self) -> None:
-        """Let the feed yield the run as it is; a look never goes back behind what was seen."""
+        """Let the feed yield the run as it is; no snapshot is older than one before it."""
         self.service.fresh = False
         self.yield_snapshot(self.service.snapshot())
 
@@ -364,7 +364,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.fail(*self.feed, error)
 
     def new_message(self) -> Posted:
-        """Give a receipt."""
+        """Return a receipt."""
         self.service.messages += 1
         return Posted(message_id=f"user_{self.service.messages}")
 
@@ -420,7 +420,7 @@ ORDER: dict[type[Event], tuple[set[str], str]] = {
 
 
 def after(state: str, event: Event) -> str:
-    """Give the state after an event, checking that the event may come in this one."""
+    """Return the state after an event, checking that the event may come in this one."""
     if isinstance(event, CLOSING):
         assert state not in ("stopped", "failing"), event
         return "closed"

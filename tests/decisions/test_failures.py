@@ -1,4 +1,4 @@
-"""What went wrong, decided."""
+"""Decisions on failed requests and runs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def failed(
         (KeyError("bug"), "internal_error"),
     ],
 )
-def test_failed_start_is_told(error: Exception, code: str) -> None:
+def test_failed_start_is_reported(error: Exception, code: str) -> None:
     """A run that could not be started has no id, and says why."""
     transition = failed(starting(), error)
     closing = transition.steps[0]
@@ -102,7 +102,7 @@ def test_queued_message_refused_as_busy_is_posted_again() -> None:
     assert failed(posting(), BUSY).steps == (PostMessage(turn=1, delay=1.0),)
 
 
-def test_queued_message_that_cannot_be_posted_is_told() -> None:
+def test_queued_message_that_cannot_be_posted_is_reported() -> None:
     """A queued message that is refused for good ends its turn as failed."""
     assert names(failed(posting(), GONE).steps) == ["RunFailed", "SettleTurn"]
 
@@ -151,8 +151,8 @@ def rate_limited(progress: Progress) -> Transition:
     return seen(progress, "failed", error_code="rate_limit_exceeded", error_message="slow")
 
 
-def test_new_run_after_a_rate_limit_is_told() -> None:
-    """The run that is started again has an id of its own and is told as started."""
+def test_new_run_after_a_rate_limit_is_reported() -> None:
+    """The run that is started again has an id of its own and is reported as started."""
     waiting = rate_limited(following()).progress
     again = seen(waiting, "queued", id="run_2")
     assert names(again.steps) == ["RunStarted"]
@@ -160,7 +160,7 @@ def test_new_run_after_a_rate_limit_is_told() -> None:
 
 
 def test_rate_limits_are_counted() -> None:
-    """After the last retry the limit is told as exhausted, and the run as failed."""
+    """After the last retry the limit is reported as exhausted, and the run as failed."""
     progress = following()
     for _ in range(2):
         progress = seen(rate_limited(progress).progress, "in_progress").progress
@@ -182,8 +182,8 @@ def test_exhausted_start_has_no_run() -> None:
     ]
 
 
-def test_messages_of_a_limited_run_are_told() -> None:
-    """What a run wrote before its rate limit is told, once."""
+def test_messages_of_a_limited_run_are_announced() -> None:
+    """What a run wrote before its rate limit is reported, once."""
     held = runs.feed_update(following(), 1, Phase.FOLLOWING, message("msg_2"), context()).progress
     assert names(rate_limited(held).steps) == [
         "RateLimited",
@@ -209,7 +209,7 @@ def test_run_without_assistant_cannot_be_started_again() -> None:
     ],
 )
 def test_quota_is_not_retried(code: str, text: str) -> None:
-    """A used-up quota is told, and the run as failed."""
+    """A used-up quota is reported, and the run as failed."""
     transition = seen(following(), "failed", error_code=code, error_message=text)
     assert names(transition.steps) == ["QuotaExceeded", "RunFailed", "SettleTurn"]
 
@@ -248,7 +248,7 @@ def test_claimed_start_does_not_wait_any_more() -> None:
 
 
 def test_lost_outputs_end_the_run() -> None:
-    """Outputs that cannot be sent are told, and their run is cancelled and failed."""
+    """Outputs that cannot be submitted are reported, and their run is cancelled and failed."""
     transition = failed(submitting("a"), GONE)
     assert names(transition.steps) == [
         "ToolOutputSubmissionFailed",
@@ -261,21 +261,21 @@ def test_lost_outputs_end_the_run() -> None:
     assert "gone" in lost.message
 
 
-def test_failed_look_does_not_lose_outputs() -> None:
-    """A look that fails while outputs wait to be sent says nothing of them."""
+def test_failed_poll_does_not_lose_outputs() -> None:
+    """A poll that fails while outputs wait to be sent says nothing of them."""
     progress = submitting("a")
     assert failed(progress, GONE, origin=Phase.AWAITING_OUTPUTS).progress is progress
 
 
 @pytest.mark.parametrize("error", [GONE, LIMIT])
-def test_failed_look_does_not_end_a_waiting_run(error: Exception) -> None:
+def test_failed_poll_does_not_end_a_waiting_run(error: Exception) -> None:
     """While handlers are at work a passing failure of the service is passed over."""
     progress = awaiting("a")
     assert failed(progress, error).progress is progress
 
 
-def test_lost_run_is_told() -> None:
-    """A run that cannot be followed any more is told as failed, with its id."""
+def test_lost_run_is_reported() -> None:
+    """A run that cannot be followed any more is reported as failed, with its id."""
     waiting = failed(following(), GONE, now=0.0).progress
     closing = failed(waiting, GONE, now=OUTAGE_HEARTBEATS * 1.0).steps[0]
     assert isinstance(closing, RunFailed)
@@ -290,8 +290,8 @@ def test_outage_is_sat_out() -> None:
     assert failed(back, GONE, now=OUTAGE_HEARTBEATS * 1.0).steps == (FollowRun(turn=1, delay=1.0),)
 
 
-def test_limited_look_is_repeated_later() -> None:
-    """A look that meets a rate limit is repeated after the delay, as often as allowed."""
+def test_limited_poll_is_repeated_later() -> None:
+    """A poll that meets a rate limit is repeated after the delay, as often as allowed."""
     first = failed(following(), LIMIT)
     assert first.steps == (FollowRun(turn=1, delay=30.0),)
     second = failed(first.progress, LIMIT).progress

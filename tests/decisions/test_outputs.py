@@ -1,4 +1,4 @@
-"""Tool outputs, recorded and sent."""
+"""Tool calls, and their outputs recorded and submitted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.progress import (
 
 
 def phase(progress: Progress) -> Phase | None:
-    """Give the phase of the turn, if there is one."""
+    """Return the phase of the turn, if there is one."""
     return progress.turn.phase if progress.turn else None
 
 
@@ -40,20 +40,20 @@ def sent(transition: Transition) -> list[str]:
     return [output.id for output in submission.outputs]
 
 
-def test_calls_are_told_and_then_made() -> None:
-    """Every call is told before the first handler is called."""
+def test_calls_are_announced_and_then_made() -> None:
+    """Every call is announced before the first handler is called."""
     transition = seen(following(), "requires_action", tool_calls=calls("a", "b"))
     assert names(transition.steps) == ["ToolCallRequested", "ToolCallRequested", "CallTools"]
     assert [call.id for call in transition.progress.public().tool_calls] == ["a", "b"]
 
 
-def test_calls_are_told_once() -> None:
-    """A look that shows the same calls again tells nothing."""
+def test_calls_are_announced_once() -> None:
+    """A poll that shows the same calls again announces nothing."""
     assert seen(awaiting("a", "b"), "requires_action", tool_calls=calls("a", "b")).steps == ()
 
 
-def test_recorded_output_survives_a_look() -> None:
-    """A look while some outputs are missing loses none of those recorded."""
+def test_recorded_output_survives_a_poll() -> None:
+    """A poll while some outputs are missing loses none of those recorded."""
     half = outputs.record_output(awaiting("a", "b"), "a", "1").progress
     after = seen(half, "requires_action", tool_calls=calls("a", "b")).progress
     assert [output.id for output in after.public().tool_outputs] == ["a"]
@@ -76,7 +76,7 @@ def test_run_that_goes_on_elsewhere_waits_for_nothing() -> None:
 
 @pytest.mark.parametrize("arguments", ["{not json", "[1]", '"text"', "3"])
 def test_call_with_bad_arguments_is_answered_with_an_error(arguments: str) -> None:
-    """Arguments that are no JSON object are told, failed and answered."""
+    """A call whose arguments are no JSON object is announced, failed and answered."""
     transition = seen(following(), "requires_action", tool_calls=calls("a", arguments=arguments))
     assert names(transition.steps) == [
         "ToolCallRequested",
@@ -193,8 +193,8 @@ def test_poll_that_shows_answered_calls_alone_has_their_outputs_sent() -> None:
     assert transition.progress.turn.phase is Phase.SUBMITTING
 
 
-def test_failed_handler_is_told_before_its_error_output() -> None:
-    """A failure is told, and the error goes to the model in the output's place."""
+def test_failed_handler_is_reported_before_its_error_output() -> None:
+    """A failure is reported, and the error goes to the model in the output's place."""
     transition = outputs.record_output(awaiting("a"), "a", outputs.error_output("no"), failure="no")
     failed, recorded = transition.steps[:2]
     assert isinstance(failed, ToolCallFailed)

@@ -1,4 +1,4 @@
-"""What the service shows of a run, decided."""
+"""Decisions on snapshots, deltas and messages of a run."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ from tests.support.progress import (
 
 
 def phase(progress: Progress) -> Phase | None:
-    """Give the phase of the turn, if there is one."""
+    """Return the phase of the turn, if there is one."""
     return progress.turn.phase if progress.turn else None
 
 
-def test_first_snapshot_tells_the_start() -> None:
-    """The run is told as started when the service shows it."""
+def test_first_snapshot_announces_the_start() -> None:
+    """The run is reported as started when the service shows it."""
     transition = seen(starting(), "queued")
     assert isinstance(transition.steps[0], RunStarted)
     assert phase(transition.progress) is Phase.FOLLOWING
 
 
-def test_run_that_is_over_at_once_is_told_started_first() -> None:
+def test_run_that_is_over_at_once_is_announced_as_started_first() -> None:
     """However fast a run is, its start comes before its end."""
     transition = seen(starting(), "completed")
     assert names(transition.steps) == ["RunStarted", "RunCompleted", "SettleTurn"]
@@ -66,7 +66,7 @@ def test_calls_of_a_run_cancelled_before_it_had_an_id_are_nobodys() -> None:
 
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelling", "brand_new"])
-def test_status_that_is_not_final_tells_nothing(status: str) -> None:
+def test_status_that_is_not_final_announces_nothing(status: str) -> None:
     """A run on its way is followed in silence."""
     transition = seen(following(), status)
     assert transition.steps == ()
@@ -126,7 +126,7 @@ def hold(progress: Progress, *ids: str) -> Progress:
 
 
 def test_messages_come_after_the_closing_event() -> None:
-    """Messages are held back until the run is told to have ended."""
+    """Messages are held back until the run is reported to have ended."""
     transition = seen(hold(following(), "msg_2", "msg_3"), "completed")
     assert names(transition.steps) == [
         "RunCompleted",
@@ -137,22 +137,22 @@ def test_messages_come_after_the_closing_event() -> None:
     assert transition.progress.last_message_id == "msg_3"
 
 
-def test_message_is_told_once() -> None:
-    """A message that the feed yields twice is told once."""
+def test_message_is_announced_once() -> None:
+    """A message that the feed yields twice is announced once."""
     transition = seen(hold(following(), "msg_2", "msg_2"), "failed")
     assert names(transition.steps).count("AssistantMessageAdded") == 1
 
 
-def test_message_of_the_last_run_is_not_told_again() -> None:
-    """A message told with one run is not told with the next."""
+def test_message_of_the_last_run_is_not_announced_again() -> None:
+    """A message announced with one run is not announced with the next."""
     over = seen(hold(following(), "msg_2"), "completed").progress
     again = following(over)
     held = runs.feed_update(again, 2, Phase.FOLLOWING, message("msg_2"), context()).progress
     assert "AssistantMessageAdded" not in names(seen(held, "completed").steps)
 
 
-def test_text_is_told_as_it_arrives() -> None:
-    """A piece of text is told at once."""
+def test_text_is_delivered_as_it_arrives() -> None:
+    """A delta is delivered at once."""
     delta = TextDelta(message_id="msg_2", text="he")
     transition = runs.feed_update(following(), 1, Phase.FOLLOWING, delta, context())
     told = transition.steps[0]
@@ -167,8 +167,8 @@ def test_submission_is_over_with_the_first_snapshot() -> None:
     assert phase(after) is Phase.FOLLOWING
 
 
-def test_stale_look_after_a_submission_asks_for_nothing() -> None:
-    """A service that still shows the answered calls is looked at again, not answered again."""
+def test_stale_snapshot_after_a_submission_asks_for_nothing() -> None:
+    """A service that still shows the answered calls is polled again, not answered again."""
     after = seen(submitting("a"), "requires_action", tool_calls=calls("a"))
     assert after.steps == ()
     assert phase(after.progress) is Phase.FOLLOWING
@@ -182,14 +182,14 @@ def test_reused_call_ids_are_a_new_round() -> None:
 
 
 @pytest.mark.parametrize("status", ["requires_action", "in_progress"])
-def test_look_begun_before_a_submission_says_nothing(status: str) -> None:
-    """A look that was overtaken by the last output loses no output."""
+def test_poll_begun_before_a_submission_says_nothing(status: str) -> None:
+    """A poll that was overtaken by the last output loses no output."""
     progress = submitting("a")
     after = seen(progress, status, origin=Phase.AWAITING_OUTPUTS, tool_calls=calls("a"))
     assert after.progress is progress
 
 
-def test_look_begun_before_a_submission_may_show_the_end() -> None:
+def test_poll_begun_before_a_submission_may_show_the_end() -> None:
     """A run that expired before the outputs went out is over all the same."""
     after = seen(submitting("a"), "expired", origin=Phase.AWAITING_OUTPUTS)
     assert names(after.steps) == ["RunFailed", "SettleTurn"]
@@ -247,7 +247,7 @@ def test_interrupted_submission_is_made_again() -> None:
     assert again == (SubmitOutputs(turn=1, outputs=progress.public().tool_outputs),)
 
 
-def test_interrupted_start_is_told() -> None:
+def test_interrupted_start_is_reported() -> None:
     """A start that was cut short ends its turn, rather than leave it hanging."""
     transition = runs.feed_ended(starting(), 1, Phase.STARTING, context())
     assert names(transition.steps) == ["RunFailed", "SettleTurn"]
@@ -307,7 +307,7 @@ def test_turn_knows_whether_all_messages_were_given(known: bool) -> None:
     assert turn.messages_known is known
 
 
-def test_look_at_a_waiting_run_makes_nothing_unknown() -> None:
+def test_poll_of_a_waiting_run_makes_nothing_unknown() -> None:
     """Seeing the same calls again means that nothing was written since."""
     given = seen(following(), "requires_action", tool_calls=calls("a"), messages_known=True)
     again = seen(given.progress, "requires_action", tool_calls=calls("a")).progress.turn

@@ -1,4 +1,4 @@
-"""What the program asks for, decided."""
+"""Decisions on what the program asks for."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_live_run_is_followed() -> None:
     assert transition.progress.public().run_id == "run_9"
 
 
-def test_missed_messages_are_told_first() -> None:
-    """The assistant's messages after the last one seen are told, the user's own are not."""
+def test_missed_messages_are_announced_first() -> None:
+    """The assistant's messages after the last one seen are announced, the user's own are not."""
     transition = verbs.begin(
         "thread_1",
         None,
@@ -85,7 +85,7 @@ def test_missed_messages_are_told_first() -> None:
 
 
 def test_messages_of_a_live_run_are_not_missed_yet() -> None:
-    """What a live run is still writing is told when it is over."""
+    """What a live run still writes is announced when it has ended."""
     live = RunSnapshot(id="run_1", status="in_progress")
     progress = begin(live, (message("msg_1"),))
     assert progress.last_message_id == "msg_0"
@@ -108,8 +108,8 @@ def test_message_without_assistant_is_refused() -> None:
         verbs.reserve_turn(fresh(None), HELLO, OPTIONS, context())
 
 
-def test_posted_message_is_told_and_its_run_started() -> None:
-    """Once the service has the message, it is told and its run is started."""
+def test_posted_message_is_reported_and_its_run_started() -> None:
+    """Once the service has the message, it is announced and its run is started."""
     progress = posting()
     transition = verbs.message_posted(progress, 1, Posted(message_id="msg_1"))
     assert names(transition.steps) == ["UserMessageAdded", "StartRun"]
@@ -151,7 +151,7 @@ def test_queued_messages_wait_in_order() -> None:
     "progress, run_id", [(following(), "run_1"), (awaiting("a"), "run_1"), (starting(), None)]
 )
 def test_cancelling_names_the_run_to_cancel(progress: Progress, run_id: str | None) -> None:
-    """The caller is told which run to cancel, if it is known."""
+    """The caller gets the id of the run to cancel, if it is known."""
     assert verbs.request_cancel(progress, context()).result == run_id
 
 
@@ -167,8 +167,8 @@ def test_cancelling_nothing_is_refused() -> None:
         verbs.request_cancel(fresh(), context())
 
 
-def test_waiting_run_is_looked_at() -> None:
-    """A run that waits for outputs is looked at when asked for, another is not."""
+def test_waiting_run_is_polled() -> None:
+    """A run that waits for outputs is polled when asked for, another is not."""
     assert verbs.poll_now(awaiting("a")).steps == (FollowRun(turn=1),)
     assert verbs.poll_now(following()).steps == ()
 
@@ -239,7 +239,7 @@ def test_stopping_ends_the_turn_and_drops_the_queue() -> None:
     assert (state.running, state.run_id) == (False, "run_1")
 
 
-def test_stopping_twice_tells_it_once() -> None:
+def test_stopping_twice_announces_it_once() -> None:
     """The second stop does nothing."""
     stopped = verbs.stop(fresh(), "shutdown").progress
     assert verbs.stop(stopped, "idle").steps == ()

@@ -153,8 +153,8 @@ def test_close_unsubscribes() -> None:
     assert source.closed == 1
 
 
-def test_close_is_told() -> None:
-    """Whoever opened the stream is told that it was closed."""
+def test_close_is_reported() -> None:
+    """The callback of the stream is called when it is closed."""
     told: list[EventStream] = []
     source = Source(on_close=told.append)
     source.stream.close()
@@ -215,7 +215,7 @@ def test_reader_makes_room() -> None:
 
 @pytest.mark.parametrize("release", [EventStream.close, EventStream._lift_limit])
 def test_waiting_writer_is_release(release: Callable[[EventStream], None]) -> None:
-    """A writer that waits for room is let go when the stream ends or its limit is lifted."""
+    """A writer that waits for room is released when the stream ends or its limit is lifted."""
     source = Source(1)
     writer = source.write_on_a_thread(started(1), started(2))
     release(source.stream)

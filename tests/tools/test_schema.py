@@ -119,7 +119,7 @@ def with_default(hint: Any, default: object) -> Callable[..., Any]:
 
 
 def property_of(hint: Any) -> dict[str, Any]:
-    """Give the schema of a parameter annotated so."""
+    """Return the schema of a parameter annotated so."""
     return cast("dict[str, Any]", read(annotated(hint)).parameters["properties"]["value"])
 
 

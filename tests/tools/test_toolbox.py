@@ -109,7 +109,7 @@ class Better(Calculator):
 
 
 def one(toolbox: Toolbox) -> Tool:
-    """Give the toolbox's only tool."""
+    """Return the toolbox's only tool."""
     (only,) = toolbox
     return only
 
@@ -188,7 +188,7 @@ def test_default_toolbox() -> None:
 
 
 def test_schema() -> None:
-    """The model is told name, description and parameters."""
+    """The model is reported name, description and parameters."""
     assert Toolbox([add]).schemas == (
         ToolSchema(
             name="add",
@@ -537,7 +537,7 @@ class Adder:
 
 class Undescribed:  # noqa: D101  (the point)
     def __call__(self, a: int) -> int:
-        """Give it back."""
+        """Return it back."""
         return a
 
 
@@ -616,7 +616,7 @@ def test_order() -> None:
     assert [tool.name for tool in toolbox] == ["c", "a", "b"]
 
 
-def test_iteration_sees_one_moment() -> None:
+def test_iteration_sees_one_version() -> None:
     """Going through the tools is not disturbed by changes meanwhile."""
     toolbox = Toolbox([add, Calculator()])
     for tool in toolbox:
