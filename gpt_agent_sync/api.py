@@ -32,6 +32,7 @@ from gpt_agent_sync.tools.pool import shared_pool
 from gpt_agent_sync.tools.toolbox import Toolbox
 
 
+# ``None`` is taken: it means that the agent never stops for idleness.
 class _FromSettings:
     """The default of an argument whose value is in the settings."""
 

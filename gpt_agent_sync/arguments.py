@@ -49,6 +49,7 @@ def _read_part(part: str | Mapping[str, Any]) -> dict[str, Any]:
     field = _PART_FIELDS.get(kind) if isinstance(kind, str) else None
     if field is None:
         raise ValueError(f"content part type {kind!r} is not one of {', '.join(_PART_FIELDS)}")
+    # A blank text is a BlankValueError, as everywhere.
     if kind == "text" and field in part:
         require_text("content part", part[field])
     if not part.get(field):

@@ -40,6 +40,7 @@ def get_settings() -> Settings:
 
 
 def _settings() -> Settings:
+    # Not at import: a program may set its environment first.
     if _defaults.settings is None:
         _defaults.settings = from_environment(os.environ)
     return _defaults.settings

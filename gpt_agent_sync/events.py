@@ -76,6 +76,7 @@ def _to_json(value: Any) -> Any:
 _READERS: Mapping[str, Any] = {
     "at": datetime.fromisoformat,
     "usage": lambda value: Usage(**value),
+    # JSON has no tuples.
     "parts": tuple,
     "content": lambda value: value if isinstance(value, str) else tuple(value),
 }

@@ -32,6 +32,7 @@ class Usage:
 
 
 def _no_flag(instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    # To ``isinstance`` a bool is an int.
     if isinstance(value, bool):
         raise TypeError(f"{field.name} must be a number, not {value!r}")
 

@@ -61,6 +61,7 @@ def _seconds(*, above_zero: bool = False, optional: bool = False) -> Any:
     def check(instance: object, field: attrs.Attribute[Any], value: object) -> None:
         if optional and value is None:
             return
+        # True would pass as one second.
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise _refuse(field.name, value, wanted)
         if not math.isfinite(value) or value < 0 or (above_zero and value == 0):

@@ -21,6 +21,7 @@ from gpt_agent_sync import events, forks
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+# blinker keeps receivers in a set, and calls them in an order that changes from run to run.
 class _OrderedSet(dict[Any, None]):
     """A set of receivers, as far as blinker uses one, that keeps their order."""
 

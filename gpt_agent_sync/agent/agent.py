@@ -356,6 +356,7 @@ class Agent:
     def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         """Wait for the run, unless the body raised, and shut down."""
         try:
+            # A callback may leave the block too: it cannot wait for the worker that it runs on.
             if exc_type is None and not self._worker.is_current():
                 with contextlib.suppress(AgentNotAliveError):
                     self.wait()
@@ -377,6 +378,7 @@ class Agent:
         Raises:
             RuntimeError: If called in a callback or handler of this agent.
         """
+        # A handler is another thread, but the run that would be waited for waits for its output.
         if self._worker.is_current() or handling_for() is self:
             raise RuntimeError(
                 f"{what} in a callback or handler of the same agent would wait for itself; "

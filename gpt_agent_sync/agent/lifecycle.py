@@ -99,6 +99,7 @@ class Lifecycle:
     def after_fork(self) -> None:
         """Stop in a forked child: the worker lives in the parent only."""
         stopped = verbs.stop(self._mailbox.progress, AgentStopped.SHUTDOWN)
+        # AgentStopped is the parent's to deliver, and there is no worker here that would.
         self._mailbox.after_fork(attrs.evolve(stopped, steps=()))
         self._subscribers.after_fork()
 

@@ -27,6 +27,7 @@ class _Waiting:
 
     def __init__(self, condition: Callable[[Progress, bool], bool]) -> None:
         self.condition = condition
+        # A lock as a gate: a condition would be a second lock, taken under the mailbox's.
         self._gate = threading.Lock()
         self._gate.acquire()
         self._woken = False
@@ -114,6 +115,7 @@ class Mailbox:
     def _swap(self, transition: Transition) -> Transition:
         if transition.steps:
             self._steps.extend(transition.steps)
+            # A worker at work takes the step anyway, and a wake-up costs a switch of threads.
             if self._idle:
                 self._work.notify()
         # Callers' conditions are asked only when their answer can be another than before.
@@ -156,6 +158,7 @@ class Mailbox:
         """
         with self._lock:
             if self._taken:
+                # Idleness counts from the end of a step: a callback may outlast the timeout.
                 self._taken = False
                 self._changed_at = time.monotonic()
                 if not self._steps:
@@ -213,4 +216,5 @@ class Mailbox:
 
 def _bounded(timeout: float | None) -> float | None:
     """Return a timeout that the system's clocks can count."""
+    # Locks refuse longer ones with an OverflowError.
     return None if timeout is None else min(timeout, threading.TIMEOUT_MAX)

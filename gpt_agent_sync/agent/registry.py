@@ -16,6 +16,7 @@ Key = Hashable
 Found = TypeVar("Found")
 
 
+# A future in its place would share every exception of its creator, Ctrl-C included.
 class _Slot:
     """The place of one key, empty until its creator is done."""
 
@@ -51,6 +52,7 @@ class Registry:
                     slot = self._slots[key] = _Slot()
             if mine:
                 return self._fill(key, slot, look_up, create), True
+            # Outside the lock: a slow lookup holds up the callers of its own thread id alone.
             slot.ready.wait()
             if slot.agent is not None:
                 return slot.agent, False
@@ -70,6 +72,7 @@ class Registry:
             slot.agent = create(found)
             return slot.agent
         finally:
+            # An empty slot left behind would have all later callers of this key wait for nothing.
             if slot.agent is None:
                 self._discard(key, slot)
             slot.ready.set()
@@ -78,6 +81,7 @@ class Registry:
         """Remove ``agent``, unless another has taken its place."""
         with self._lock:
             slot = self._slots.get(key)
+            # Its worker may end long after connect() has found a successor.
             if slot is not None and slot.agent is agent:
                 del self._slots[key]
 

@@ -62,6 +62,7 @@ class RunSetup:
 
     def request(self, turn: Turn, progress: Progress) -> RunRequest:
         """Return what the service needs to know to work on a turn."""
+        # The shared toolbox first, so that the schema is that of the handler that is found.
         schemas = {
             tool.name: tool.schema for toolbox in reversed(self._toolboxes()) for tool in toolbox
         }

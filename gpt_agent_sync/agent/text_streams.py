@@ -82,6 +82,7 @@ class TurnEvents:
             AgentNotAliveError: If the agent stops before.
         """
         event = self._next()
+        # With when_busy="wait" the rest of an earlier turn comes first.
         while not (isinstance(event, UserMessageAdded) and event.id == self.pending.message_id):
             event = self._next()
         while not isinstance(event, ClosingEvent):
@@ -108,6 +109,7 @@ class TurnEvents:
         return event
 
     def _delivered(self) -> Iterator[Event]:
+        # They are in the stream already; whatever comes after them is of the next turn.
         with contextlib.suppress(TimeoutError):
             while isinstance(event := self.stream.get(0), AssistantMessageAdded):
                 yield event
@@ -164,6 +166,7 @@ class TextStream:
 
     def __del__(self) -> None:
         """Stop listening when the stream is dropped."""
+        # The interpreter may be half torn down.
         with contextlib.suppress(Exception):
             self.close()
 

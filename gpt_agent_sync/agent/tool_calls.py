@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Handlers of all agents share the pool's threads, so a thread does not say whose it works for.
 _on_this_thread = threading.local()
 
 
@@ -146,6 +147,7 @@ class _Call:
             agent=self._agent,
             deadline=self.deadline,
         )
+        # Calls whose arguments are no object were answered when they were announced.
         arguments = request.arguments if isinstance(request.arguments, dict) else {}
         logger.debug("calling tool %s for %s", request.name, request.id)
         try:

@@ -77,6 +77,7 @@ class Worker:
         self._clocks = Clocks(mailbox, self._calls, settings.heartbeat_interval, idle_timeout)
         self._follower = RunFollower(mailbox, self.context, self._failed)
         self._finished: Callable[[], None] | None = None
+        # A daemon: a program that ends is not to wait for a request in flight.
         self._thread = threading.Thread(
             target=self._run, name=f"gpt-agent-{self._thread_id}", daemon=True
         )

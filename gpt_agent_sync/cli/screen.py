@@ -107,6 +107,7 @@ class TerminalScreen(Screen):
     def read_message(self) -> str:
         """Read a line at a prompt."""
         text = self._console.input("\n[bold green]you[/] > ")
+        # A terminal shows what is typed; input from a file or a pipe is not seen otherwise.
         if not sys.stdin.isatty():
             self._print(escape(text))
         return text

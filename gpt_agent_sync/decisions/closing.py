@@ -148,6 +148,7 @@ def announce_messages(progress: Progress, messages: Iterable[Message]) -> Announ
     # A run whose stream broke off is read again from its start, messages included.
     seen = set(progress.announced)
     last_message_id = progress.last_message_id
+    # Some servers name neither run nor assistant; then those of the turn are meant.
     turn = progress.turn
     for message in messages:
         if message.id in seen:

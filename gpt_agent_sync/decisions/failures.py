@@ -127,15 +127,18 @@ def _following_failed(
 def _start_failed(
     progress: Progress, turn: Turn, error: Exception, context: DecisionContext
 ) -> Transition:
+    # The program wanted it ended, and so it has: why it never began is of no use to it.
     if turn.cancel_requested:
         return _cancelled(progress, turn, None, context)
     failed = failure(progress, turn, None, code=failure_code(error), message=failure_message(error))
     if isinstance(error, RateLimitError):
+        # HTTP 429 means a rate limit or a used-up quota, and only the first is worth a retry.
         if is_quota(error.code, error.message):
             return _out_of_quota(progress, turn, None, failed, context)
         delay = _retry_delay(error.retry_after, error.message, context)
         return _rate_limited(progress, turn, None, delay, failed, context)
     if isinstance(error, ServiceBusyError):
+        # Another caller's run holds the thread. It ends by itself, at the latest when it expires.
         since = context.now if turn.blocked_since is None else turn.blocked_since
         if context.now - since < START_PATIENCE:
             turn = attrs.evolve(turn, blocked_since=since)
@@ -176,6 +179,7 @@ def _submission_failed(
     progress: Progress, turn: Turn, error: Exception, context: DecisionContext
 ) -> Transition:
     message = failure_message(error)
+    # The run would wait for these outputs until it expires, and hold the thread as long.
     lost = ToolOutputSubmissionFailed(
         thread_id=progress.thread_id, run_id=turn.run_id or "", message=message
     )
@@ -214,6 +218,7 @@ def _rate_limited(
     failed: RunFailed,
     context: DecisionContext,
 ) -> Transition:
+    # A run that was found in progress may not name its assistant; then there is none to start.
     if turn.retries_left <= 0 or turn.assistant_id is None:
         exhausted = RateLimitRetriesExhausted(
             thread_id=progress.thread_id, run_id=run_id, assistant_id=turn.assistant_id

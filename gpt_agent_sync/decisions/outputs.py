@@ -53,6 +53,7 @@ def await_outputs(progress: Progress, turn: Turn, wanted: tuple[ToolCall, ...]) 
     )
     steps: list[Step] = list(fresh)
     callable_calls = tuple(call for call in fresh if isinstance(call.arguments, dict))
+    # All calls of a round are announced before any output: programs rely on that order.
     for call in fresh:
         if isinstance(call.arguments, str):
             problem = f"the arguments are not a JSON object: {call.arguments[:200]}"
@@ -86,6 +87,7 @@ def read_arguments(text: str) -> dict[str, Any] | str:
         return {}
     try:
         value = json.loads(text)
+    # Nested deep enough, JSON ends in a RecursionError: it costs the call, not the agent.
     except (ValueError, RecursionError):
         return text
     if value is None:

@@ -115,10 +115,12 @@ def _snapshot(
     steps: list[Step] = []
     starting = turn.phase is Phase.STARTING
     if turn.phase is Phase.SUBMITTING:
+        # The first snapshot after a submission: the service has the outputs.
         answered = frozenset(output.id for output in turn.tool_outputs)
         turn = attrs.evolve(turn, tool_outputs=(), submitted=answered, phase=Phase.FOLLOWING)
     turn = attrs.evolve(
         turn,
+        # On the Responses wire each round is a response; the run keeps the id of the first.
         run_id=turn.run_id if not starting and turn.run_id else snapshot.id,
         run_status=snapshot.status,
         assistant_id=snapshot.assistant_id or turn.assistant_id,
@@ -139,6 +141,7 @@ def _snapshot(
             steps.append(CancelRun(turn=turn.number, run_id=snapshot.id))
             steps.append(FollowRun(turn=turn.number))
             return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
+    # Servers have statuses of their own, and new ones may come: they are not final, but bounded.
     decide = _BY_STATUS.get(snapshot.status, _unknown)
     decided = decide(attrs.evolve(progress, turn=turn), turn, snapshot, context)
     return attrs.evolve(decided, steps=(*steps, *decided.steps))
@@ -181,6 +184,7 @@ def _unknown(
 def _requires_action(
     progress: Progress, turn: Turn, snapshot: RunSnapshot, context: DecisionContext
 ) -> Transition:
+    # Such as Azure's submit_tool_approval: a client that passes it over polls for ever.
     if snapshot.unsupported_action is not None:
         return fail_turn(
             progress,
@@ -189,6 +193,7 @@ def _requires_action(
             message=f"the run asks for {snapshot.unsupported_action!r}, which is not supported",
             cancel=True,
         )
+    # Self-hosted servers show an empty required_action after a submission.
     if not snapshot.tool_calls:
         return _unknown(progress, turn, snapshot, context)
     wanted = {call.id for call in snapshot.tool_calls}

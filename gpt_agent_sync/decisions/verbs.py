@@ -64,6 +64,7 @@ def begin(
     announcement = announce_messages(progress, _finished(tuple(missed), live_run))
     if live_run is None:
         return Transition(progress=announcement.progress, steps=announcement.events)
+    # RunStarted was announced by whoever started it, and is not again.
     turn = Turn(
         number=1,
         phase=Phase.FOLLOWING,
@@ -224,6 +225,7 @@ def request_cancel(progress: Progress, context: DecisionContext) -> Transition:
     turn = progress.turn
     if turn is None:
         raise RunNotInProgressError(progress.thread_id)
+    # There is no run that the service could cancel, and the delay may be a long one.
     if turn.start_delayed:
         cancelled = RunCancelled(
             thread_id=progress.thread_id, id=turn.run_id, assistant_id=turn.assistant_id
@@ -284,6 +286,7 @@ def stop(progress: Progress, reason: str, *, only_if_idle: bool = False) -> Tran
         reason: ``"shutdown"``, ``"idle"`` or ``"error"``.
         only_if_idle: Whether to do nothing if a turn is in progress.
     """
+    # Queued messages count: they were promised a run.
     busy = is_busy(progress)
     if progress.stopped is not None or (only_if_idle and busy):
         return Transition(progress=progress)

@@ -61,6 +61,7 @@ class EventStream:
             TimeoutError: If none came in time.
             RuntimeError: If it would wait for itself, in a callback of the same agent.
         """
+        # What is there may be read in a callback; only to wait for more would be a deadlock.
         if not self._events and not self._ended:
             self._refuse_to_block("EventStream.get()")
         with self._condition:
@@ -98,6 +99,7 @@ class EventStream:
             if self._ended:
                 return
             self._events.append(event)
+            # The last event there is, so a reader need not wait for close().
             self._ended = isinstance(event, AgentStopped)
             self._condition.notify_all()
 

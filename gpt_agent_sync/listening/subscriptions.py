@@ -48,6 +48,7 @@ class Subscription:
     def close(self) -> None:
         """Unsubscribe, from any thread; idempotent. A call in progress goes on to its end."""
         if not self._closed:
+            # Marked first: a delivery on another thread may have this callback on its list already.
             self._closed = True
             self._detach(self)
 

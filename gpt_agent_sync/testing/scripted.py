@@ -165,6 +165,7 @@ class _ScriptedFeed(Feed):
                 return
         threads.finish_step(run)
         snapshot = run.snapshot
+        # As the contract has it: all messages come before the final snapshot.
         if snapshot.is_final:
             for message in threads.messages(run.thread_id):
                 if message.run_id == snapshot.id:

@@ -130,6 +130,7 @@ class ScriptedThreads:
                 return
             expected = {call.id: call.name for call in run.snapshot.tool_calls}
             given = [output.tool_call_id for output in outputs]
+            # A submission that is repeated, when its first try was taken and the run has gone on.
             if not set(given) & set(expected):
                 return
             if sorted(expected) != sorted(given):

@@ -65,9 +65,11 @@ class ToolPool:
         job = Job(run)
         limit = self._size()
         with self._condition:
+            # A pool that was closed opens again: agents may be made after shutdown_all().
             self._closing = False
             self._jobs.append(job)
             self._condition.notify()
+            # Idle threads take the waiting jobs; another is started only where they are too few.
             lacking = len(self._jobs) > self._idle and self._working + self._idle < limit
             thread = self._reserve() if lacking else None
         if thread is not None:

@@ -67,6 +67,7 @@ class Signature:
         import msgspec
 
         try:
+            # Models write 3.0 where an integer is meant.
             typed = msgspec.convert(_whole_numbers(dict(arguments)), self._model, str_keys=True)
         except msgspec.ValidationError as exc:
             raise ArgumentsError(str(exc)) from exc
@@ -140,6 +141,7 @@ def read_signature(
         fields.append((field, described, _field(parameter)))
     rename = {field: parameter_name for parameter_name, field in names}
     try:
+        # Keyword-only, since a parameter without a default may follow one that has one.
         model = msgspec.defstruct(
             "Arguments", fields, kw_only=True, forbid_unknown_fields=True, rename=rename
         )
@@ -205,6 +207,7 @@ def _field(parameter: inspect.Parameter) -> Any:
     try:
         json.dumps(msgspec.to_builtins(default, str_keys=True), allow_nan=False)
     except (TypeError, ValueError, RecursionError):
+        # The function has it all the same: what a call leaves out is not passed.
         return msgspec.field(default=msgspec.UNSET)
     if isinstance(default, (list, dict, set, bytearray)) or type(default).__hash__ is None:
         return msgspec.field(default_factory=lambda: default)
@@ -237,6 +240,7 @@ def _complete(schema: dict[str, Any], hints: Mapping[str, Any]) -> None:
         leaves = _leaves(hint)
         if datetime.datetime in leaves:
             leaves = _value_leaves(hint)
+        # In a union with plain text any string is valid, so no format may be promised.
         if datetime.datetime in leaves and str not in leaves:
             _mark_date_times(properties[name])
 

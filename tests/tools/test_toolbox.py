@@ -188,7 +188,7 @@ def test_default_toolbox() -> None:
 
 
 def test_schema() -> None:
-    """The model is reported name, description and parameters."""
+    """The model gets name, description and parameters."""
     assert Toolbox([add]).schemas == (
         ToolSchema(
             name="add",
@@ -537,7 +537,7 @@ class Adder:
 
 class Undescribed:  # noqa: D101  (the point)
     def __call__(self, a: int) -> int:
-        """Return it back."""
+        """Give it back."""
         return a
 
 
