@@ -1,7 +1,7 @@
 """A synchronous, threaded SDK for LLM agents: one agent per conversation thread.
 
 An agent adds user messages, runs the assistant in a background ``threading.Thread``, calls the
-program's tool handlers, and tells everything that happens as events. No event loop anywhere.
+program's tool handlers, and delivers everything that happens as events. There is no event loop.
 
     import gpt_agent_sync as gpt
 
@@ -72,7 +72,8 @@ from gpt_agent_sync.listening.subscriptions import Subscription, on
 from gpt_agent_sync.records import RunOptions, Usage
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.settings import Settings
-from gpt_agent_sync.tools.toolbox import Toolbox, ToolContext, default_toolbox
+from gpt_agent_sync.tools.tool import ToolContext
+from gpt_agent_sync.tools.toolbox import Toolbox, default_toolbox
 from gpt_agent_sync.version import __version__
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The functions a program begins with: make threads and assistants, connect, shut down."""
+"""The functions of the package: create threads and assistants, connect, shut down."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gpt_agent_sync.agent.agent import SHUTDOWN_PATIENCE, Agent
+from gpt_agent_sync.agent.agent import Agent
+from gpt_agent_sync.agent.lifecycle import SHUTDOWN_PATIENCE
 from gpt_agent_sync.agent.registry import registry
 from gpt_agent_sync.arguments import read_metadata, require_text
 from gpt_agent_sync.configuration import get_settings
 from gpt_agent_sync.decisions import verbs
-from gpt_agent_sync.decisions.state import Moment
+from gpt_agent_sync.decisions.state import DecisionContext
 from gpt_agent_sync.errors import AgentNotAliveError, BlankThreadIdError
 from gpt_agent_sync.events import Event
 from gpt_agent_sync.listening.subscriptions import Callback, check_subscription
@@ -32,8 +33,9 @@ from gpt_agent_sync.tools.pool import shared_pool
 from gpt_agent_sync.tools.toolbox import Toolbox
 
 
+# ``None`` is taken: it means that the agent never stops for idleness.
 class _FromSettings:
-    """Stand for an argument that the settings supply."""
+    """The default of an argument whose value is in the settings."""
 
     def __repr__(self) -> str:
         return "<settings>"
@@ -55,7 +57,7 @@ def create_thread(
         messages: Earlier history, oldest first, any number: ``{"role", "content"}`` with role
             ``"user"`` or ``"assistant"`` and a text.
         metadata: Up to 16 pairs of texts kept with the thread.
-        service: Where; else the configured service.
+        service: The service; else the configured one.
 
     Returns:
         The thread's id.
@@ -98,7 +100,7 @@ def create_assistant(
         description: A description for people.
         tools: A ``Toolbox``, or tool objects as the wire takes them.
         metadata: Up to 16 pairs of texts kept with the assistant.
-        service: Where; else the configured service.
+        service: The service; else the configured one.
 
     Returns:
         The assistant's id.
@@ -131,20 +133,20 @@ def connect(
     run_options: RunOptions | None = None,
     idle_timeout: float | _FromSettings | None = _FROM_SETTINGS,
 ) -> Agent:
-    """Give the live agent of a thread, starting it if this process has none.
+    """Return the live agent of a thread, and start one if this process has none.
 
-    A thread whose newest run is under way is followed from there on. Callers of one
-    thread share one agent; on a live one the assistant, tools and options given here replace the
-    former, and the subscription is added.
+    A newest run that is in progress is followed from there on. Callers of one thread share one
+    agent; on a live one the assistant, tools and options given here replace the former, and the
+    subscription is added.
 
     Args:
         thread_id: The conversation.
         assistant_id: The assistant of the next run.
-        service: Where; else the configured service.
+        service: The service; else the configured one.
         tools: This agent's handlers, a ``Toolbox`` or functions; looked up before the shared ones.
         on_event: Called with every event, as by ``on(Event, ...)``, from the very first one.
         last_message_id: The newest message that the program has seen: the assistant's
-            messages after it are told first. Only a new agent reads it.
+            messages after it are announced first. Only a new agent reads it.
         run_options: What this agent's runs do differently.
         idle_timeout: Seconds without a run after which the agent stops; ``None`` for never.
             Only a new agent reads it.
@@ -173,7 +175,7 @@ def connect(
     if run_options is not None:
         chosen.check_options(run_options)
 
-    def make(live_run: RunSnapshot | None) -> Agent:
+    def create(live_run: RunSnapshot | None) -> Agent:
         missed = chosen.messages_after(thread_id, last_message_id) if last_message_id else ()
         agent = Agent(
             thread_id,
@@ -185,7 +187,7 @@ def connect(
                 live_run=live_run,
                 missed=missed,
                 last_message_id=last_message_id,
-                moment=Moment(now=time.monotonic(), settings=settings),
+                context=DecisionContext(now=time.monotonic(), settings=settings),
             ),
             idle_timeout=idle,
             tools=toolbox,
@@ -194,16 +196,17 @@ def connect(
         )
         if on_event is not None:
             agent.on(Event, on_event)
-        agent._start()
+        agent._lifecycle.start()
         return agent
 
     key = (chosen, thread_id)
     while True:
-        agent, is_new = registry.obtain(key, lambda: chosen.open_thread(thread_id), make)
+        agent, is_new = registry.obtain(key, lambda: chosen.open_thread(thread_id), create)
         if is_new:
             return agent
         try:
-            agent._attach(assistant_id, toolbox, run_options, on_event)
+            # It may have stopped since it was found: then a new one takes its place.
+            agent._lifecycle.attach(assistant_id, toolbox, run_options, on_event)
         except AgentNotAliveError:
             registry.remove(key, agent)
         else:
@@ -227,8 +230,9 @@ def shutdown_all(timeout: float | None = None) -> None:
         timeout: Seconds to wait for their workers altogether; ``None`` for 2.
     """
     agents = registry.agents()
+    # All are stopped before any is waited for, so that they take the time of one.
     for agent in agents:
-        agent._begin_shutdown()
+        agent._lifecycle.begin_shutdown()
     until = time.monotonic() + (SHUTDOWN_PATIENCE if timeout is None else timeout)
     for agent in agents:
         agent.shutdown(max(0.0, until - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Checks of what a program passes: texts, message contents, metadata, seconds."""
+"""Checks of what a program passes: texts, message contents, metadata, timeouts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PART_FIELDS = {"text": "text", "image_url": "image_url", "image_file": "image_f
 
 
 def read_content(content: str | Sequence[str | Mapping[str, Any]]) -> str | ContentParts:
-    """Check a message's content and give it in its frozen form.
+    """Return a message's content, checked and in its frozen form.
 
     Args:
         content: Text, or a sequence of parts: texts, or ``{"type": "text", "text": ...}``,
@@ -31,6 +31,7 @@ def read_content(content: str | Sequence[str | Mapping[str, Any]]) -> str | Cont
     """
     if isinstance(content, str):
         return require_text("content", content)
+    # A mapping is iterable, and is one content part that was passed without its list.
     if isinstance(content, (bytes, Mapping)) or not isinstance(content, Iterable):
         raise BlankValueError("content", content)
     parts = tuple(_read_part(part) for part in content)
@@ -48,6 +49,7 @@ def _read_part(part: str | Mapping[str, Any]) -> dict[str, Any]:
     field = _PART_FIELDS.get(kind) if isinstance(kind, str) else None
     if field is None:
         raise ValueError(f"content part type {kind!r} is not one of {', '.join(_PART_FIELDS)}")
+    # A blank text is a BlankValueError, as everywhere.
     if kind == "text" and field in part:
         require_text("content part", part[field])
     if not part.get(field):
@@ -58,7 +60,7 @@ def _read_part(part: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_text(name: str, value: object) -> str:
-    """Give ``value`` back if it is a text that is not blank.
+    """Return ``value`` if it is a text that is not blank.
 
     Raises:
         BlankValueError: If it is not.
@@ -69,7 +71,7 @@ def require_text(name: str, value: object) -> str:
 
 
 def read_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """Give a copy of the pairs if every wire can carry them (16 pairs, 64 and 512 characters).
+    """Return a copy of the pairs if every wire can carry them (16 pairs, 64 and 512 characters).
 
     Raises:
         ValueError: If they are not such pairs; it names the key.
@@ -91,7 +93,7 @@ def read_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def check_timeout(timeout: object) -> None:
-    """Check seconds that a caller wants to wait at most; ``None`` is for as long as it takes.
+    """Check the seconds that a caller waits at most; ``None`` is for as long as it takes.
 
     Raises:
         TypeError: If it is no number.
@@ -101,5 +103,5 @@ def check_timeout(timeout: object) -> None:
         return
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise TypeError(f"timeout must be seconds, or None, not {timeout!r}")
-    if not timeout >= 0:
+    if not timeout >= 0:  # written so that NaN is refused too
         raise ValueError(f"timeout must be 0 seconds or more, or None, not {timeout!r}")

@@ -11,7 +11,7 @@ from gpt_agent_sync.settings import Settings, check_service, from_environment, w
 
 
 class _Defaults:
-    """Hold what the process has settled on."""
+    """The settings of the process; ``None`` until they are first needed."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -22,6 +22,7 @@ _defaults = _Defaults()
 
 
 def _after_fork() -> None:
+    # Another thread of the parent may have held it, and there is nobody to release it here.
     _defaults.lock = threading.Lock()
 
 
@@ -29,7 +30,7 @@ forks.in_child(_after_fork)
 
 
 def get_settings() -> Settings:
-    """Give the process defaults: those of the environment, with ``configure()``'s changes.
+    """Return the process defaults: those of the environment, with ``configure()``'s changes.
 
     Raises:
         ConfigurationError: If a ``GPT_AGENT_*`` variable cannot be read.
@@ -39,6 +40,7 @@ def get_settings() -> Settings:
 
 
 def _settings() -> Settings:
+    # Not at import: a program may set its environment first.
     if _defaults.settings is None:
         _defaults.settings = from_environment(os.environ)
     return _defaults.settings
@@ -64,6 +66,6 @@ def configure(**changes: Any) -> Settings:
 
 
 def reset() -> None:
-    """Forget what was configured: the environment rules again."""
+    """Drop what was configured: the environment is read again when settings are next needed."""
     with _defaults.lock:
         _defaults.settings = None

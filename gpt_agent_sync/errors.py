@@ -30,18 +30,18 @@ class GptAgentError(Exception):
 
 
 def _restore(error_class: type[GptAgentError], args: Any, fields: dict[str, Any]) -> GptAgentError:
-    error = error_class.__new__(error_class)
+    error = error_class.__new__(error_class)  # past __init__, whose arguments are not kept
     error.args = args
     vars(error).update(fields)
     return error
 
 
 class BlankValueError(GptAgentError, ValueError):
-    """Tell that an id or a text is blank, or not a text at all.
+    """An id or a text is blank, or not a text at all.
 
     Attributes:
-        name: What was asked for, such as ``"thread_id"``.
-        value: What was given.
+        name: The name of the argument, such as ``"thread_id"``.
+        value: Its value.
     """
 
     def __init__(self, name: str, value: object) -> None:
@@ -51,21 +51,22 @@ class BlankValueError(GptAgentError, ValueError):
 
 
 class InvalidThreadIdError(GptAgentError, LookupError):
-    """Tell that the service has no such thread.
+    """The service has no such thread.
 
     Attributes:
-        thread_id: The id that was asked for.
-        reason: What the service, or the check before the request, said.
+        thread_id: The id.
+        reason: Why it is invalid, as the service or the check before the request has it.
     """
 
     def __init__(self, thread_id: str, reason: str = "the service does not know it") -> None:
         self.thread_id = thread_id
         self.reason = reason
+        # A blank id is two errors in one; super() would go to the other class's __init__.
         Exception.__init__(self, f"invalid thread id {thread_id!r}: {reason}")
 
 
 class BlankThreadIdError(InvalidThreadIdError, BlankValueError):
-    """Tell that a thread id is blank, or not a text: no service knows such a thread."""
+    """A thread id is blank, or not a text: no service knows such a thread."""
 
     def __init__(self, value: object) -> None:
         super().__init__(str(value), "a thread id is a non-blank string")
@@ -74,10 +75,10 @@ class BlankThreadIdError(InvalidThreadIdError, BlankValueError):
 
 
 class InvalidToolCallIdError(GptAgentError, LookupError):
-    """Tell that the run does not wait for an output of this tool call.
+    """The run does not wait for an output of this tool call.
 
     Attributes:
-        tool_call_id: The id that was given.
+        tool_call_id: The id.
         waiting: The ids of the calls that do wait for an output.
     """
 
@@ -89,7 +90,7 @@ class InvalidToolCallIdError(GptAgentError, LookupError):
 
 
 class RunInProgressError(GptAgentError):
-    """Tell that a message was refused because a run is active; nothing was posted.
+    """A message was refused because a run is active; nothing was posted.
 
     Attributes:
         thread_id: The thread.
@@ -107,7 +108,7 @@ class RunInProgressError(GptAgentError):
 
 
 class RunNotInProgressError(GptAgentError):
-    """Tell that there is no active run to cancel or to give a tool output to.
+    """There is no active run to cancel, or to submit a tool output to.
 
     Attributes:
         thread_id: The thread.
@@ -119,7 +120,7 @@ class RunNotInProgressError(GptAgentError):
 
 
 class AssistantNotSetError(GptAgentError):
-    """Tell that a message cannot be run because the agent has no assistant.
+    """A message cannot be run because the agent has no assistant.
 
     Attributes:
         thread_id: The thread.
@@ -134,11 +135,11 @@ class AssistantNotSetError(GptAgentError):
 
 
 class AgentNotAliveError(GptAgentError):
-    """Tell that the agent has stopped.
+    """The agent has stopped.
 
     Attributes:
-        thread_id: The thread the agent stood for.
-        message_id: The message that was posted before the agent stopped, and has no run.
+        thread_id: The agent's thread.
+        message_id: A message that was posted while the agent stopped, and has no run.
     """
 
     def __init__(self, thread_id: str, message_id: str | None = None) -> None:
@@ -151,7 +152,7 @@ class AgentNotAliveError(GptAgentError):
 
 
 class RunFailedError(GptAgentError):
-    """Tell, from ``ask()``, that the run did not complete.
+    """The run that ``ask()`` began did not complete.
 
     Attributes:
         event: The run's closing event.
@@ -168,7 +169,7 @@ class RunFailedError(GptAgentError):
 
 
 class WaitTimeoutError(GptAgentError, TimeoutError):
-    """Tell that a bounded wait ran out; the run goes on.
+    """A bounded wait ran out; the run goes on.
 
     Attributes:
         thread_id: The thread.
@@ -201,11 +202,11 @@ class WaitTimeoutError(GptAgentError, TimeoutError):
 
 
 class ToolRegistrationError(GptAgentError):
-    """Tell that a handler cannot be offered as a tool.
+    """A handler cannot be offered as a tool.
 
     Attributes:
         tool: The tool's name, or the best description of the handler.
-        reason: What is wrong and how to mend it.
+        reason: What is wrong, and how to put it right.
     """
 
     def __init__(self, tool: str, reason: str) -> None:
@@ -215,16 +216,16 @@ class ToolRegistrationError(GptAgentError):
 
 
 class ConfigurationError(GptAgentError):
-    """Tell that a setting, a service argument or an installation is unusable."""
+    """A setting, a service argument or an installation is unusable."""
 
 
 class ServiceError(GptAgentError):
-    """Tell that the service refused or failed a request.
+    """The service refused or failed a request.
 
     Attributes:
         status: The HTTP status, ``None`` when there was no answer.
         code: The service's error code, such as ``"rate_limit_exceeded"``.
-        message: The service's words, or what went wrong on the way.
+        message: The service's message, or what went wrong on the way.
         request_id: The service's id of the request, for a support case.
         in_doubt: Whether the service may have done it all the same.
     """
@@ -252,15 +253,15 @@ class ServiceError(GptAgentError):
 
 
 class AuthenticationError(ServiceError):
-    """Tell that the key is missing, wrong, or not allowed to do this (401, 403)."""
+    """The key is missing, wrong, or not allowed to do this (401, 403)."""
 
 
 class RequestRejectedError(ServiceError):
-    """Tell that the service refused the request as it stands (other 4xx)."""
+    """The service refused the request as it stands (other 4xx)."""
 
 
 class ServiceBusyError(ServiceError):
-    """Tell that the thread has a live run, or the conversation is locked.
+    """The thread has a live run, or the conversation is locked.
 
     Attributes:
         run_id: The live run, where the service names it.
@@ -272,7 +273,7 @@ class ServiceBusyError(ServiceError):
 
 
 class RateLimitError(ServiceError):
-    """Tell that the service still answers 429 after the retries.
+    """The service still answers 429 after the retries.
 
     Attributes:
         retry_after: Seconds the service asked to wait, where it did.
@@ -284,10 +285,10 @@ class RateLimitError(ServiceError):
 
 
 class ServiceUnavailableError(ServiceError):
-    """Tell that the service failed (5xx) or could not be reached, after the retries.
+    """The service failed (5xx) or could not be reached, after the retries.
 
     Attributes:
-        timed_out: Whether the request may even be worked on still: nothing was heard for too long.
+        timed_out: Whether it may still be in progress: the answer did not come in time.
         retry_after: Seconds the service asked to wait, where it did.
     """
 
@@ -305,4 +306,4 @@ class ServiceUnavailableError(ServiceError):
 
 
 class ProtocolError(ServiceError):
-    """Tell that an answer is not JSON, or lacks what the wire promises."""
+    """An answer is not JSON, or lacks what the wire promises."""

@@ -1,7 +1,7 @@
-"""What agents tell programs: frozen facts, in the past tense.
+"""The events of agents: frozen facts, in the past tense.
 
-Every event is an attrs class with keyword-only fields, a ``thread_id`` and ``at``, the
-moment it was noted (UTC; not part of equality). ``to_dict()`` gives JSON-ready data whose
+Every event is an attrs class with keyword-only fields, a ``thread_id`` and ``at``, the time at
+which it was noted (UTC; not part of equality). ``to_dict()`` returns JSON-ready data whose
 ``"type"`` names the class, and ``Event.from_dict()`` reads it back.
 """
 
@@ -22,7 +22,7 @@ def _now() -> datetime:
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """Be the base of all events; subscribe to it to hear everything.
+    """The base of all events; subscribe to it to receive every one.
 
     Attributes:
         thread_id: The conversation the fact belongs to.
@@ -33,7 +33,7 @@ class Event:
     at: datetime = attrs.field(factory=_now, eq=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the event as JSON-ready data, with its class's name under ``"type"``."""
+        """Return the event as JSON-ready data, with its class's name under ``"type"``."""
         data: dict[str, Any] = {"type": type(self).__name__}
         for field in attrs.fields(type(self)):
             data[field.name] = _to_json(getattr(self, field.name))
@@ -41,10 +41,10 @@ class Event:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Event:
-        """Read an event back from what ``to_dict()`` gave.
+        """Return the event that ``to_dict()`` made this data of.
 
         Args:
-            data: The mapping, with ``"type"``.
+            data: The data, with ``"type"``.
 
         Raises:
             ValueError: If ``"type"`` names no event, or a field is missing or unknown.
@@ -76,6 +76,7 @@ def _to_json(value: Any) -> Any:
 _READERS: Mapping[str, Any] = {
     "at": datetime.fromisoformat,
     "usage": lambda value: Usage(**value),
+    # JSON has no tuples.
     "parts": tuple,
     "content": lambda value: value if isinstance(value, str) else tuple(value),
 }
@@ -83,7 +84,7 @@ _READERS: Mapping[str, Any] = {
 
 @attrs.frozen(kw_only=True)
 class UserMessageAdded(Event):
-    """Tell that the service has the user's message.
+    """The service has the user's message.
 
     Attributes:
         id: The message's id.
@@ -96,12 +97,12 @@ class UserMessageAdded(Event):
 
 @attrs.frozen(kw_only=True)
 class RunEvent(Event):
-    """Be the base of the events that tell how a run goes."""
+    """The base of the events about a run."""
 
 
 @attrs.frozen(kw_only=True)
 class RunStarted(RunEvent):
-    """Tell that the service has taken the run on.
+    """The service has taken the run on.
 
     Attributes:
         id: The run's id.
@@ -114,7 +115,7 @@ class RunStarted(RunEvent):
 
 @attrs.frozen(kw_only=True)
 class RunCompleted(RunEvent):
-    """Tell that the run completed; its messages follow.
+    """The run completed; its messages follow.
 
     Attributes:
         id: The run's id.
@@ -129,14 +130,14 @@ class RunCompleted(RunEvent):
 
 @attrs.frozen(kw_only=True)
 class RunFailed(RunEvent):
-    """Tell that the run ended without completing.
+    """The run ended without completing.
 
     Attributes:
         id: The run's id, ``None`` when it could not be started.
         assistant_id: The assistant.
         status: ``"failed"``, ``"expired"`` or ``"incomplete"``.
-        code: A word for the reason, where there is one.
-        message: The reason in the service's words, or in ours.
+        code: The code of the reason, where there is one.
+        message: The reason, in the service's words or in ours.
     """
 
     id: str | None
@@ -148,7 +149,7 @@ class RunFailed(RunEvent):
 
 @attrs.frozen(kw_only=True)
 class RunCancelled(RunEvent):
-    """Tell that the run was cancelled.
+    """The run was cancelled.
 
     Attributes:
         id: The run's id, ``None`` when it was cancelled before it started.
@@ -161,7 +162,7 @@ class RunCancelled(RunEvent):
 
 @attrs.frozen(kw_only=True)
 class RateLimited(RunEvent):
-    """Tell that a run met a rate limit and will be started again.
+    """A run met a rate limit and will be started again.
 
     Attributes:
         run_id: The run that failed, ``None`` when not even the start was let through.
@@ -178,7 +179,7 @@ class RateLimited(RunEvent):
 
 @attrs.frozen(kw_only=True)
 class RateLimitRetriesExhausted(RunEvent):
-    """Tell that the last start met the rate limit too; ``RunFailed`` follows.
+    """The last start met the rate limit too; ``RunFailed`` follows.
 
     Attributes:
         run_id: The last run, ``None`` when not even the start was let through.
@@ -191,7 +192,7 @@ class RateLimitRetriesExhausted(RunEvent):
 
 @attrs.frozen(kw_only=True)
 class QuotaExceeded(RunEvent):
-    """Tell that the account's quota is used up; ``RunFailed`` follows, without a retry.
+    """The account's quota is used up; ``RunFailed`` follows, without a retry.
 
     Attributes:
         run_id: The run, ``None`` when not even the start was let through.
@@ -204,7 +205,7 @@ class QuotaExceeded(RunEvent):
 
 @attrs.frozen(kw_only=True)
 class AssistantMessageAdded(Event):
-    """Tell an assistant's message, once the run that wrote it is over.
+    """The assistant's message was added; announced once the run that wrote it has ended.
 
     Attributes:
         message_id: The message's id.
@@ -223,12 +224,12 @@ class AssistantMessageAdded(Event):
 
 @attrs.frozen(kw_only=True)
 class AssistantMessageDelta(Event):
-    """Tell a piece of text as it arrives, where the service streams.
+    """Text of a message arrived; only where the service streams, and somebody receives it.
 
     Attributes:
         message_id: The message being written.
         run_id: The run that writes it.
-        text: The next piece.
+        text: The text that follows the previous delta's.
     """
 
     message_id: str | None
@@ -238,12 +239,12 @@ class AssistantMessageDelta(Event):
 
 @attrs.frozen(kw_only=True)
 class ToolEvent(Event):
-    """Be the base of the events about tool calls."""
+    """The base of the events about tool calls."""
 
 
 @attrs.frozen(kw_only=True)
 class ToolCallRequested(ToolEvent):
-    """Tell that the model asks for a tool call.
+    """The model has asked for a tool call.
 
     Attributes:
         id: The call's id, to answer it by.
@@ -261,7 +262,7 @@ class ToolCallRequested(ToolEvent):
 
 @attrs.frozen(kw_only=True)
 class ToolCallOutputRecorded(ToolEvent):
-    """Tell that a call has its output; all are sent when the last one is there.
+    """A call has its output; all are submitted when the last one is there.
 
     Attributes:
         id: The call's id.
@@ -278,7 +279,7 @@ class ToolCallOutputRecorded(ToolEvent):
 
 @attrs.frozen(kw_only=True)
 class ToolCallFailed(ToolEvent):
-    """Tell that a handler could not answer; an error output is recorded in its place.
+    """A handler could not answer; an error output is recorded in its place.
 
     Attributes:
         id: The call's id.
@@ -295,7 +296,7 @@ class ToolCallFailed(ToolEvent):
 
 @attrs.frozen(kw_only=True)
 class ToolOutputSubmissionFailed(ToolEvent):
-    """Tell that the recorded outputs could not be given to the service.
+    """The recorded outputs could not be submitted to the service.
 
     Attributes:
         run_id: The run that waited for them.
@@ -308,7 +309,7 @@ class ToolOutputSubmissionFailed(ToolEvent):
 
 @attrs.frozen(kw_only=True)
 class AgentStopped(Event):
-    """Tell, as an agent's last event, that it has stopped.
+    """The agent has stopped; its last event.
 
     Attributes:
         reason: ``"shutdown"``, ``"idle"`` or ``"error"``.
@@ -344,4 +345,4 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
 """The concrete events by name, the table that ``Event.from_dict()`` reads."""
 
 ClosingEvent = RunCompleted | RunFailed | RunCancelled
-"""The three ways a run is told to have ended."""
+"""The events that end a run."""

@@ -1,4 +1,4 @@
-"""What a forked child does first, on systems that fork."""
+"""Callbacks in forked children, on systems that fork."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The wire-neutral records that services, the pure layer and the agent speak in.
+"""The wire-neutral records that services, the pure layer and the agent exchange.
 
-Nothing here knows which wire it came from or goes to. All records are frozen.
+None of them depends on a wire. All are frozen.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Usage:
 
 
 def _no_flag(instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    # To ``isinstance`` a bool is an int.
     if isinstance(value, bool):
         raise TypeError(f"{field.name} must be a number, not {value!r}")
 
@@ -59,7 +60,7 @@ def _optional_metadata(metadata: Mapping[str, str] | None) -> dict[str, str] | N
 
 @attrs.frozen(kw_only=True)
 class RunOptions:
-    """Hold what one run does differently from its assistant; ``None`` leaves a thing as it is.
+    """What a run does differently from its assistant; ``None`` leaves an option as it is.
 
     A service refuses, by name, an option that its wire does not have.
 
@@ -99,7 +100,7 @@ class RunOptions:
     truncation: str | Mapping[str, Any] | None = None
 
     def given(self) -> dict[str, Any]:
-        """Give the options that were set, by name."""
+        """Return the options that were set, by name."""
         return {
             name: value
             for name, value in attrs.asdict(self, recurse=False).items()
@@ -109,7 +110,7 @@ class RunOptions:
 
 @attrs.frozen(kw_only=True)
 class UserMessage:
-    """Hold a user's message on its way to the service.
+    """A user's message on its way to the service.
 
     Attributes:
         content: Text, or a tuple of content parts (``text``, ``image_url``, ``image_file``).
@@ -124,7 +125,7 @@ class UserMessage:
 
 @attrs.frozen(kw_only=True)
 class ToolSchema:
-    """Hold what a model is told of a tool.
+    """A tool as it is described to a model.
 
     Attributes:
         name: The tool's name.
@@ -139,7 +140,7 @@ class ToolSchema:
 
 @attrs.frozen(kw_only=True)
 class AssistantDefinition:
-    """Hold what an assistant is made from.
+    """What an assistant is created from.
 
     Attributes:
         model: The model's name.
@@ -160,12 +161,12 @@ class AssistantDefinition:
 
 @attrs.frozen(kw_only=True)
 class ToolCall:
-    """Hold a function call that the model asks for.
+    """A function call that the model asks for.
 
     Attributes:
         id: The id to answer it by.
         name: The tool's name.
-        arguments: The arguments as the model wrote them: JSON text, one hopes.
+        arguments: The arguments as the model wrote them, which may not be JSON.
     """
 
     id: str
@@ -175,7 +176,7 @@ class ToolCall:
 
 @attrs.frozen(kw_only=True)
 class ToolOutput:
-    """Hold the answer to a tool call.
+    """The answer to a tool call.
 
     Attributes:
         tool_call_id: The call's id.
@@ -188,7 +189,7 @@ class ToolOutput:
 
 @attrs.frozen(kw_only=True)
 class Message:
-    """Hold a finished message of the thread.
+    """A finished message of the thread.
 
     Attributes:
         id: The message's id.
@@ -211,11 +212,11 @@ class Message:
 
 @attrs.frozen(kw_only=True)
 class RunSnapshot:
-    """Hold a run as one look at it showed.
+    """A run as the service showed it at one time.
 
     Attributes:
         id: The run's id.
-        status: One of ``LIVE_STATUSES`` or ``FINAL_STATUSES``, or a word we do not know.
+        status: One of ``LIVE_STATUSES`` or ``FINAL_STATUSES``, or one that we do not know.
         assistant_id: The assistant that runs.
         tool_calls: The calls a run in ``requires_action`` waits for.
         unsupported_action: The kind of a required action that cannot be answered.
@@ -237,28 +238,28 @@ class RunSnapshot:
 
     @property
     def is_final(self) -> bool:
-        """Tell whether the run is over."""
+        """Whether the run has ended."""
         return self.status in FINAL_STATUSES
 
     @property
     def is_live(self) -> bool:
-        """Tell whether the run is known to be under way."""
+        """Whether the run is known to be in progress."""
         return self.status in LIVE_STATUSES
 
     @property
     def ends_feed(self) -> bool:
-        """Tell whether there is no more to follow: the run is over, or waits for something."""
+        """Whether there is nothing to follow: the run has ended, or waits for outputs."""
         waits = bool(self.tool_calls or self.unsupported_action)
         return self.is_final or (self.status == "requires_action" and waits)
 
 
 @attrs.frozen(kw_only=True)
 class TextDelta:
-    """Hold a piece of text of a message being written.
+    """The next text of a message that is being written.
 
     Attributes:
         message_id: The message, where the service names it.
-        text: The piece.
+        text: The text.
     """
 
     message_id: str | None
@@ -271,19 +272,19 @@ FeedUpdate = RunSnapshot | TextDelta | Message
 
 @attrs.frozen(kw_only=True)
 class Posted:
-    """Hold a service's receipt for a user's message.
+    """A service's receipt for a user's message.
 
     Attributes:
         message_id: The message's id.
-        receipt: What the service wants back when the run is started; its own affair. It may hold
-            a connection.
+        receipt: What the service wants back when the run is started, opaque to others. It may
+            hold a connection.
     """
 
     message_id: str
     receipt: Any = None
 
     def drop(self) -> None:
-        """Close what the receipt holds, when no run is started with it."""
+        """Close what the receipt holds, if no run is started with it."""
         if self.receipt is not None and hasattr(self.receipt, "close"):
             self.receipt.close()
 
@@ -298,22 +299,22 @@ Pause = Callable[[float], None]
 
 @attrs.frozen(kw_only=True)
 class RunRequest:
-    """Hold what a service needs to know to start, follow or continue a run.
+    """What a service needs to know to start, follow or continue a run.
 
     Attributes:
         thread_id: The conversation.
-        assistant_id: The assistant, ``None`` for a run that was found already going.
+        assistant_id: The assistant, ``None`` for a run that was found in progress.
         posted: The receipt of the message that the run answers, if we posted it.
         options: What the run does differently.
-        tools: Schemas of the handlers at hand.
-        heartbeat_interval: The longest pause between two looks, seconds.
-        streaming: Whether the service is to tell of the run as it goes, where it can.
-        wants_deltas: Tells whether anybody listens to text as it comes: where nobody does, a feed
-            may leave it out.
+        tools: Schemas of the registered handlers.
+        heartbeat_interval: The longest pause between two polls, seconds.
+        streaming: Whether the service is to stream the run, where it can.
+        wants_deltas: Returns whether anybody receives text as it arrives; where nobody does, a feed
+            may leave it out. Called on the worker's thread.
         messages_known: Whether feeds have given all messages that the run has finished so far.
         last_message_id: The newest message known before this one, if any.
         last_run_id: The newest run known before this one, if any.
-        pause: Waits between the repeats of the message's post; ``None`` waits on the thread.
+        pause: Waits before the message's post is repeated; ``None`` for a plain wait.
     """
 
     thread_id: str

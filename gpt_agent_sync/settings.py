@@ -18,14 +18,14 @@ SERVICE_NAMES = ("responses", "assistants", "local")
 
 @runtime_checkable
 class AnyService(Protocol):
-    """What may be configured as a service; ``gpt_agent_sync.Service`` says all that it must be.
+    """Anything that may be configured as a service; ``gpt_agent_sync.Service`` is the contract.
 
-    The settings are values that everybody knows, so they do not know the services.
+    The settings are values that every module may import, so they import no service.
     """
 
     @property
     def name(self) -> str:
-        """The word that chooses it in settings."""
+        """The name that chooses it in settings."""
 
     @property
     def identity(self) -> Hashable:
@@ -61,6 +61,7 @@ def _seconds(*, above_zero: bool = False, optional: bool = False) -> Any:
     def check(instance: object, field: attrs.Attribute[Any], value: object) -> None:
         if optional and value is None:
             return
+        # True would pass as one second.
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise _refuse(field.name, value, wanted)
         if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
@@ -89,7 +90,7 @@ def _no_journal(instance: object, field: attrs.Attribute[Any], value: object) ->
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Hold the process defaults; times are seconds.
+    """The process defaults; times are seconds.
 
     ``configure()`` changes them, and each but ``service`` objects may come from the
     environment as ``GPT_AGENT_<NAME>``. An agent keeps the settings it was made under; the bounds
@@ -98,9 +99,9 @@ class Settings:
     Attributes:
         service: The service used where none is passed: an object, or one of the names
             ``"responses"``, ``"assistants"``, ``"local"``; ``None`` chooses by the environment.
-        heartbeat_interval: The longest pause between two looks at a run that is not streamed.
-        streaming: Whether runs are followed by a stream where the service has one; what is lost
-            of it, or was never had, is looked at.
+        heartbeat_interval: The longest pause between two polls of a run that is not streamed.
+        streaming: Whether runs are followed by a stream where the service has one; where there is
+            none, or it is lost, they are polled.
         idle_timeout: How long an agent without a run lives; ``None`` for ever.
         connect_timeout: How long opening a connection may take.
         read_timeout: How long a service may be silent within a request.
@@ -108,7 +109,8 @@ class Settings:
         rate_limit_retries: How often a run that met a rate limit is started again.
         rate_limit_delay: The pause before that, where the service names none.
         tool_workers: How many handlers run at once, over all agents.
-        tool_timeout: How long a handler may take; ``None`` for ever. Its thread goes on, unheard.
+        tool_timeout: How long a handler may take; ``None`` for ever. Its thread goes on, and what
+            it returns is dropped.
         journal: Reserved for the tool journal; only ``None`` for now.
     """
 
@@ -134,7 +136,7 @@ SETTING_NAMES = tuple(field.name for field in attrs.fields(Settings))
 
 
 def with_changes(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Give the settings with some of them changed.
+    """Return the settings with some of them changed.
 
     Raises:
         ConfigurationError: If a name is unknown or a value unusable.
@@ -150,7 +152,7 @@ def with_changes(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
-    """Give the defaults with what ``GPT_AGENT_<NAME>`` variables say.
+    """Return the defaults, with the values of ``GPT_AGENT_<NAME>`` variables.
 
     Args:
         environ: The environment, such as ``os.environ``.
@@ -164,6 +166,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         if text:
             try:
                 changes[name] = read(text)
+                # One by one, so that the error can name the variable.
                 with_changes(Settings(), {name: changes[name]})
             except (ValueError, ConfigurationError) as exc:
                 raise ConfigurationError(

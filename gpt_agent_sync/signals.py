@@ -21,8 +21,9 @@ from gpt_agent_sync import events, forks
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+# blinker keeps receivers in a set, and calls them in an order that changes from run to run.
 class _OrderedSet(dict[Any, None]):
-    """Be, to blinker, a set of receivers that remembers their order."""
+    """A set of receivers, as far as blinker uses one, that keeps their order."""
 
     def __init__(self, items: Iterable[Any] = ()) -> None:
         super().__init__(dict.fromkeys(items))
@@ -41,7 +42,7 @@ class _OrderedSet(dict[Any, None]):
 
 
 class EventSignal(blinker.Signal):
-    """Be a blinker signal that many threads may connect to and send at once."""
+    """A blinker signal that many threads may connect to and send at once."""
 
     set_class = _OrderedSet  # type: ignore[assignment]  # all that blinker uses of a set
 
@@ -69,6 +70,7 @@ class EventSignal(blinker.Signal):
 
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:
         """Yield the receivers connected at this moment for ``sender`` or any sender."""
+        # Most events have no receivers of signals, and each piece of text is an event.
         if not self.receivers:
             return
         with self._lock:
@@ -107,7 +109,7 @@ BY_EVENT: Mapping[type[events.Event], EventSignal] = {
 
 
 def signals_of(event_type: type[events.Event]) -> Iterator[EventSignal]:
-    """Give the signals of an event class and of the classes below it."""
+    """Yield the signals of an event class and of its subclasses."""
     for event_class, signal in BY_EVENT.items():
         if issubclass(event_class, event_type):
             yield signal

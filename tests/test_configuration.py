@@ -19,7 +19,7 @@ from gpt_agent_sync.testing import ScriptedService
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
-    """Give what the module under test logged."""
+    """Return what the module under test logged."""
     return [
         (record.levelno, record.getMessage())
         for record in caplog.records
@@ -84,7 +84,7 @@ def test_configure_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_unusable_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that cannot be read is told where settings are asked for, each time."""
+    """A variable that cannot be read is reported where settings are asked for, each time."""
     monkeypatch.setenv("GPT_AGENT_TOOL_WORKERS", "many")
     configuration.reset()
     for _ in range(2):

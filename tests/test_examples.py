@@ -53,7 +53,7 @@ def _run_script(name: str, data: Path) -> str:
 
 @pytest.fixture(scope="module")
 def plain_output(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give what ``plain_script.py`` prints."""
+    """Return what ``plain_script.py`` prints."""
     return _run_script("plain_script.py", tmp_path_factory.mktemp("data"))
 
 
@@ -75,7 +75,7 @@ def test_plain_script_prints_the_tokens(plain_output: str) -> None:
 
 @pytest.fixture(scope="module")
 def tools_output(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give what ``tool_handlers.py`` prints."""
+    """Return what ``tool_handlers.py`` prints."""
     return _run_script("tool_handlers.py", tmp_path_factory.mktemp("data"))
 
 
@@ -149,7 +149,7 @@ MakeSite = Callable[..., Site]
 
 @pytest.fixture
 def make_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeSite]:
-    """Give a maker of sites over a service; they are stopped."""
+    """Return a maker of sites over a service; they are stopped."""
     stops: list[Callable[[], None]] = []
 
     def make(service: Service, **options: float) -> Site:
@@ -184,7 +184,7 @@ def make_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeSite]:
 
 @pytest.fixture
 def site(make_site: MakeSite, local: gpt.LocalService) -> Site:
-    """Give the site over the embedded service."""
+    """Return the site over the embedded service."""
     return make_site(local)
 
 
@@ -276,7 +276,7 @@ def test_flask_stream_is_an_event_stream(site: Site) -> None:
         assert response.headers["Content-Type"].startswith("text/event-stream")
 
 
-def test_flask_stream_tells_a_returning_page_what_it_missed(site: Site) -> None:
+def test_flask_stream_shows_a_returning_page_what_it_missed(site: Site) -> None:
     """With the last id it saw, a page gets the messages after it."""
     thread_id = site.create_thread()
     with site.listen(thread_id) as response:
@@ -293,8 +293,8 @@ def test_flask_stream_tells_a_returning_page_what_it_missed(site: Site) -> None:
     )
 
 
-def test_flask_message_is_told_once(site: Site) -> None:
-    """A message that is both missed and in the stream is told once."""
+def test_flask_message_is_shown_once(site: Site) -> None:
+    """A message that is both missed and in the stream is reported once."""
     thread_id = site.create_thread()
     asked = site.say(thread_id, "one").json()["id"]
     agent = gpt.connect(thread_id)
@@ -327,13 +327,13 @@ def test_flask_stream_of_a_client_that_went_away_is_closed(
     with site.listen(thread_id) as response:
         next(response.iter_lines())
         agent = gpt.connect(thread_id)
-        assert len(agent._audience._subscriptions) == 1
+        assert len(agent._subscribers._subscriptions) == 1
     assert site.stream_closed.wait(PATIENCE)
-    assert len(agent._audience._subscriptions) == 0
+    assert len(agent._subscribers._subscriptions) == 0
 
 
 def test_flask_stream_ends_with_the_agent(site: Site) -> None:
-    """When the agent stops, that is told and the answer ends."""
+    """When the agent stops, that is reported and the answer ends."""
     thread_id = site.create_thread()
     with site.listen(thread_id) as response:
         gpt.connect(thread_id).shutdown()
@@ -370,7 +370,7 @@ def test_flask_does_not_know_a_thread(site: Site, method: str, path: str) -> Non
     assert answer.status_code == 404
 
 
-def test_flask_tells_the_reason_of_a_refusal(site: Site) -> None:
+def test_flask_shows_the_reason_of_a_refusal(site: Site) -> None:
     """A refusal says why, as JSON."""
     answer = site.say("thread_unknown", "hello")
     assert "thread_unknown" in answer.json()["error"]
@@ -391,7 +391,7 @@ def test_flask_passes_on_a_failure_of_the_service(make_site: MakeSite) -> None:
 
 
 def test_flask_goes_on_for_a_page_that_knows_a_message_that_is_gone(make_site: MakeSite) -> None:
-    """A page whose last message is not there any more is told what is new."""
+    """A page whose last message is not there any more is reported what is new."""
     site = make_site(ScriptedService())
     with site.listen(site.create_thread(), "msg_unknown") as response:
         assert response.status_code == 200

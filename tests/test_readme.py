@@ -77,7 +77,7 @@ def test_first_command_shows_a_tool_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SETTING_NAMES if name != "service"])
-def test_settings_are_told_with_their_defaults(name: str) -> None:
+def test_settings_are_reported_with_their_defaults(name: str) -> None:
     """The table of settings names each, and its default."""
     row = next(line for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line)
     assert str(getattr(gpt.Settings(), name)) in row

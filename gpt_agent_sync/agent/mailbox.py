@@ -1,4 +1,4 @@
-"""An agent's progress behind its one lock, and the steps its worker takes from it."""
+"""An agent's progress behind its one lock, and the steps that its worker takes."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ Decision = Callable[..., Transition]
 
 
 SIGNAL_PAUSE = 0.25
-"""Seconds after which the main thread, while it waits, looks whether there was a signal."""
+"""Seconds after which the main thread, while it waits, lets Python handle its signals."""
 
 
 class _Waiting:
-    """Hold a caller until its condition holds.
+    """A caller that waits until a condition holds.
 
     Args:
-        condition: The condition.
+        condition: The condition, asked under the mailbox's lock.
     """
 
     def __init__(self, condition: Callable[[Progress, bool], bool]) -> None:
         self.condition = condition
+        # A lock as a gate: a condition would be a second lock, taken under the mailbox's.
         self._gate = threading.Lock()
         self._gate.acquire()
         self._woken = False
 
     def wake(self) -> None:
-        """Let the caller go; with the mailbox's lock held."""
+        """Let the caller go on; with the mailbox's lock held."""
         if not self._woken:
             self._woken = True
             self._gate.release()
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait to be let go, so many seconds; tell whether that came."""
+        """Wait to be woken, at most that many seconds; return whether that came."""
         if threading.current_thread() is not threading.main_thread():
             return self._gate.acquire(timeout=-1 if timeout is None else timeout)
         # Python's own handlers run on the main thread, and a signal that comes in the moment
-        # before it blocks does not wake it: Ctrl-C would be heard when the wait is over.
+        # before it blocks does not wake it: Ctrl-C would take effect when the wait is over.
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             left = SIGNAL_PAUSE if until is None else min(SIGNAL_PAUSE, until - time.monotonic())
@@ -53,10 +54,13 @@ class _Waiting:
 
 
 class Mailbox:
-    """Swap the progress and queue what follows from it, in one motion.
+    """An agent's progress, swapped together with the steps that follow from it.
 
-    Decisions are pure, so they run under the lock; whatever they ask for is done
-    by the worker, outside of it. Steps come out in the order in which the decisions were made.
+    Decisions are pure, so they run under the lock; what they lead to is done by the worker, outside
+    of it. Steps come out in the order in which the decisions were made.
+
+    Args:
+        first: The first progress and its steps.
     """
 
     def __init__(self, first: Transition) -> None:
@@ -64,12 +68,12 @@ class Mailbox:
         self._progress = first.progress
         self._steps: collections.deque[Step] = collections.deque(first.steps)
         self._taken = False
-        self._poked = False
+        self._woken_up = False
         self._changed_at = time.monotonic()
 
     @property
     def progress(self) -> Progress:
-        """What is true now: a snapshot, read without the lock."""
+        """The progress now; a frozen value, so it is read without the lock."""
         return self._progress
 
     @property
@@ -87,7 +91,9 @@ class Mailbox:
             GptAgentError: What the decision raises; then nothing has changed.
         """
         with self._lock:
-            before = self._progress  # what goes with it goes when the lock is not held any more
+            # Kept until the lock is released: a destructor of what only the old progress holds
+            # may need it.
+            before = self._progress
             transition = self._swap(decide(self._progress, *arguments, **keywords))
             self._changed_at = time.monotonic()
         del before
@@ -98,7 +104,7 @@ class Mailbox:
     ) -> None:
         """Make a decision only if nothing has changed since ``changed_at``.
 
-        So that an agent found idle is not stopped under the hands of who just connected to it.
+        So an agent found idle is not stopped while somebody connects to it.
         """
         with self._lock:
             before = self._progress
@@ -109,68 +115,74 @@ class Mailbox:
     def _swap(self, transition: Transition) -> Transition:
         if transition.steps:
             self._steps.extend(transition.steps)
+            # A worker at work takes the step anyway, and a wake-up costs a switch of threads.
             if self._idle:
                 self._work.notify()
+        # Callers' conditions are asked only when their answer can be another than before.
         if transition.progress is not self._progress:
             self._progress = transition.progress
             self._wake_callers()
         return transition
 
     def _renew_lock(self) -> None:
-        """Make the one lock, what the worker waits for under it, and room for who else waits."""
+        """Set up the one lock, and what the worker and callers wait for under it."""
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._idle = False
         self._waiting: list[_Waiting] = []
 
     def _wake_callers(self) -> None:
-        """Wake those callers whose condition holds now, and no others."""
+        """Wake those callers whose condition holds now, and no others.
+
+        A condition that wakes all would cost each of them a switch of threads for every step.
+        """
         quiet = not self._steps and not self._taken
         for waiting in self._waiting:
             if waiting.condition(self._progress, quiet):
                 waiting.wake()
 
-    def poke(self) -> None:
-        """Wake the worker, so that it looks at its clocks again."""
+    def wake_worker(self) -> None:
+        """Have the worker's ``take()`` return, so that it asks its clocks again."""
         with self._lock:
-            self._poked = True
+            self._woken_up = True
             self._work.notify()
 
     def take(self, timeout: float | None) -> Step | None:
-        """Give the worker its next step; its last one is done when it calls again.
+        """Return the worker's next step; its last one is done when it calls again.
 
         Args:
             timeout: Seconds to wait for one; ``None`` for ever.
 
         Returns:
-            The step; ``None`` when the time is up, or after ``poke()``.
+            The step; ``None`` when the time is up, or after ``wake_worker()``.
         """
         with self._lock:
             if self._taken:
+                # Idleness counts from the end of a step: a callback may outlast the timeout.
                 self._taken = False
                 self._changed_at = time.monotonic()
                 if not self._steps:
                     self._wake_callers()
-            if not self._steps and not self._poked and timeout != 0:
+            if not self._steps and not self._woken_up and timeout != 0:
                 self._idle = True
                 try:
-                    self._work.wait_for(lambda: self._steps or self._poked, _bounded(timeout))
+                    self._work.wait_for(lambda: self._steps or self._woken_up, _bounded(timeout))
                 finally:
                     self._idle = False
-            self._poked = False
+            self._woken_up = False
             if not self._steps:
                 return None
             self._taken = True
             return self._steps.popleft()
 
     def finish(self) -> None:
-        """Note that the worker has done its last step."""
+        """Note that the worker has ended, and with it its last step."""
         with self._lock:
             self._taken = False
             self._wake_callers()
 
-    def forget(self, last: Transition) -> None:
-        """Begin anew with ``last``, in a forked child whose lock may have been held."""
+    def after_fork(self, last: Transition) -> None:
+        """Start over with ``last`` in a forked child, where the lock may be held for ever."""
         self._renew_lock()
         self._progress = last.progress
         self._steps.clear()
@@ -203,5 +215,6 @@ class Mailbox:
 
 
 def _bounded(timeout: float | None) -> float | None:
-    """Give a timeout that the system's clocks can count."""
+    """Return a timeout that the system's clocks can count."""
+    # Locks refuse longer ones with an OverflowError.
     return None if timeout is None else min(timeout, threading.TIMEOUT_MAX)

@@ -1,170 +1,135 @@
-"""Posting messages from callers' threads, and waiting there for what comes of them."""
+"""Posting users' messages, on their callers' threads."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypeVar
 
 import attrs
 
 from gpt_agent_sync.agent.mailbox import Mailbox
+from gpt_agent_sync.agent.run_setup import Content, RunSetup
+from gpt_agent_sync.agent.waiting import PendingReply, Waiter, deadline
+from gpt_agent_sync.arguments import check_timeout
 from gpt_agent_sync.decisions import verbs
 from gpt_agent_sync.decisions.failures import START_PATIENCE
-from gpt_agent_sync.decisions.state import Moment, Outcome, Progress, Turn
-from gpt_agent_sync.errors import (
-    AgentNotAliveError,
-    RunInProgressError,
-    ServiceBusyError,
-    WaitTimeoutError,
-)
-from gpt_agent_sync.records import RunOptions, RunRequest, UserMessage
+from gpt_agent_sync.decisions.state import DecisionContext, Turn
+from gpt_agent_sync.errors import AgentNotAliveError, RunInProgressError, ServiceBusyError
+from gpt_agent_sync.records import RunOptions, UserMessage
 from gpt_agent_sync.services.base import Service
-from gpt_agent_sync.tools.pool import shared_pool
 
 T = TypeVar("T")
 
-
-@attrs.frozen
-class Asked:
-    """Hold a message whose outcome a caller waits for.
-
-    Attributes:
-        turn: The number of its turn.
-        message_id: Its id.
-    """
-
-    turn: int
-    message_id: str
+WhenBusy = Literal["raise", "wait", "queue"]
 
 
 class Poster:
-    """Reserve turns, post their messages, and wait; all on the calling thread.
+    """The posting of messages: a turn is reserved, and given back if the service refuses.
 
     Args:
         mailbox: The agent's progress.
         service: The service.
-        moment: Gives the circumstances of a decision made now.
-        run_request: Gives what the service needs to know for a turn.
-        refuse_to_block: Raises where waiting for the agent would be waiting for oneself.
+        setup: What runs are made with.
+        waiter: The waits of callers.
+        context: Returns the context of a decision made now.
     """
 
     def __init__(
         self,
         mailbox: Mailbox,
         service: Service,
-        moment: Callable[[], Moment],
-        run_request: Callable[[Turn], RunRequest],
-        refuse_to_block: Callable[[str], None],
+        setup: RunSetup,
+        waiter: Waiter,
+        context: Callable[[], DecisionContext],
     ) -> None:
         self._mailbox = mailbox
         self._service = service
-        self._moment = moment
-        self._run_request = run_request
-        self._refuse_to_block = refuse_to_block
+        self._setup = setup
+        self._waiter = waiter
+        self._context = context
 
-    def post(self, message: UserMessage, options: RunOptions) -> str:
-        """Post the message now and give its id; a run under way forbids it."""
-        return self._post(self._reserve(message, options), None)
+    def add(
+        self,
+        content: Content,
+        when_busy: WhenBusy,
+        timeout: float | None,
+        run_options: RunOptions | None,
+        attachments: Iterable[Mapping[str, Any]] | None,
+        metadata: Mapping[str, str] | None,
+    ) -> str | None:
+        """Add a message as ``Agent.add_user_message()`` is to; ``None`` if it is queued."""
+        verbs.require_alive(self._mailbox.progress)
+        check_timeout(timeout)
+        message, options = self._setup.message(content, run_options, attachments, metadata)
+        if when_busy == "raise":
+            return self._post(self._reserve(message, options), None)
+        if when_busy == "wait":
+            until = deadline(timeout)
+            return self._when_free(
+                lambda: self._post(self._reserve(message, options), until), until
+            )
+        if when_busy == "queue":
+            return self._queue(message, options)
+        raise ValueError(f"when_busy must be 'raise', 'wait' or 'queue', not {when_busy!r}")
 
-    def queue(self, message: UserMessage, options: RunOptions) -> str | None:
-        """Post the message now, or have the worker post it when its turn comes."""
+    def ask(
+        self,
+        what: str,
+        content: Content,
+        when_busy: str,
+        timeout: float | None,
+        run_options: RunOptions | None,
+    ) -> PendingReply:
+        """Post a message whose reply the caller waits for, as ``what``, such as ``"ask()"``.
+
+        Its outcome is kept: the waiter's ``outcome()`` or ``abandon()`` is owed for it.
+        """
+        verbs.require_alive(self._mailbox.progress)
+        self._waiter.refuse_to_block(what)
+        check_timeout(timeout)
+        message, options = self._setup.message(content, run_options)
+        if when_busy not in ("raise", "wait"):
+            raise ValueError(f"when_busy must be 'raise' or 'wait', not {when_busy!r}")
+        until = deadline(timeout)
+
+        def post() -> PendingReply:
+            turn = self._reserve(message, options, is_awaited=True)
+            return PendingReply(turn.number, self._post(turn, until), until)
+
+        return self._when_free(post, until) if when_busy == "wait" else post()
+
+    def _queue(self, message: UserMessage, options: RunOptions) -> str | None:
         turn: Turn | None = self._mailbox.apply(
-            verbs.queue_message, message, options, self._moment()
+            verbs.queue_message, message, options, self._context()
         )
         return None if turn is None else self._post(turn, None)
 
-    def post_when_free(
-        self, message: UserMessage, options: RunOptions, timeout: float | None
-    ) -> str:
-        """Wait until no run is under way, ours or another caller's, and post the message."""
-        until = None if timeout is None else time.monotonic() + timeout
-        return self._when_free(lambda: self._post(self._reserve(message, options), until), until)
-
     def _when_free(self, post: Callable[[], T], until: float | None) -> T:
+        """Post when no run is in progress, neither ours nor another caller's."""
         blocked_since: float | None = None
         while True:
-            self._wait_while_busy(until)
+            self._waiter.until_free(until)
             try:
                 return post()
             except RunInProgressError:
+                # Another caller of this agent was quicker.
                 continue
             except ServiceBusyError:
+                # Another process has the thread: only asking again shows when it is free.
                 now = time.monotonic()
                 blocked_since = now if blocked_since is None else blocked_since
                 if now - blocked_since >= START_PATIENCE:
                     raise
                 if until is not None and now >= until:
-                    raise self.timed_out() from None
-                self._pause(self._moment().settings.heartbeat_interval, until)
+                    raise self._waiter.timed_out() from None
+                self._waiter.pause(self._context().settings.heartbeat_interval, until)
 
-    def ask(
-        self,
-        message: UserMessage,
-        options: RunOptions,
-        timeout: float | None,
-        *,
-        when_free: bool,
-    ) -> Outcome:
-        """Post the message, now or when no run is under way, and wait for its turn's outcome."""
-        until = None if timeout is None else time.monotonic() + timeout
-        return self.outcome(self.begin_asking(message, options, until, when_free=when_free), until)
-
-    def begin_asking(
-        self,
-        message: UserMessage,
-        options: RunOptions,
-        until: float | None,
-        *,
-        when_free: bool,
-    ) -> Asked:
-        """Post a message, now or when no run is under way, and have its outcome kept.
-
-        Either ``outcome`` or ``forget`` is owed for it.
-        """
-
-        def post() -> Asked:
-            turn = self._reserve(message, options, asked=True)
-            return Asked(turn.number, self._post(turn, until))
-
-        return self._when_free(post, until) if when_free else post()
-
-    def outcome(self, asked: Asked, until: float | None) -> Outcome:
-        """Wait for the outcome of a turn, when all its events have been delivered."""
-        outcome: Outcome | None = None
-        error: Exception | None = None
-        try:
-            if not self._wait_until(
-                lambda progress, quiet: (
-                    progress.interrupted
-                    or (progress.stopped is not None and quiet)
-                    or asked.turn in [outcome.turn for outcome in progress.outcomes]
-                ),
-                _left(until),
-            ):
-                error = self.timed_out()
-        finally:
-            outcome = self._mailbox.apply(verbs.take_outcome, asked.turn)
-        if outcome is None:
-            raise error or AgentNotAliveError(self._mailbox.progress.thread_id)
-        return outcome
-
-    def forget(self, asked: Asked) -> None:
-        """Have nobody wait for a turn's outcome any more."""
-        self._mailbox.apply(verbs.take_outcome, asked.turn)
-
-    def wait(self, timeout: float | None) -> Progress:
-        """Wait until there is nothing left to do, and give the progress then."""
-        if not self._wait_until(_is_settled, timeout):
-            raise self.timed_out()
-        progress = self._mailbox.progress
-        if progress.interrupted:
-            raise AgentNotAliveError(progress.thread_id)
-        return progress
-
-    def _reserve(self, message: UserMessage, options: RunOptions, *, asked: bool = False) -> Turn:
+    def _reserve(
+        self, message: UserMessage, options: RunOptions, *, is_awaited: bool = False
+    ) -> Turn:
         turn: Turn = self._mailbox.apply(
-            verbs.reserve_turn, message, options, self._moment(), asked=asked
+            verbs.reserve_turn, message, options, self._context(), is_awaited=is_awaited
         )
         return turn
 
@@ -172,64 +137,17 @@ class Poster:
         message = turn.message
         assert message is not None
         request = attrs.evolve(
-            self._run_request(turn), pause=lambda seconds: self._pause_post(seconds, until)
+            self._setup.request(turn, self._mailbox.progress),
+            pause=lambda seconds: self._waiter.pause_before_retry(seconds, until),
         )
         try:
             posted = self._service.post_message(request, message)
         except BaseException:
-            self._mailbox.apply(verbs.message_refused, turn.number, self._moment())
+            # Ctrl-C too: the reservation would block the thread for the rest of the agent's life.
+            self._mailbox.apply(verbs.message_refused, turn.number, self._context())
             raise
         if not self._mailbox.apply(verbs.message_posted, turn.number, posted):
+            # The agent stopped during the request. The caller learns that the message is there.
             posted.drop()
             raise AgentNotAliveError(self._mailbox.progress.thread_id, posted.message_id)
         return posted.message_id
-
-    def _pause_post(self, seconds: float, until: float | None) -> None:
-        """Wait before a request is repeated, or until it has become pointless.
-
-        Raises:
-            AgentNotAliveError: If the agent stops meanwhile.
-            WaitTimeoutError: If the caller's time is up.
-        """
-        self._pause(seconds, until)
-        verbs.require_alive(self._mailbox.progress)
-        if until is not None and time.monotonic() >= until:
-            raise self.timed_out()
-
-    def _wait_while_busy(self, until: float | None) -> None:
-        if not verbs.is_busy(self._mailbox.progress):
-            return
-        self._refuse_to_block("add_user_message(when_busy='wait')")
-        if not self._wait_until(_is_free, _left(until)):
-            raise self.timed_out()
-
-    def _pause(self, seconds: float, until: float | None) -> None:
-        left = seconds if until is None else max(0.0, min(seconds, until - time.monotonic()))
-        self._wait_until(lambda progress, quiet: progress.stopped is not None, left)
-
-    def _wait_until(
-        self, condition: Callable[[Progress, bool], bool], timeout: float | None
-    ) -> bool:
-        # A handler that waits for another agent must not keep the pool from that agent's handlers.
-        with shared_pool.place_released():
-            return self._mailbox.wait_until(condition, timeout)
-
-    def timed_out(self) -> WaitTimeoutError:
-        """Give the error that tells what is waited for in vain."""
-        progress = self._mailbox.progress
-        state, turn = progress.public(), progress.turn
-        age = None if turn is None else time.monotonic() - turn.began_at
-        waiting = [call.name for call in state.tool_calls]
-        return WaitTimeoutError(state.thread_id, state.run_id, state.run_status, age, waiting)
-
-
-def _left(until: float | None) -> float | None:
-    return None if until is None else max(0.0, until - time.monotonic())
-
-
-def _is_settled(progress: Progress, quiet: bool) -> bool:
-    return progress.interrupted or (quiet and not verbs.is_busy(progress))
-
-
-def _is_free(progress: Progress, quiet: bool) -> bool:
-    return progress.stopped is not None or not verbs.is_busy(progress)

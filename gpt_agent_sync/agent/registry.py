@@ -1,4 +1,4 @@
-"""Who is the live agent of a thread: one per service and thread id in this process."""
+"""The live agents of this process: one for each service and thread id."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ Key = Hashable
 Found = TypeVar("Found")
 
 
+# A future in its place would share every exception of its creator, Ctrl-C included.
 class _Slot:
-    """Hold the place of one key: empty until its creator is done."""
+    """The place of one key, empty until its creator is done."""
 
     def __init__(self) -> None:
         self.ready = threading.Event()
@@ -26,22 +27,22 @@ class _Slot:
 
 
 class Registry:
-    """Hold the live agents; callers for one key share one lookup, others do not wait for it."""
+    """The live agents; callers for one key share one lookup, others do not wait for it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._slots: dict[Key, _Slot] = {}
 
     def obtain(
-        self, key: Key, look: Callable[[], Found], make: Callable[[Found], Agent]
+        self, key: Key, look_up: Callable[[], Found], create: Callable[[Found], Agent]
     ) -> tuple[Agent, bool]:
-        """Give the agent of ``key``; if there is none, ``make`` it from what ``look`` finds.
+        """Return the agent of ``key``; if there is none, create it from what the lookup finds.
 
-        Callers that come meanwhile wait, and share the agent or the error of ``look``. What else
-        goes wrong is the creator's own trouble, and one of those that wait tries in its place.
+        Callers that come meanwhile wait, and share the agent or the error of the lookup. Other
+        errors are the creator's alone, and one of those that wait tries in its place.
 
         Returns:
-            The agent, and whether this call made it.
+            The agent, and whether this call created it.
         """
         while True:
             with self._lock:
@@ -50,7 +51,8 @@ class Registry:
                 if slot is None:
                     slot = self._slots[key] = _Slot()
             if mine:
-                return self._fill(key, slot, look, make), True
+                return self._fill(key, slot, look_up, create), True
+            # Outside the lock: a slow lookup holds up the callers of its own thread id alone.
             slot.ready.wait()
             if slot.agent is not None:
                 return slot.agent, False
@@ -58,36 +60,39 @@ class Registry:
                 raise slot.error
 
     def _fill(
-        self, key: Key, slot: _Slot, look: Callable[[], Found], make: Callable[[Found], Agent]
+        self, key: Key, slot: _Slot, look_up: Callable[[], Found], create: Callable[[Found], Agent]
     ) -> Agent:
         try:
             try:
-                found = look()
+                found = look_up()
             except GptAgentError as exc:
+                # Only these are shared: Ctrl-C of one caller is not that of another.
                 slot.error = exc
                 raise
-            slot.agent = make(found)
+            slot.agent = create(found)
             return slot.agent
         finally:
+            # An empty slot left behind would have all later callers of this key wait for nothing.
             if slot.agent is None:
                 self._discard(key, slot)
             slot.ready.set()
 
     def remove(self, key: Key, agent: Agent) -> None:
-        """Forget ``agent``, unless another has taken its place."""
+        """Remove ``agent``, unless another has taken its place."""
         with self._lock:
             slot = self._slots.get(key)
+            # Its worker may end long after connect() has found a successor.
             if slot is not None and slot.agent is agent:
                 del self._slots[key]
 
     def agents(self) -> list[Agent]:
-        """Give the agents there are now."""
+        """Return the agents that there are now."""
         with self._lock:
             slots = list(self._slots.values())
         return [slot.agent for slot in slots if slot.agent is not None]
 
-    def forget_all(self) -> list[Agent]:
-        """Begin anew in a forked child, and give the agents that live on in the parent only."""
+    def after_fork(self) -> list[Agent]:
+        """Start over in a forked child; return the agents, which live on in the parent only."""
         slots, self._slots = self._slots, {}
         self._lock = threading.Lock()
         return [slot.agent for slot in slots.values() if slot.agent is not None]
@@ -103,8 +108,8 @@ registry = Registry()
 
 
 def _after_fork() -> None:
-    for agent in registry.forget_all():
-        agent._forget()
+    for agent in registry.after_fork():
+        agent._lifecycle.after_fork()
 
 
 forks.in_child(_after_fork)

@@ -1,14 +1,13 @@
-"""The assistant's text as it comes: an iterator of its pieces."""
+"""The assistant's text as it arrives: an iterator of its deltas."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import attrs
 
+from gpt_agent_sync.agent.waiting import PendingReply, Waiter, seconds_left
 from gpt_agent_sync.errors import AgentNotAliveError, RunFailedError
 from gpt_agent_sync.events import (
     AgentStopped,
@@ -19,65 +18,63 @@ from gpt_agent_sync.events import (
     RunCompleted,
     UserMessageAdded,
 )
+from gpt_agent_sync.listening.event_streams import EventStream
 
-if TYPE_CHECKING:
-    from gpt_agent_sync.agent.posting import Asked, Poster
-    from gpt_agent_sync.listening.event_streams import EventStream
-
-BETWEEN_MESSAGES = "\n\n"
+MESSAGE_SEPARATOR = "\n\n"
+"""What ``ask()`` and ``ask_stream()`` put between the messages of a run."""
 
 
-class Writing:
-    """Put pieces and whole messages together, so that each word is written once."""
+class TextAssembler:
+    """The text of a run, assembled from deltas and whole messages so that none is repeated."""
 
     def __init__(self) -> None:
-        self._written: dict[str | None, str] = {}
-        self._at: list[str | None] = []
+        self._received: dict[str | None, str] = {}
+        self._current: list[str | None] = []  # at most one id, and ``None`` is an id too
 
     def add(self, event: AssistantMessageDelta | AssistantMessageAdded) -> tuple[bool, str]:
-        """Take in what came.
+        """Add an event.
 
         Returns:
-            Whether it begins another message than the text before it, and what is new: of a
-            whole message, what its pieces have not said yet.
+            Whether it begins another message than the text before it, and the text that is new: of
+            a whole message, what its deltas have not had yet.
         """
         if isinstance(event, AssistantMessageDelta):
-            self._written[event.message_id] = self._written.get(event.message_id, "") + event.text
-            return self._go_to(event.message_id), event.text
-        # Pieces of a service that does not say of which message they are were of this one.
-        message_id = event.message_id if event.message_id in self._written else None
-        written = self._written.pop(message_id, "")
-        if not event.content.startswith(written):
-            self._at = [event.message_id]
+            received = self._received.get(event.message_id, "")
+            self._received[event.message_id] = received + event.text
+            return self._switch_to(event.message_id), event.text
+        # Deltas of a service that does not say of which message they are were of this one.
+        message_id = event.message_id if event.message_id in self._received else None
+        received = self._received.pop(message_id, "")
+        if not event.content.startswith(received):
+            # The run was begun again, or the service has changed its mind: the message counts.
+            self._current = [event.message_id]
             return True, event.content
-        rest = event.content[len(written) :]
-        return bool(rest) and self._go_to(message_id if written else event.message_id), rest
+        rest = event.content[len(received) :]
+        return bool(rest) and self._switch_to(message_id if received else event.message_id), rest
 
-    def _go_to(self, message_id: str | None) -> bool:
-        before, self._at = self._at, [message_id]
-        return before != self._at
+    def _switch_to(self, message_id: str | None) -> bool:
+        before, self._current = self._current, [message_id]
+        return before != self._current
 
 
 @attrs.frozen
-class AskedTurn:
-    """Hold a turn that is listened to.
+class TurnEvents:
+    """The events of one turn, out of all events of an agent.
 
     Attributes:
         thread_id: The conversation.
-        events: The agent's events from before the turn on.
-        poster: Knows of its outcome.
-        asked: Its message.
-        until: When the caller's time is up, monotonic seconds; ``None`` for never.
+        stream: The agent's events from before the turn on.
+        waiter: Waits for the turn's outcome.
+        pending: The turn's message.
     """
 
     thread_id: str
-    events: EventStream
-    poster: Poster
-    asked: Asked
-    until: float | None
+    stream: EventStream
+    waiter: Waiter
+    pending: PendingReply
 
-    def told(self) -> Iterator[Event]:
-        """Give the turn's events; its messages come after its closing event.
+    def __iter__(self) -> Iterator[Event]:
+        """Yield the turn's events; its messages come after its closing event.
 
         Raises:
             RunFailedError: At the end, if the run did not complete.
@@ -85,61 +82,70 @@ class AskedTurn:
             AgentNotAliveError: If the agent stops before.
         """
         event = self._next()
-        while not (isinstance(event, UserMessageAdded) and event.id == self.asked.message_id):
+        # With when_busy="wait" the rest of an earlier turn comes first.
+        while not (isinstance(event, UserMessageAdded) and event.id == self.pending.message_id):
             event = self._next()
         while not isinstance(event, ClosingEvent):
             event = self._next()
             yield event
-        # A turn is settled when all of its messages have been delivered.
-        closing = self.poster.outcome(self.asked, self.until).closing
+        # The outcome comes when all messages of the turn are delivered, so none is waited for.
+        closing = self.waiter.outcome(self.pending).closing
         yield from self._delivered()
         if not isinstance(closing, RunCompleted):
             raise RunFailedError(closing)
 
+    def close(self) -> None:
+        """Stop listening to the turn, and give its outcome up."""
+        self.stream.close()
+        self.waiter.abandon(self.pending)
+
     def _next(self) -> Event:
-        left = None if self.until is None else max(0.0, self.until - time.monotonic())
         try:
-            event = self.events.get(left)
+            event = self.stream.get(seconds_left(self.pending.until))
         except TimeoutError:
-            raise self.poster.timed_out() from None
+            raise self.waiter.timed_out() from None
         if event is None or isinstance(event, AgentStopped):
             raise AgentNotAliveError(self.thread_id)
         return event
 
     def _delivered(self) -> Iterator[Event]:
+        # They are in the stream already; whatever comes after them is of the next turn.
         with contextlib.suppress(TimeoutError):
-            while isinstance(event := self.events.get(0), AssistantMessageAdded):
+            while isinstance(event := self.stream.get(0), AssistantMessageAdded):
                 yield event
 
 
 class TextStream:
-    """Iterate over the text of a run as it comes; made by ``Agent.ask_stream()``.
+    """An iterator over the text of a run as it arrives, made by ``Agent.ask_stream()``.
 
     The pieces put together are what ``Agent.ask()`` returns. Where the service does not stream, or
-    a stream was lost, the rest comes when the run is over. Iterating raises ``RunFailedError`` at
+    a stream was lost, the rest comes when the run has ended. Iterating raises ``RunFailedError`` at
     the end of a run that does not complete, ``WaitTimeoutError`` when the time is up, and
     ``AgentNotAliveError`` when the agent stops in the middle.
 
     A context manager; leaving it, or ``close()``, only stops listening: the run goes on, and
     ``Agent.cancel_run()`` ends it. One thread at a time may iterate.
+
+    Args:
+        turn: The events of the turn.
     """
 
-    def __init__(self, turn: AskedTurn) -> None:
+    def __init__(self, turn: TurnEvents) -> None:
         self._turn = turn
         self._closed = False
-        # It does not hold this object, so that one nobody holds any more closes at once.
-        self._pieces = _read(turn)
+        # The generator does not refer to this object, so that one that is dropped closes at once.
+        self._texts = _read(turn)
 
     def __iter__(self) -> TextStream:
-        """Give the stream itself."""
+        """Return the stream itself."""
         return self
 
     def __next__(self) -> str:
-        """Give the next piece, waiting for it."""
+        """Return the next piece of text, blocking until there is one."""
         if self._closed:
             raise StopIteration
         try:
-            return next(self._pieces)
+            return next(self._texts)
         except BaseException:
             self.close()
             raise
@@ -148,11 +154,10 @@ class TextStream:
         """Stop listening; idempotent."""
         if not self._closed:
             self._closed = True
-            self._turn.events.close()
-            self._turn.poster.forget(self._turn.asked)
+            self._turn.close()
 
     def __enter__(self) -> TextStream:
-        """Give the stream."""
+        """Return the stream."""
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -160,16 +165,17 @@ class TextStream:
         self.close()
 
     def __del__(self) -> None:
-        """Stop listening when nobody holds it any more."""
+        """Stop listening when the stream is dropped."""
+        # The interpreter may be half torn down.
         with contextlib.suppress(Exception):
             self.close()
 
 
-def _read(turn: AskedTurn) -> Iterator[str]:
-    writing, begun = Writing(), False
-    for event in turn.told():
+def _read(turn: TurnEvents) -> Iterator[str]:
+    assembler, begun = TextAssembler(), False
+    for event in turn:
         if isinstance(event, (AssistantMessageDelta, AssistantMessageAdded)):
-            begins, text = writing.add(event)
+            begins, text = assembler.add(event)
             if text:
-                yield BETWEEN_MESSAGES + text if begins and begun else text
+                yield MESSAGE_SEPARATOR + text if begins and begun else text
                 begun = True

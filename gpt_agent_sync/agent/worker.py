@@ -1,8 +1,7 @@
-"""An agent's thread: it takes steps from the mailbox and follows the run's feed."""
+"""An agent's thread: it takes steps from the mailbox and performs them."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -11,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from gpt_agent_sync.agent.tool_calls import Call
-from gpt_agent_sync.decisions import failures, runs, verbs
+from gpt_agent_sync.agent.clocks import Clocks
+from gpt_agent_sync.agent.following import RunFollower
+from gpt_agent_sync.agent.mailbox import Mailbox
+from gpt_agent_sync.agent.run_setup import RunSetup
+from gpt_agent_sync.agent.tool_calls import HandlerCalls
+from gpt_agent_sync.decisions import failures, verbs
 from gpt_agent_sync.decisions.state import (
     Action,
     CallTools,
     CancelRun,
+    DecisionContext,
     FollowRun,
-    Moment,
     Phase,
     PostMessage,
     Progress,
@@ -29,44 +32,29 @@ from gpt_agent_sync.decisions.state import (
     Turn,
 )
 from gpt_agent_sync.errors import ServiceError
-from gpt_agent_sync.events import AgentStopped, Event, ToolCallOutputRecorded
-from gpt_agent_sync.records import RunRequest, RunSnapshot, ToolOutput
+from gpt_agent_sync.events import AgentStopped, Event
+from gpt_agent_sync.records import RunRequest, ToolOutput
+from gpt_agent_sync.services.base import Feed, Service
 from gpt_agent_sync.services.http.closing import FeedClosed
+from gpt_agent_sync.settings import Settings
 
 if TYPE_CHECKING:
     from gpt_agent_sync.agent.agent import Agent
-    from gpt_agent_sync.agent.mailbox import Mailbox
-    from gpt_agent_sync.services.base import Feed, Service
-    from gpt_agent_sync.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LOOKS_WHILE_AWAITING = 10
-"""Heartbeats between two looks at a run that waits for outputs: it may expire meanwhile."""
-
-
-@attrs.define
-class _Following:
-    """Hold the feed that is followed, and what for."""
-
-    feed: Feed
-    turn: int
-    origin: Phase
-    interrupted: bool = False
-    over: bool = False
-
 
 class Worker:
-    """Obey the decisions on a thread of its own.
+    """The thread that performs what is decided for an agent.
 
     Args:
-        agent: The agent, for callbacks and handlers.
+        agent: The agent, as handlers see it.
         mailbox: Its progress and steps.
         service: The service.
         settings: The settings the agent was made under.
+        setup: What its runs are made with.
         idle_timeout: Seconds without a turn after which the agent stops; ``None`` for never.
-        tell: Delivers an event; called on the worker's thread, raises nothing.
-        finished: Called last, on the worker's thread, whatever happened.
+        deliver: Delivers an event; called on the worker's thread, raises nothing.
     """
 
     def __init__(
@@ -75,36 +63,40 @@ class Worker:
         mailbox: Mailbox,
         service: Service,
         settings: Settings,
+        setup: RunSetup,
         idle_timeout: float | None,
-        tell: Callable[[Event], None],
-        finished: Callable[[], None],
+        deliver: Callable[[Event], None],
     ) -> None:
-        self._agent = agent
+        self._thread_id = agent.thread_id
         self._mailbox = mailbox
         self._service = service
         self._settings = settings
-        self._idle_timeout = idle_timeout
-        self._tell = tell
-        self._finished = finished
-        self._following: _Following | None = None
-        self._stopping = threading.Event()
-        self._deferred: tuple[float, Request] | None = None
-        self._calls: list[Call] = []
-        self._look_at: float | None = None
+        self._setup = setup
+        self._deliver_event = deliver
+        self._calls = HandlerCalls(agent, mailbox, setup.find_tool, settings.tool_timeout)
+        self._clocks = Clocks(mailbox, self._calls, settings.heartbeat_interval, idle_timeout)
+        self._follower = RunFollower(mailbox, self.context, self._failed)
+        self._finished: Callable[[], None] | None = None
+        # A daemon: a program that ends is not to wait for a request in flight.
         self._thread = threading.Thread(
-            target=self._run, name=f"gpt-agent-{agent.thread_id}", daemon=True
+            target=self._run, name=f"gpt-agent-{self._thread_id}", daemon=True
         )
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, finished: Callable[[], None]) -> None:
+        """Start the thread.
+
+        Args:
+            finished: Called last, on the worker's thread, whatever happened.
+        """
+        self._finished = finished
         self._thread.start()
 
     def is_current(self) -> bool:
-        """Tell whether the calling thread is the worker's."""
+        """Return whether the calling thread is the worker's."""
         return threading.current_thread() is self._thread
 
     def join(self, timeout: float | None) -> bool:
-        """Wait for the thread's end; tell whether it came, or never was to come."""
+        """Wait for the thread's end; return whether it has ended, or was never started."""
         if self._thread.ident is None:
             return True
         self._thread.join(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
@@ -112,142 +104,71 @@ class Worker:
 
     def stop(self) -> None:
         """End whatever the worker waits for, from any thread; the agent has been stopped."""
-        self._stopping.set()
-        following = self._following
-        if following is not None:
-            following.feed.close()
-        self._mailbox.poke()
+        self._follower.stop()
+        self._mailbox.wake_worker()
 
-    def look_at_once(self, turn: int) -> None:
-        """End the wait of a turn's feed, from any thread, so that what is new is seen at once."""
-        following = self._following
-        if following is not None and following.turn == turn:
-            following.interrupted = True
-            following.feed.close()
-        deferred = self._deferred
-        if deferred is not None and deferred[1].turn == turn and isinstance(deferred[1], FollowRun):
-            self._deferred = (0.0, deferred[1])
-        self._mailbox.poke()
+    def poll_now(self, turn: int) -> None:
+        """End the wait of a turn's feed, from any thread, so that its run is polled at once."""
+        self._follower.interrupt(turn)
+        self._clocks.hasten_poll(turn)
+        self._mailbox.wake_worker()
 
-    def moment(self) -> Moment:
-        """Give the circumstances of a decision made now."""
-        return Moment(now=time.monotonic(), settings=self._settings)
-
-    # the loop
+    def context(self) -> DecisionContext:
+        """Return the context of a decision made now."""
+        return DecisionContext(now=time.monotonic(), settings=self._settings)
 
     def _run(self) -> None:
         try:
-            while self._go_on():
+            while self._do_next():
                 pass
         except BaseException:
-            logger.exception("the agent of thread %s broke", self._agent.thread_id)
+            # A fault of ours, or an interpreter that is torn down: who waits must not hang.
+            logger.exception("the agent of thread %s broke", self._thread_id)
             self._mailbox.apply(verbs.stop, AgentStopped.ERROR)
             self._drain()
         finally:
             try:
-                self._drop_feed()
-                for call in self._calls:
-                    call.abandon()
-                self._finished()
+                self._follower.drop()
+                self._calls.abandon()
+                if self._finished is not None:
+                    self._finished()
             finally:
                 self._mailbox.finish()
 
-    def _go_on(self) -> bool:
-        """Do one thing, and tell whether there will be more."""
-        step = self._mailbox.take(self._patience())
+    def _do_next(self) -> bool:
+        """Do one thing, and return whether there will be more."""
+        # While a feed is open the worker waits in it, so it takes steps without waiting.
+        following = self._follower.is_open
+        step = self._mailbox.take(0 if following else self._clocks.seconds_left())
         if step is None:
-            self._idle() if self._following is None else self._advance(self._following)
+            self._follower.advance() if following else self._do_what_is_due()
         elif isinstance(step, Event):
             self._deliver(step)
         elif self._mailbox.progress.stopped is None or isinstance(step, SettleTurn):
+            # A stopped agent makes no requests, but a caller still gets the outcome of its turn.
             _ACTIONS[type(step)](self, step)
         return not isinstance(step, AgentStopped)
 
     def _deliver(self, event: Event) -> None:
         logger.debug("%s", event)
-        self._tell(event)
+        self._deliver_event(event)
 
     def _drain(self) -> None:
         while (step := self._mailbox.take(0)) is not None:
             if isinstance(step, Event):
                 self._deliver(step)
 
-    # waiting
-
-    def _patience(self) -> float | None:
-        """Give the seconds until a clock of ours runs out; none while a feed is open."""
-        if self._following is not None:
-            return 0
-        times = [self._deferred_at(), self._looking_at(), *self._deadlines()]
-        if not self._is_busy() and self._idle_timeout is not None:
-            times.append(self._mailbox.changed_at + self._idle_timeout)
-        due = min((at for at in times if at is not None), default=None)
-        return None if due is None else max(0.0, due - time.monotonic())
-
-    def _is_busy(self) -> bool:
-        return verbs.is_busy(self._mailbox.progress)
-
-    def _deferred_at(self) -> float | None:
-        if self._deferred is None:
-            return None
-        at, action = self._deferred
-        dropped = verbs.current_turn(self._mailbox.progress, action.turn) is None
-        return 0.0 if dropped else at
-
-    def _looking_at(self) -> float | None:
-        turn = self._mailbox.progress.turn
-        if turn is None or turn.phase is not Phase.AWAITING_OUTPUTS:
-            self._look_at = None
-        elif self._look_at is None:
-            self._look_at = time.monotonic() + (
-                LOOKS_WHILE_AWAITING * self._settings.heartbeat_interval
-            )
-        return self._look_at
-
-    def _deadlines(self) -> list[float | None]:
-        self._calls = [call for call in self._calls if not call.done]
-        return [call.deadline for call in self._calls]
-
-    def _idle(self) -> None:
-        """Do what the clocks say, when there is nothing else to do."""
+    def _do_what_is_due(self) -> None:
         now = time.monotonic()
-        for call in self._calls:
-            if call.deadline is not None and call.deadline <= now and not call.done:
-                call.expire()
-        deferred_at, look_at = self._deferred_at(), self._look_at
-        if deferred_at is not None and deferred_at <= now and self._deferred is not None:
-            action, self._deferred = self._deferred[1], None
-            _ACTIONS[type(action)](self, action)
-        elif look_at is not None and look_at <= now:
-            self._look_at = None
-            self._mailbox.apply(verbs.look_now)
-        elif self._idle_timeout is not None:
-            changed_at = self._mailbox.changed_at
-            if changed_at + self._idle_timeout <= now:
-                self._mailbox.apply_if_quiet_since(
-                    changed_at, verbs.stop, AgentStopped.IDLE, only_if_idle=True
-                )
-
-    # the feed
-
-    def _advance(self, following: _Following) -> None:
-        number, origin = following.turn, following.origin
-        try:
-            update = next(following.feed)
-            if isinstance(update, RunSnapshot):
-                logger.debug("run %s is %s", update.id, update.status)
-                following.over = update.ends_feed
-            self._mailbox.apply(runs.feed_update, number, origin, update, self.moment())
-        except StopIteration:
-            self._drop_feed()
-            if following.over:
-                return
-            self._mailbox.apply(
-                runs.feed_ended, number, origin, self.moment(), interrupted=following.interrupted
+        self._calls.expire(now)
+        if (request := self._clocks.take_request(now)) is not None:
+            _ACTIONS[type(request)](self, request)
+        elif self._clocks.take_poll(now):
+            self._mailbox.apply(verbs.poll_now)
+        elif (since := self._clocks.idle_since(now)) is not None:
+            self._mailbox.apply_if_quiet_since(
+                since, verbs.stop, AgentStopped.IDLE, only_if_idle=True
             )
-        except Exception as exc:
-            self._drop_feed()
-            self._failed(number, origin, exc)
 
     def _failed(self, number: int, origin: Phase, error: Exception) -> None:
         level = logging.WARNING if isinstance(error, ServiceError) else logging.ERROR
@@ -255,40 +176,24 @@ class Worker:
             level,
             "%s on thread %s failed: %s",
             origin.value,
-            self._agent.thread_id,
+            self._thread_id,
             error,
             exc_info=level == logging.ERROR,
         )
-        self._mailbox.apply(failures.request_failed, number, origin, error, self.moment())
+        self._mailbox.apply(failures.request_failed, number, origin, error, self.context())
 
-    def _open(self, turn: Turn, origin: Phase, make: Callable[[RunRequest], Feed]) -> None:
-        self._drop_feed()
-        try:
-            feed = make(self._agent._run_request(turn))
-        except Exception as exc:
-            self._failed(turn.number, origin, exc)
-            return
-        self._following = _Following(feed, turn.number, origin)
-        if self._stopping.is_set():
-            feed.close()
-
-    def _drop_feed(self) -> None:
-        following, self._following = self._following, None
-        if following is None:
-            return
-        if not following.over:
-            following.feed.close()
-        with contextlib.suppress(Exception):
-            next(following.feed, None)  # has it let go of what it holds
-
-    # the actions
+    def _follow(self, turn: Turn, origin: Phase, open_feed: Callable[[RunRequest], Feed]) -> None:
+        self._follower.open(
+            turn.number,
+            origin,
+            lambda: open_feed(self._setup.request(turn, self._mailbox.progress)),
+        )
 
     def _claim(self, request: Request) -> Turn | None:
-        """Give the request's turn when it still goes on and the request's time has come."""
+        """Return the request's turn if it is in progress and the request is due."""
         if request.delay > 0:
             logger.debug("%s in %.2f s", type(request).__name__, request.delay)
-            later = attrs.evolve(request, delay=0.0)
-            self._deferred = (time.monotonic() + request.delay, later)
+            self._clocks.defer(request)
             return None
         turn: Turn | None = self._mailbox.apply(verbs.claim_turn, request.turn)
         return turn
@@ -297,14 +202,16 @@ class Worker:
         turn = self._claim(action)
         if turn is None or turn.message is None:
             return
-        request = attrs.evolve(self._agent._run_request(turn), pause=self._pause)
+        request = attrs.evolve(
+            self._setup.request(turn, self._mailbox.progress), pause=self._pause_post
+        )
         try:
             posted = self._service.post_message(request, turn.message)
         except FeedClosed as exc:
             # The agent stops, or the run was cancelled before it began.
-            logger.debug("a queued message of thread %s is let go", self._agent.thread_id)
+            logger.debug("a queued message of thread %s is dropped", self._thread_id)
             self._mailbox.apply(
-                failures.request_failed, turn.number, Phase.POSTING, exc, self.moment()
+                failures.request_failed, turn.number, Phase.POSTING, exc, self.context()
             )
         except Exception as exc:
             self._failed(turn.number, Phase.POSTING, exc)
@@ -312,66 +219,58 @@ class Worker:
             if not self._mailbox.apply(verbs.message_posted, turn.number, posted):
                 posted.drop()
 
-    def _pause(self, seconds: float) -> None:
+    def _pause_post(self, seconds: float) -> None:
         if self._mailbox.wait_until(_is_pointless, seconds):
             raise FeedClosed
 
     def _start_run(self, action: StartRun) -> None:
         turn = self._claim(action)
         if turn is not None:
-            self._open(turn, Phase.STARTING, self._service.start_run)
+            self._follow(turn, Phase.STARTING, self._service.start_run)
 
     def _follow_run(self, action: FollowRun) -> None:
         turn = self._claim(action)
         if turn is not None and turn.run_id is not None:
             run_id = turn.run_id
-            self._open(turn, turn.phase, lambda request: self._service.resume_run(request, run_id))
+            self._follow(
+                turn, turn.phase, lambda request: self._service.resume_run(request, run_id)
+            )
 
     def _submit_outputs(self, action: SubmitOutputs) -> None:
         turn = self._claim(action)
         if turn is not None and turn.run_id is not None:
-            run_id, outputs = turn.run_id, [_output(recorded) for recorded in action.outputs]
-            self._open(
+            run_id = turn.run_id
+            outputs = [
+                ToolOutput(tool_call_id=recorded.id, output=recorded.output)
+                for recorded in action.outputs
+            ]
+            self._follow(
                 turn,
                 Phase.SUBMITTING,
                 lambda request: self._service.submit_tool_outputs(request, run_id, outputs),
             )
 
     def _call_tools(self, action: CallTools) -> None:
+        # A callback may have answered a call between its event and this step.
         turn = verbs.current_turn(self._mailbox.progress, action.turn)
         waiting = {id(call) for call in turn.tool_calls} if turn else set()
-        for request in action.calls:
-            if id(request) not in waiting:
-                continue  # a callback has answered it
-            tool = self._agent._find_tool(request.name)
-            if tool is None:
-                logger.debug("no handler for %s; %s waits", request.name, request.id)
-                continue
-            timeout = self._settings.tool_timeout if tool.timeout is None else tool.timeout
-            call = Call(self._agent, self._mailbox, request, tool, timeout)
-            self._calls.append(call)
-            call.begin()
+        self._calls.begin(request for request in action.calls if id(request) in waiting)
 
     def _cancel_run(self, action: CancelRun) -> None:
         try:
-            self._service.cancel_run(self._agent.thread_id, action.run_id)
+            self._service.cancel_run(self._thread_id, action.run_id)
         except Exception as exc:
             logger.warning("run %s could not be cancelled: %s", action.run_id, exc)
 
     def _settle_turn(self, action: SettleTurn) -> None:
-        for call in self._calls:
-            call.abandon()
+        self._calls.abandon()
         self._mailbox.apply(verbs.settle_turn, action.outcome)
 
 
 def _is_pointless(progress: Progress, quiet: bool) -> bool:
-    """Tell whether nobody waits for the post of the turn's message any more."""
+    """Return whether nobody waits for the post of the turn's message any more."""
     turn = progress.turn
     return progress.stopped is not None or turn is None or turn.cancel_requested
-
-
-def _output(recorded: ToolCallOutputRecorded) -> ToolOutput:
-    return ToolOutput(tool_call_id=recorded.id, output=recorded.output)
 
 
 _ACTIONS: dict[type[Action], Callable[[Worker, Any], None]] = {

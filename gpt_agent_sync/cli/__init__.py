@@ -1,9 +1,8 @@
 """The ``gpt-agent`` command (extra ``cli``).
 
-- ``commands``: options and arguments.
-- ``chat``: the conversation.
-- ``screen``: what is shown.
-- ``tools``: the two tools it brings.
+- ``commands``: the commands; ``chat``: the one there is, and its conversation.
+- ``screen``: input and output of a chat.
+- ``tools``: the two tools that a chat has when it is given none.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command; say which extra is missing where it cannot be."""
+    """Run the command, or exit with the name of the extra that is missing."""
     try:
         from gpt_agent_sync.cli.commands import gpt_agent
     except ModuleNotFoundError as exc:

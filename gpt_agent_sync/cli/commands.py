@@ -1,34 +1,11 @@
-"""Options and arguments of ``gpt-agent``."""
+"""``gpt-agent`` and its commands."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import logging
-import os
-import sys
-from typing import Any
-
 import click
-from rich.console import Console
 
-from gpt_agent_sync.agent.agent import Agent
-from gpt_agent_sync.api import connect, create_assistant, create_thread, shutdown_all
-from gpt_agent_sync.cli.chat import say_once, talk
-from gpt_agent_sync.cli.screen import JsonScreen, Screen, TerminalScreen
-from gpt_agent_sync.cli.tools import example_tools
-from gpt_agent_sync.errors import GptAgentError
-from gpt_agent_sync.records import RunOptions
-from gpt_agent_sync.services.assistants.service import AssistantsService
-from gpt_agent_sync.services.base import Service
-from gpt_agent_sync.services.choosing import choose_service, make_service
-from gpt_agent_sync.services.local import LocalService
-from gpt_agent_sync.services.responses import ResponsesService
-from gpt_agent_sync.settings import SERVICE_NAMES
-from gpt_agent_sync.tools.toolbox import Toolbox, default_toolbox
+from gpt_agent_sync.cli.chat import chat
 from gpt_agent_sync.version import __version__
-
-INSTRUCTIONS = "You are a helpful assistant. Use the tools where they help."
 
 
 @click.group()
@@ -37,110 +14,4 @@ def gpt_agent() -> None:
     """Talk to an assistant that calls your Python functions."""
 
 
-@gpt_agent.command()
-@click.option("-m", "--message", metavar="TEXT", help="Say this, show the answer, and leave.")
-@click.option("--thread", "thread_id", metavar="ID", help="Go on with this thread.")
-@click.option("--assistant", "assistant_id", metavar="ID", help="Use this assistant.")
-@click.option("--service", "service_name", type=click.Choice(SERVICE_NAMES), help="Where to run.")
-@click.option(
-    "--base-url", metavar="URL", help="Where the service is; assistants, unless --service says."
-)
-@click.option("--model", metavar="NAME", help="The model of a new assistant.")
-@click.option(
-    "--tools",
-    "tools_path",
-    metavar="MODULE:TOOLBOX",
-    help="Your tools: a Toolbox in a module; MODULE alone for those it registers with tool().",
-)
-@click.option("--json", "as_json", is_flag=True, help="Write one event a line, as JSON.")
-@click.option("-v", "--verbose", count=True, help="Log more: -v life cycle, -vv everything.")
-def chat(
-    message: str | None,
-    thread_id: str | None,
-    assistant_id: str | None,
-    service_name: str | None,
-    base_url: str | None,
-    model: str | None,
-    tools_path: str | None,
-    as_json: bool,
-    verbose: int,
-) -> None:
-    """Have a conversation. Ctrl-C cancels a run; at the prompt, it ends the session."""
-    levels = [logging.ERROR, logging.INFO, logging.DEBUG]
-    logging.basicConfig(level=levels[min(verbose, 2)], stream=sys.stderr)
-    screen: Screen = JsonScreen(click.echo) if as_json else TerminalScreen(Console())
-    completed = False
-    try:
-        if message is not None and not message.strip():
-            raise click.UsageError("the message is blank")
-        tools = _load_tools(tools_path) if tools_path else example_tools
-        with contextlib.closing(_choose(service_name, base_url)) as service:
-            agent = _connect(service, screen, tools, thread_id, assistant_id, model)
-            completed = talk(agent, screen) if message is None else say_once(agent, screen, message)
-            agent.shutdown()
-    except GptAgentError as exc:
-        raise click.ClickException(str(exc)) from exc
-    except KeyboardInterrupt:
-        sys.exit(130)
-    finally:
-        shutdown_all()
-        screen.end()
-    sys.exit(0 if completed else 1)
-
-
-def _connect(
-    service: Service,
-    screen: Screen,
-    tools: Toolbox,
-    thread_id: str | None,
-    assistant_id: str | None,
-    model: str | None,
-) -> Agent:
-    options = None
-    if assistant_id is not None:
-        options = RunOptions(model=model)
-    else:
-        model = model or _usual_model(service)
-        assistant_id = create_assistant(
-            model=model, name="gpt-agent", instructions=INSTRUCTIONS, tools=tools, service=service
-        )
-    thread_id = thread_id or create_thread(service=service)
-    screen.begin(repr(service), model or f"of {assistant_id}", thread_id)
-    return connect(
-        thread_id,
-        assistant_id,
-        service=service,
-        tools=tools,
-        on_event=screen.show,
-        run_options=options,
-        idle_timeout=None,
-    )
-
-
-def _usual_model(service: Service) -> str:
-    if isinstance(service, LocalService):
-        return service.model
-    raise click.UsageError("name a --model, or an --assistant that has one")
-
-
-def _choose(name: str | None, base_url: str | None) -> Service:
-    if base_url is None:
-        return choose_service(None if name is None else make_service(name))
-    if name == LocalService.name:
-        raise click.UsageError("--base-url is for --service assistants or responses")
-    return (
-        ResponsesService(base_url) if name == ResponsesService.name else AssistantsService(base_url)
-    )
-
-
-def _load_tools(path: str) -> Toolbox:
-    module_name, _, attribute = path.partition(":")
-    sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-        found: Any = getattr(module, attribute) if attribute else default_toolbox
-    except Exception as exc:
-        raise click.UsageError(f"--tools {path}: {type(exc).__name__}: {exc}") from exc
-    if not isinstance(found, Toolbox):
-        raise click.UsageError(f"--tools {path}: {found!r} is no Toolbox")
-    return found
+gpt_agent.add_command(chat)

@@ -1,4 +1,4 @@
-"""What a chat shows: for people, or one JSON object a line for programs."""
+"""The output of a chat: for people, or one JSON object a line for programs."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from rich.markup import escape
 from rich.status import Status
 
 from gpt_agent_sync import events
-from gpt_agent_sync.agent.text_streams import Writing
+from gpt_agent_sync.agent.text_streams import TextAssembler
 from gpt_agent_sync.records import Usage
 
 
 class Screen(ABC):
-    """Show a chat; ``show`` is called on the agent's worker thread."""
+    """The input and output of a chat; ``show`` is called on the agent's worker thread."""
 
     @abstractmethod
-    def begin(self, service: str, model: str, thread_id: str) -> None:
-        """Say who is talked to."""
+    def show_session(self, service: str, model: str, thread_id: str) -> None:
+        """Show the service, the model and the thread."""
 
     @abstractmethod
-    def ask(self) -> str:
-        """Ask for the next message.
+    def read_message(self) -> str:
+        """Return the next message.
 
         Raises:
             EOFError: If there is none.
         """
 
     @abstractmethod
-    def said(self, text: str) -> None:
+    def show_message(self, text: str) -> None:
         """Show a message that was not typed here."""
 
     @abstractmethod
@@ -43,39 +43,39 @@ class Screen(ABC):
         """Show an event."""
 
     @abstractmethod
-    def note(self, text: str) -> None:
-        """Say something about the session itself."""
+    def show_note(self, text: str) -> None:
+        """Show something about the session itself."""
 
     @abstractmethod
-    def end(self) -> None:
-        """Say what the session cost."""
+    def close(self) -> None:
+        """Show what the session cost."""
 
 
 class JsonScreen(Screen):
-    """Write each event as one JSON object a line, and nothing else.
+    """A screen for programs: each event is one JSON object a line, and nothing else is written.
 
     Args:
-        write: Takes a line.
+        write: Called with each line.
     """
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
 
-    def begin(self, service: str, model: str, thread_id: str) -> None:
-        """Show nothing: the events say it."""
+    def show_session(self, service: str, model: str, thread_id: str) -> None:
+        """Show nothing: the events have it."""
 
-    def ask(self) -> str:
+    def read_message(self) -> str:
         """Read a line."""
         return input()
 
-    def said(self, text: str) -> None:
+    def show_message(self, text: str) -> None:
         """Show nothing: ``UserMessageAdded`` follows."""
 
-    def note(self, text: str) -> None:
-        """Say it beside the events, on standard error."""
+    def show_note(self, text: str) -> None:
+        """Write it on standard error, beside the events."""
         print(text, file=sys.stderr)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Show nothing."""
 
     def show(self, event: events.Event) -> None:
@@ -84,10 +84,10 @@ class JsonScreen(Screen):
 
 
 class TerminalScreen(Screen):
-    """Write for people, with a spinner while a run is live.
+    """A screen for people, with a spinner while a run is live.
 
     Args:
-        console: Where to.
+        console: The console to write to.
     """
 
     def __init__(self, console: Console) -> None:
@@ -95,60 +95,61 @@ class TerminalScreen(Screen):
             importlib.import_module("readline")  # gives the prompt line editing and a history
         self._console = console
         self._status: Status | None = None
-        self._writing = Writing()
+        self._assembler = TextAssembler()
         self._in_line = False
-        self._spent = [0, 0]
+        self._tokens = [0, 0]
 
-    def begin(self, service: str, model: str, thread_id: str) -> None:
-        """Say who is talked to."""
+    def show_session(self, service: str, model: str, thread_id: str) -> None:
+        """Show the service, the model and the thread."""
         self._print(f"[bold]gpt-agent[/] over {escape(service)}, model [bold]{escape(model)}[/]")
         self._print(f"[dim]thread {escape(thread_id)}[/]")
 
-    def ask(self) -> str:
-        """Ask at a prompt."""
+    def read_message(self) -> str:
+        """Read a line at a prompt."""
         text = self._console.input("\n[bold green]you[/] > ")
+        # A terminal shows what is typed; input from a file or a pipe is not seen otherwise.
         if not sys.stdin.isatty():
             self._print(escape(text))
         return text
 
-    def said(self, text: str) -> None:
+    def show_message(self, text: str) -> None:
         """Show the message as if it had been typed."""
         self._print(f"\n[bold green]you[/] > {escape(text)}")
 
-    def note(self, text: str) -> None:
-        """Say something in passing."""
+    def show_note(self, text: str) -> None:
+        """Write it dimmed."""
         self._print(f"[dim]{escape(text)}[/]")
 
     def show(self, event: events.Event) -> None:
         """Show the event, and turn the spinner on or off."""
         if isinstance(event, events.RunStarted):
-            self._spin()
-        elif isinstance(event, _ENDS_THINKING):
-            self._rest()
+            self._start_spinner()
+        elif isinstance(event, _ENDS_SPINNER):
+            self._stop_spinner()
         show = _SHOW.get(type(event))
         if show is not None:
             show(self, event)
 
-    def end(self) -> None:
-        """Tell the tokens of the whole session."""
-        self._rest()
-        read, written = self._spent
+    def close(self) -> None:
+        """Show the tokens of the whole session."""
+        self._stop_spinner()
+        read, written = self._tokens
         if read or written:
             self._print(f"\n[dim]session: {read} tokens in, {written} out[/]")
 
-    def _spin(self) -> None:
+    def _start_spinner(self) -> None:
         if self._status is None:
             self._status = self._console.status("thinking", spinner="dots")
             self._status.start()
 
-    def _rest(self) -> None:
+    def _stop_spinner(self) -> None:
         status, self._status = self._status, None
         if status is not None:
             status.stop()
 
     def _text(self, event: events.AssistantMessageDelta | events.AssistantMessageAdded) -> None:
-        """Write what is new of a message, on its line; the whole message ends it."""
-        begins, text = self._writing.add(event)
+        """Write the new text of a message on its line, which the whole message ends."""
+        begins, text = self._assembler.add(event)
         if text:
             if begins:
                 self._print("[bold blue]assistant[/] > ", end="")
@@ -170,8 +171,8 @@ class TerminalScreen(Screen):
 
     def _completed(self, event: events.RunCompleted) -> None:
         usage = event.usage or Usage()
-        self._spent[0] += usage.input_tokens
-        self._spent[1] += usage.output_tokens
+        self._tokens[0] += usage.input_tokens
+        self._tokens[1] += usage.output_tokens
 
     def _failed(self, event: events.RunFailed) -> None:
         reason = ": ".join(text for text in (event.code, event.message) if text)
@@ -196,7 +197,7 @@ def _arguments(event: events.ToolCallRequested) -> str:
     )
 
 
-_ENDS_THINKING = (
+_ENDS_SPINNER = (
     events.AssistantMessageDelta,
     events.RunCompleted,
     events.RunFailed,

@@ -1,4 +1,4 @@
-"""The tools that ``gpt-agent chat`` brings when it is given none."""
+"""The tools that ``gpt-agent chat`` has when it is given none."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 
 from gpt_agent_sync.tools.toolbox import Toolbox
 
-MOST_DIGITS = 1000
-"""A result of more digits is refused before it is computed."""
+MAX_DIGITS = 1000
+"""A power of more digits is refused before it is computed."""
 
-LONGEST = 500
+MAX_LENGTH = 500
 """Characters that an expression may have."""
 
 example_tools = Toolbox()
@@ -41,8 +41,8 @@ def calculate(expression: str) -> float:
     Args:
         expression: Numbers with + - * / // % ** and brackets, such as "2 * (3 + 4)".
     """
-    if len(expression) > LONGEST:
-        raise ValueError(f"an expression of more than {LONGEST} characters is too long")
+    if len(expression) > MAX_LENGTH:
+        raise ValueError(f"an expression of more than {MAX_LENGTH} characters is too long")
     try:
         tree = ast.parse(expression.strip().replace("^", "**"), mode="eval")
     except SyntaxError as exc:
@@ -68,7 +68,7 @@ def _value(node: ast.expr) -> float:
 
 def _check_power(base: float, exponent: float) -> None:
     digits = len(str(abs(int(base)))) * abs(exponent) if abs(base) > 1 else 0
-    if digits > MOST_DIGITS:
+    if digits > MAX_DIGITS:
         raise ValueError(f"{base} ** {exponent} is too large")
 
 

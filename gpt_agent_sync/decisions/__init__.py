@@ -1,12 +1,13 @@
-"""The pure layer: from what is true and what happened to what is true next and what to do.
+"""The pure layer: what an agent does next, given its progress and what has happened.
 
-Every public function takes a ``Progress`` first and gives a ``Transition``. None of them does
-I/O, takes a lock, reads a clock or logs: times come as arguments, and the worker
-obeys the steps.
+Every decision takes a ``Progress`` first and returns a ``Transition``: the next progress, and the
+steps that the worker then performs in order. None of them does I/O, takes a lock, reads a clock or
+logs; times come as arguments. So they can run under the mailbox's lock, and every order of events
+can be tested without a thread.
 
+- ``state``: progress, turns, steps and transitions.
 - ``verbs``: what the program asks for.
-- ``outputs``: tool outputs, recorded and sent.
-- ``runs``: what the service shows.
-- ``failures``: what went wrong, rate limits included.
-- ``closing``: how a turn ends and the next one begins.
+- ``runs``: snapshots, deltas and messages of a run; ``outputs``: tool outputs.
+- ``failures``: failed requests and runs; ``rate_limits``: what a service says of its limits.
+- ``closing``: how a turn begins and ends.
 """

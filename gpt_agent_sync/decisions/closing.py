@@ -1,4 +1,4 @@
-"""How a turn ends: its closing event, its messages, and the next turn from the queue."""
+"""How a turn begins and ends: the queue, the closing event, the assistant's messages."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterable
 import attrs
 
 from gpt_agent_sync.decisions.state import (
-    Action,
     CancelRun,
-    Moment,
+    DecisionContext,
     Outcome,
     Phase,
     PostMessage,
@@ -19,7 +18,7 @@ from gpt_agent_sync.decisions.state import (
     Transition,
     Turn,
 )
-from gpt_agent_sync.events import AssistantMessageAdded, ClosingEvent, Event, RunFailed
+from gpt_agent_sync.events import AssistantMessageAdded, ClosingEvent, RunFailed
 from gpt_agent_sync.records import Message, RunOptions, UserMessage
 
 
@@ -27,67 +26,64 @@ def new_turn(
     progress: Progress,
     message: UserMessage,
     options: RunOptions,
-    moment: Moment,
+    context: DecisionContext,
     *,
-    asked: bool = False,
+    is_awaited: bool = False,
 ) -> Progress:
-    """Give the progress with a turn begun for ``message``, its post still to come."""
+    """Return the progress with a turn for ``message``, which is yet to be posted."""
     number = progress.turns_begun + 1
     turn = Turn(
         number=number,
         phase=Phase.POSTING,
-        began_at=moment.now,
+        began_at=context.now,
         assistant_id=progress.default_assistant,
         message=message,
         options=options,
-        retries_left=moment.settings.rate_limit_retries,
+        retries_left=context.settings.rate_limit_retries,
     )
-    awaited = progress.awaited | {number} if asked else progress.awaited
+    awaited = progress.awaited | {number} if is_awaited else progress.awaited
     return attrs.evolve(progress, turn=turn, turns_begun=number, awaited=awaited)
 
 
-def next_turn(progress: Progress, moment: Moment) -> Transition:
+def next_turn(progress: Progress, context: DecisionContext) -> Transition:
     """Begin the turn of the oldest queued message, if there is one."""
     if not progress.queue:
         return Transition(progress=progress)
     queued, *rest = progress.queue
     progress = attrs.evolve(progress, queue=tuple(rest))
-    progress = new_turn(progress, queued.message, queued.options, moment)
+    progress = new_turn(progress, queued.message, queued.options, context)
     return Transition(progress=progress, steps=(PostMessage(turn=progress.turns_begun),))
 
 
 def end_turn(
     progress: Progress,
     closing: ClosingEvent,
-    moment: Moment,
+    context: DecisionContext,
     *,
     before: Iterable[Step] = (),
 ) -> Transition:
     """End the turn: ``before``, the closing event, the held messages, then the next turn."""
     turn = progress.turn
     assert turn is not None
-    told = tell_messages(progress, turn.messages)
+    announcement = announce_messages(progress, turn.messages)
     outcome = None
     if turn.number in progress.awaited:
-        texts = tuple(event.content for event in told.steps if _has_text(event))
+        texts = tuple(event.content for event in announcement.events if event.content)
         outcome = Outcome(turn=turn.number, closing=closing, texts=texts)
     ended = attrs.evolve(
-        told.progress,
+        announcement.progress,
         turn=None,
         last_run_id=turn.run_id,
         last_run_status=_final_status(turn, closing),
         last_closing=closing,
     )
-    settle: Action = SettleTurn(turn=turn.number, outcome=outcome)
-    following = next_turn(ended, moment)
+    # The outcome goes to its caller only when the worker has delivered what stands before it.
+    settle = SettleTurn(turn=turn.number, outcome=outcome)
+    following = next_turn(ended, context)
     return Transition(
         progress=following.progress,
-        steps=(*before, closing, *told.steps, settle, *following.steps),
+        steps=(*before, closing, *announcement.events, settle, *following.steps),
     )
-
-
-def _has_text(event: Event) -> bool:
-    return isinstance(event, AssistantMessageAdded) and bool(event.content)
 
 
 def _final_status(turn: Turn, closing: ClosingEvent) -> str | None:
@@ -103,7 +99,7 @@ def failure(
     message: str | None,
     status: str = "failed",
 ) -> RunFailed:
-    """Give the closing event of a turn that did not complete."""
+    """Return the closing event of a turn that did not complete."""
     return RunFailed(
         thread_id=progress.thread_id,
         id=run_id,
@@ -116,36 +112,43 @@ def failure(
 
 def fail_turn(
     progress: Progress,
-    moment: Moment,
+    context: DecisionContext,
     *,
     code: str | None,
     message: str,
     before: Iterable[Step] = (),
     cancel: bool = False,
 ) -> Transition:
-    """End the turn as failed for a reason of our own, cancelling its run where asked."""
+    """End the turn as failed for a reason of our own; ``cancel`` has its run cancelled too."""
     turn = progress.turn
     assert turn is not None
     closing = failure(progress, turn, turn.run_id, code=code, message=message)
     steps = list(before)
     if cancel and turn.run_id is not None:
         steps.append(CancelRun(turn=turn.number, run_id=turn.run_id))
-    return end_turn(progress, closing, moment, before=steps)
+    return end_turn(progress, closing, context, before=steps)
 
 
 @attrs.frozen(kw_only=True)
-class Told:
-    """Hold the progress after messages were told, and the events that tell them."""
+class Announcement:
+    """The events that announce messages.
+
+    Attributes:
+        progress: The progress after them.
+        events: The events.
+    """
 
     progress: Progress
-    steps: tuple[AssistantMessageAdded, ...]
+    events: tuple[AssistantMessageAdded, ...]
 
 
-def tell_messages(progress: Progress, messages: Iterable[Message]) -> Told:
-    """Tell the assistant's messages among ``messages`` that were not told before, in order."""
+def announce_messages(progress: Progress, messages: Iterable[Message]) -> Announcement:
+    """Announce the assistant's messages among ``messages`` that were not announced before."""
     events = []
-    seen = set(progress.told)
+    # A run whose stream broke off is read again from its start, messages included.
+    seen = set(progress.announced)
     last_message_id = progress.last_message_id
+    # Some servers name neither run nor assistant; then those of the turn are meant.
     turn = progress.turn
     for message in messages:
         if message.id in seen:
@@ -163,8 +166,9 @@ def tell_messages(progress: Progress, messages: Iterable[Message]) -> Told:
                     parts=message.parts,
                 )
             )
-    told = frozenset(event.message_id for event in events) or progress.told
-    return Told(
-        progress=attrs.evolve(progress, last_message_id=last_message_id, told=told),
-        steps=tuple(events),
+    # Only the last run's ids are kept: an agent may live for thousands of runs.
+    announced = frozenset(event.message_id for event in events) or progress.announced
+    return Announcement(
+        progress=attrs.evolve(progress, last_message_id=last_message_id, announced=announced),
+        events=tuple(events),
     )

@@ -1,14 +1,14 @@
-"""What went wrong: refused starts, rate limits, quota, lost outputs, a service gone."""
+"""Failed requests and runs: refused starts, rate limits, quota, lost outputs, outages."""
 
 from __future__ import annotations
 
 import attrs
 
-from gpt_agent_sync.decisions.closing import end_turn, fail_turn, failure, tell_messages
+from gpt_agent_sync.decisions.closing import announce_messages, end_turn, fail_turn, failure
 from gpt_agent_sync.decisions.rate_limits import is_quota, is_rate_limit, named_delay
 from gpt_agent_sync.decisions.state import (
+    DecisionContext,
     FollowRun,
-    Moment,
     Phase,
     PostMessage,
     Progress,
@@ -39,13 +39,13 @@ from gpt_agent_sync.events import (
 from gpt_agent_sync.records import RunSnapshot
 
 START_PATIENCE = 600.0
-"""Seconds to wait for a thread that another caller's run holds: the wire's run expiry."""
+"""Seconds to wait for a thread that another caller's run holds: the wire's expiry of a run."""
 
 OUTAGE_HEARTBEATS = 15
-"""Heartbeats for which a live run is looked for at a service that does not answer."""
+"""Heartbeats for which a live run is polled at a service that does not answer."""
 
-LONGEST_DELAY = 86400.0
-"""Seconds: a longer pause that a service names is taken as this."""
+MAX_DELAY = 86400.0
+"""Seconds; a longer delay that a service names is taken as this."""
 
 _CODES: dict[type[ServiceError], str] = {
     ServiceUnavailableError: "service_unavailable",
@@ -58,89 +58,98 @@ _CODES: dict[type[ServiceError], str] = {
 
 
 def failure_code(error: Exception) -> str:
-    """Give a word for what went wrong: the service's own code, else one for the kind."""
+    """Return the code of a failure: the service's own, else one for the class of the error."""
     if isinstance(error, ServiceError):
         return error.code or _CODES.get(type(error), "service_error")
     return "internal_error"
 
 
 def failure_message(error: Exception) -> str:
-    """Give what went wrong in words."""
+    """Return the message of a failure."""
     return str(error) if isinstance(error, GptAgentError) else repr(error)
 
 
 def request_failed(
-    progress: Progress, number: int, origin: Phase, error: Exception, moment: Moment
+    progress: Progress, number: int, origin: Phase, error: Exception, context: DecisionContext
 ) -> Transition:
-    """Take in that posting, starting, following or answering the turn's run failed.
+    """Decide what follows from a request that failed: a post, a start, a poll, a submission.
 
     Args:
-        progress: What is true.
-        number: The turn.
-        origin: The phase in which the request, or the feed, was begun.
+        progress: The agent's progress.
+        number: The number of the turn.
+        origin: The phase of the turn when the request was made, or the feed was opened.
         error: What went wrong.
-        moment: The circumstances.
+        context: The circumstances.
     """
     turn = current_turn(progress, number)
     if turn is None:
         return Transition(progress=progress)
     if origin in _BEFORE_THE_RUN and turn.phase is origin:
-        return _start_failed(progress, turn, error, moment)
+        return _start_failed(progress, turn, error, context)
     if turn.phase is Phase.SUBMITTING:
         if origin is Phase.SUBMITTING:
-            return _submission_failed(progress, turn, error, moment)
+            return _submission_failed(progress, turn, error, context)
+        # The feed that was followed before failed late; the submission decides.
         return Transition(progress=progress)
-    return _following_failed(progress, turn, error, moment)
+    return _following_failed(progress, turn, error, context)
 
 
 _BEFORE_THE_RUN = (Phase.POSTING, Phase.STARTING)
 
 
 def _following_failed(
-    progress: Progress, turn: Turn, error: Exception, moment: Moment
+    progress: Progress, turn: Turn, error: Exception, context: DecisionContext
 ) -> Transition:
-    passing = isinstance(error, (ServiceUnavailableError, RateLimitError))
-    if turn.phase is Phase.AWAITING_OUTPUTS and passing:
+    transient = isinstance(error, (ServiceUnavailableError, RateLimitError))
+    if turn.phase is Phase.AWAITING_OUTPUTS and transient:
+        # The handlers are at work all the same, and the next poll comes by itself.
         return Transition(progress=progress)
     if isinstance(error, ServiceUnavailableError):
-        since = moment.now if turn.trouble_since is None else turn.trouble_since
-        heartbeat = moment.settings.heartbeat_interval
-        if moment.now - since < OUTAGE_HEARTBEATS * heartbeat:
+        # The run may well be alive at a service that restarts: closing it at once would lose it.
+        since = context.now if turn.trouble_since is None else turn.trouble_since
+        heartbeat = context.settings.heartbeat_interval
+        if context.now - since < OUTAGE_HEARTBEATS * heartbeat:
             turn = attrs.evolve(turn, trouble_since=since)
             return Transition(
                 progress=attrs.evolve(progress, turn=turn),
                 steps=(FollowRun(turn=turn.number, delay=heartbeat),),
             )
     if isinstance(error, RateLimitError) and turn.retries_left > 0:
-        delay = _pause(error.retry_after, error.message, moment)
+        delay = _retry_delay(error.retry_after, error.message, context)
         turn = attrs.evolve(turn, retries_left=turn.retries_left - 1)
         return Transition(
             progress=attrs.evolve(progress, turn=turn),
             steps=(FollowRun(turn=turn.number, delay=delay),),
         )
-    return fail_turn(progress, moment, code=failure_code(error), message=failure_message(error))
+    return fail_turn(progress, context, code=failure_code(error), message=failure_message(error))
 
 
-def _start_failed(progress: Progress, turn: Turn, error: Exception, moment: Moment) -> Transition:
+def _start_failed(
+    progress: Progress, turn: Turn, error: Exception, context: DecisionContext
+) -> Transition:
+    # The program wanted it ended, and so it has: why it never began is of no use to it.
     if turn.cancel_requested:
-        return _cancelled(progress, turn, None, moment)
-    failed = _failed_start(progress, turn, error)
+        return _cancelled(progress, turn, None, context)
+    failed = failure(progress, turn, None, code=failure_code(error), message=failure_message(error))
     if isinstance(error, RateLimitError):
+        # HTTP 429 means a rate limit or a used-up quota, and only the first is worth a retry.
         if is_quota(error.code, error.message):
-            return _out_of_quota(progress, turn, None, failed, moment)
-        delay = _pause(error.retry_after, error.message, moment)
-        return _limited(progress, turn, None, delay, failed, moment)
+            return _out_of_quota(progress, turn, None, failed, context)
+        delay = _retry_delay(error.retry_after, error.message, context)
+        return _rate_limited(progress, turn, None, delay, failed, context)
     if isinstance(error, ServiceBusyError):
-        since = moment.now if turn.blocked_since is None else turn.blocked_since
-        if moment.now - since < START_PATIENCE:
+        # Another caller's run holds the thread. It ends by itself, at the latest when it expires.
+        since = context.now if turn.blocked_since is None else turn.blocked_since
+        if context.now - since < START_PATIENCE:
             turn = attrs.evolve(turn, blocked_since=since)
-            return _begin_again(progress, turn, moment.settings.heartbeat_interval)
-    return end_turn(progress, failed, moment)
+            return _start_again(progress, turn, context.settings.heartbeat_interval)
+    return end_turn(progress, failed, context)
 
 
-def _begin_again(progress: Progress, turn: Turn, delay: float) -> Transition:
+def _start_again(progress: Progress, turn: Turn, delay: float) -> Transition:
     turn = attrs.evolve(turn, start_delayed=True)
     again: Request
+    # A message that the service has is never posted again, however often its run is started.
     if turn.posted is None and turn.message is not None:
         turn = attrs.evolve(turn, phase=Phase.POSTING)
         again = PostMessage(turn=turn.number, delay=delay)
@@ -150,34 +159,33 @@ def _begin_again(progress: Progress, turn: Turn, delay: float) -> Transition:
     return Transition(progress=attrs.evolve(progress, turn=turn), steps=(again,))
 
 
-def _cancelled(progress: Progress, turn: Turn, run_id: str | None, moment: Moment) -> Transition:
+def _cancelled(
+    progress: Progress, turn: Turn, run_id: str | None, context: DecisionContext
+) -> Transition:
     closing = RunCancelled(thread_id=progress.thread_id, id=run_id, assistant_id=turn.assistant_id)
-    return end_turn(progress, closing, moment)
+    return end_turn(progress, closing, context)
 
 
 def _out_of_quota(
-    progress: Progress, turn: Turn, run_id: str | None, failed: RunFailed, moment: Moment
+    progress: Progress, turn: Turn, run_id: str | None, failed: RunFailed, context: DecisionContext
 ) -> Transition:
     reason = QuotaExceeded(
         thread_id=progress.thread_id, run_id=run_id, assistant_id=turn.assistant_id
     )
-    return end_turn(progress, failed, moment, before=(reason,))
-
-
-def _failed_start(progress: Progress, turn: Turn, error: Exception) -> RunFailed:
-    return failure(progress, turn, None, code=failure_code(error), message=failure_message(error))
+    return end_turn(progress, failed, context, before=(reason,))
 
 
 def _submission_failed(
-    progress: Progress, turn: Turn, error: Exception, moment: Moment
+    progress: Progress, turn: Turn, error: Exception, context: DecisionContext
 ) -> Transition:
     message = failure_message(error)
+    # The run would wait for these outputs until it expires, and hold the thread as long.
     lost = ToolOutputSubmissionFailed(
         thread_id=progress.thread_id, run_id=turn.run_id or "", message=message
     )
     return fail_turn(
         progress,
-        moment,
+        context,
         code="tool_output_submission_failed",
         message=message,
         before=(lost,),
@@ -185,32 +193,37 @@ def _submission_failed(
     )
 
 
-def run_failed(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
-    """Take in a run in status ``failed``: quota, a rate limit, or any other reason."""
+def run_failed(
+    progress: Progress, turn: Turn, snapshot: RunSnapshot, context: DecisionContext
+) -> Transition:
+    """Decide what follows from a run in status ``failed``: a new start, or the end of the turn."""
     code, message = snapshot.error_code, snapshot.error_message
     failed = failure(progress, turn, turn.run_id, code=code, message=message)
     if not is_rate_limit(code):
-        return end_turn(progress, failed, moment)
+        return end_turn(progress, failed, context)
     if turn.cancel_requested:
-        return _cancelled(progress, turn, turn.run_id, moment)
+        return _cancelled(progress, turn, turn.run_id, context)
     if is_quota(code, message):
-        return _out_of_quota(progress, turn, turn.run_id, failed, moment)
-    return _limited(progress, turn, turn.run_id, _pause(None, message, moment), failed, moment)
+        return _out_of_quota(progress, turn, turn.run_id, failed, context)
+    return _rate_limited(
+        progress, turn, turn.run_id, _retry_delay(None, message, context), failed, context
+    )
 
 
-def _limited(
+def _rate_limited(
     progress: Progress,
     turn: Turn,
     run_id: str | None,
     delay: float,
     failed: RunFailed,
-    moment: Moment,
+    context: DecisionContext,
 ) -> Transition:
+    # A run that was found in progress may not name its assistant; then there is none to start.
     if turn.retries_left <= 0 or turn.assistant_id is None:
         exhausted = RateLimitRetriesExhausted(
             thread_id=progress.thread_id, run_id=run_id, assistant_id=turn.assistant_id
         )
-        return end_turn(progress, failed, moment, before=(exhausted,))
+        return end_turn(progress, failed, context, before=(exhausted,))
     left = turn.retries_left - 1
     limited = RateLimited(
         thread_id=progress.thread_id,
@@ -219,7 +232,8 @@ def _limited(
         retry_in=delay,
         retries_remaining=left,
     )
-    told = tell_messages(progress, turn.messages)
+    # The next run of the turn starts over, so what this one wrote is announced now or never.
+    announcement = announce_messages(progress, turn.messages)
     turn = attrs.evolve(
         turn,
         messages=(),
@@ -228,10 +242,10 @@ def _limited(
         tool_outputs=(),
         retries_left=left,
     )
-    again = _begin_again(told.progress, turn, delay)
-    return attrs.evolve(again, steps=(limited, *told.steps, *again.steps))
+    again = _start_again(announcement.progress, turn, delay)
+    return attrs.evolve(again, steps=(limited, *announcement.events, *again.steps))
 
 
-def _pause(asked: float | None, message: str | None, moment: Moment) -> float:
-    named = asked if asked is not None else named_delay(message)
-    return min(moment.settings.rate_limit_delay if named is None else named, LONGEST_DELAY)
+def _retry_delay(retry_after: float | None, message: str | None, context: DecisionContext) -> float:
+    delay = named_delay(message) if retry_after is None else retry_after
+    return min(context.settings.rate_limit_delay if delay is None else delay, MAX_DELAY)

@@ -1,12 +1,21 @@
-"""Tool outputs: recorded one by one, sent together with the last one."""
+"""Tool calls and their outputs: recorded one by one, submitted once every call has one."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import attrs
 
-from gpt_agent_sync.decisions.state import Phase, Progress, Step, SubmitOutputs, Transition, Turn
+from gpt_agent_sync.decisions.state import (
+    CallTools,
+    Phase,
+    Progress,
+    Step,
+    SubmitOutputs,
+    Transition,
+    Turn,
+)
 from gpt_agent_sync.decisions.verbs import require_alive
 from gpt_agent_sync.errors import InvalidToolCallIdError, RunNotInProgressError
 from gpt_agent_sync.events import (
@@ -15,6 +24,75 @@ from gpt_agent_sync.events import (
     ToolCallOutputRecorded,
     ToolCallRequested,
 )
+from gpt_agent_sync.records import ToolCall
+
+
+def await_outputs(progress: Progress, turn: Turn, wanted: tuple[ToolCall, ...]) -> Transition:
+    """Return the transition of a turn whose run waits for the outputs of these calls.
+
+    Calls that the turn did not know are announced and made; those with bad arguments are answered
+    with an error at once.
+    """
+    ids = {call.id for call in wanted}
+    kept = tuple(call for call in turn.tool_calls if call.id in ids)
+    outputs = tuple(output for output in turn.tool_outputs if output.id in ids)
+    known = {call.id for call in kept} | {output.id for output in outputs}
+    fresh = tuple(
+        _requested(progress.thread_id, turn.run_id or "", call)
+        for call in wanted
+        if call.id not in known
+    )
+    turn = attrs.evolve(
+        turn,
+        phase=Phase.AWAITING_OUTPUTS,
+        call_order=tuple(call.id for call in wanted),
+        tool_calls=(*kept, *fresh),
+        tool_outputs=outputs,
+        submitted=frozenset(),
+        unknown_since=None,
+    )
+    steps: list[Step] = list(fresh)
+    callable_calls = tuple(call for call in fresh if isinstance(call.arguments, dict))
+    # All calls of a round are announced before any output: programs rely on that order.
+    for call in fresh:
+        if isinstance(call.arguments, str):
+            problem = f"the arguments are not a JSON object: {call.arguments[:200]}"
+            turn, recorded = _record(turn, call, error_output(problem), problem)
+            steps.extend(recorded)
+    if callable_calls:
+        steps.append(CallTools(turn=turn.number, calls=callable_calls))
+    if not fresh:
+        # Another process may have answered the calls that we still waited for.
+        turn, submission = _submit_if_complete(turn)
+        steps.extend(submission)
+    return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
+
+
+def _requested(thread_id: str, run_id: str, call: ToolCall) -> ToolCallRequested:
+    return ToolCallRequested(
+        thread_id=thread_id,
+        id=call.id,
+        run_id=run_id,
+        name=call.name,
+        arguments=read_arguments(call.arguments),
+    )
+
+
+def read_arguments(text: str) -> dict[str, Any] | str:
+    """Return a call's arguments; the text itself when it is not a JSON object.
+
+    Models write nothing, or ``null``, for a tool without parameters.
+    """
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    # Nested deep enough, JSON ends in a RecursionError: it costs the call, not the agent.
+    except (ValueError, RecursionError):
+        return text
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else text
 
 
 def record_output(
@@ -25,14 +103,14 @@ def record_output(
     failure: str | None = None,
     request: ToolCallRequested | None = None,
 ) -> Transition:
-    """Record a call's output, and have all sent when it was the last one.
+    """Record a call's output, and have all submitted when it was the last one.
 
     Args:
-        progress: What is true.
+        progress: The agent's progress.
         tool_call_id: The call.
         output: The text for the model.
-        failure: Why the handler could not answer, when ``output`` tells the model of that.
-        request: The very call that a handler answers: services may use an id again for another.
+        failure: Why the handler could not answer, when ``output`` is an error for the model.
+        request: The call that a handler answers; ``None`` for the one that has the id now.
 
     Raises:
         AgentNotAliveError: If the agent has stopped.
@@ -44,16 +122,18 @@ def record_output(
     if turn is None:
         raise RunNotInProgressError(progress.thread_id)
     call = next((call for call in turn.tool_calls if call.id == tool_call_id), None)
+    # Local models use an id again for another call. A handler that was given up on would answer
+    # that one, so it must name the very call that it was made for.
     if call is None or (request is not None and request is not call):
         raise InvalidToolCallIdError(tool_call_id, [call.id for call in turn.tool_calls])
-    turn, steps = record(turn, call, output, failure)
+    turn, steps = _record(turn, call, output, failure)
     return Transition(progress=attrs.evolve(progress, turn=turn), steps=steps)
 
 
-def record(
+def _record(
     turn: Turn, call: ToolCallRequested, output: str, failure: str | None
 ) -> tuple[Turn, tuple[Step, ...]]:
-    """Give the turn with the output in it, and the steps that follow from that."""
+    """Return the turn with the output recorded, and the steps that follow from it."""
     events: list[Event] = []
     if failure is not None:
         failed = ToolCallFailed(
@@ -69,14 +149,22 @@ def record(
     )
     events.append(recorded)
     calls = tuple(other for other in turn.tool_calls if other.id != call.id)
-    outputs = (*turn.tool_outputs, recorded)
-    turn = attrs.evolve(turn, tool_calls=calls, tool_outputs=outputs)
-    if calls:
-        return turn, tuple(events)
-    turn = attrs.evolve(turn, phase=Phase.SUBMITTING)
-    return turn, (*events, SubmitOutputs(turn=turn.number, outputs=outputs))
+    turn = attrs.evolve(turn, tool_calls=calls, tool_outputs=(*turn.tool_outputs, recorded))
+    turn, submission = _submit_if_complete(turn)
+    return turn, (*events, *submission)
+
+
+def _submit_if_complete(turn: Turn) -> tuple[Turn, tuple[Step, ...]]:
+    """Return the turn, and the step that submits its outputs if every call has one."""
+    if turn.tool_calls:
+        return turn, ()
+    # Handlers end in any order. The outputs become items of the conversation, and the model is to
+    # read it the same way however long each handler took.
+    outputs = sorted(turn.tool_outputs, key=lambda output: turn.call_order.index(output.id))
+    turn = attrs.evolve(turn, phase=Phase.SUBMITTING, tool_outputs=tuple(outputs))
+    return turn, (SubmitOutputs(turn=turn.number, outputs=turn.tool_outputs),)
 
 
 def error_output(message: str) -> str:
-    """Give the JSON text that tells the model of a failed call."""
+    """Return the JSON text that informs the model of a failed call."""
     return json.dumps({"error": message}, ensure_ascii=False)

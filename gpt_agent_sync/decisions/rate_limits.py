@@ -1,4 +1,4 @@
-"""What a service's words about limits mean: how long to wait, or that waiting is no use."""
+"""What a service says of its limits: how long to wait, or that waiting is no use."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 _SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNIT = r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
-_PIECE = re.compile(rf"(\d+(?:\.\d+)?)\s*{_UNIT}(?![a-z])", re.IGNORECASE)
+_AMOUNT = re.compile(rf"(\d+(?:\.\d+)?)\s*{_UNIT}(?![a-z])", re.IGNORECASE)
 _PHRASE = re.compile(
     rf"(?:try again|retry)\s+(?:in|after)\s+((?:\d+(?:\.\d+)?\s*{_UNIT}\s*)+)", re.IGNORECASE
 )
 
 
 def is_quota(code: str | None, message: str | None) -> bool:
-    """Tell whether the account's quota is used up, which no retry mends.
+    """Return whether the account's quota is used up, which no retry mends.
 
-    On the Assistants wire quota and rate limits share a code; only the message tells.
+    On the Assistants wire quota and rate limits share a code; only the message differs.
     """
     return code in QUOTA_CODES or "current quota" in (message or "").lower()
 
 
 def is_rate_limit(code: str | None) -> bool:
-    """Tell whether the code of a failed run speaks of a rate limit (or a quota)."""
+    """Return whether the code of a failed run is that of a rate limit, or of a quota."""
     return code in RATE_LIMIT_CODES or code in QUOTA_CODES
 
 
 def named_delay(message: str | None) -> float | None:
-    """Read the seconds that a message such as ``Please try again in 1m20.5s`` names.
+    """Return the seconds that a message such as ``Please try again in 1m20.5s`` names.
 
     Returns:
         Seconds, or ``None`` when the message names no time.
@@ -39,10 +39,11 @@ def named_delay(message: str | None) -> float | None:
         return None
     return sum(
         float(amount) * _SECONDS_PER_UNIT[_unit(unit)]
-        for amount, unit in _PIECE.findall(phrase.group(1))
+        for amount, unit in _AMOUNT.findall(phrase.group(1))
     )
 
 
 def _unit(word: str) -> str:
+    # Minutes and milliseconds begin alike; every other unit is known by its first letter.
     word = word.lower()
     return "ms" if word.startswith(("ms", "milli")) else word[0]

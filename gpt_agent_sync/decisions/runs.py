@@ -1,21 +1,18 @@
-"""What the service shows of a run: snapshots, pieces of text, messages, silence."""
+"""Snapshots, deltas and messages of a run, and feeds that end."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
 from gpt_agent_sync.decisions.closing import end_turn, fail_turn, failure
 from gpt_agent_sync.decisions.failures import run_failed
-from gpt_agent_sync.decisions.outputs import error_output, record
+from gpt_agent_sync.decisions.outputs import await_outputs
 from gpt_agent_sync.decisions.state import (
-    CallTools,
     CancelRun,
+    DecisionContext,
     FollowRun,
-    Moment,
     Phase,
     Progress,
     Step,
@@ -29,12 +26,11 @@ from gpt_agent_sync.events import (
     RunCancelled,
     RunCompleted,
     RunStarted,
-    ToolCallRequested,
 )
-from gpt_agent_sync.records import Message, RunSnapshot, TextDelta, ToolCall
+from gpt_agent_sync.records import Message, RunSnapshot, TextDelta
 
 UNKNOWN_STATUS_PATIENCE = 600.0
-"""Seconds a run may show a status that leads nowhere we know: the wire's own run expiry."""
+"""Seconds a run may stay in a status without a known transition: the wire's expiry of a run."""
 
 
 def feed_update(
@@ -42,26 +38,27 @@ def feed_update(
     number: int,
     origin: Phase,
     update: RunSnapshot | TextDelta | Message,
-    moment: Moment,
+    context: DecisionContext,
 ) -> Transition:
-    """Take in what the feed of a turn's run yielded.
+    """Decide what follows from an update of a turn's run.
 
     Args:
-        progress: What is true.
-        number: The turn whose run the feed follows.
-        origin: The phase in which the feed was opened. While outputs wait to be sent, a look
-            begun before that says nothing but that the run is over.
+        progress: The agent's progress.
+        number: The number of the turn whose run the feed follows.
+        origin: The phase of the turn when the feed was opened.
         update: What the feed yielded.
-        moment: The circumstances.
+        context: The circumstances.
     """
     turn = current_turn(progress, number)
     if turn is None:
         return Transition(progress=progress)
     if isinstance(update, RunSnapshot):
         if _is_overtaken(turn, origin) and not update.is_final:
+            # It was read before the submission, and still shows the calls that this answers.
             return Transition(progress=progress)
-        return _snapshot(progress, turn, update, moment)
+        return _snapshot(progress, turn, update, context)
     if isinstance(update, Message):
+        # Streams give messages before the run's end, polls after it: programs see one order.
         held = attrs.evolve(turn, messages=(*turn.messages, update))
         return Transition(progress=attrs.evolve(progress, turn=held))
     delta = AssistantMessageDelta(
@@ -78,42 +75,52 @@ def _is_overtaken(turn: Turn, origin: Phase) -> bool:
 
 
 def feed_ended(
-    progress: Progress, number: int, origin: Phase, moment: Moment, *, interrupted: bool = False
+    progress: Progress,
+    number: int,
+    origin: Phase,
+    context: DecisionContext,
+    *,
+    interrupted: bool = False,
 ) -> Transition:
-    """Take in that a feed has ended: what it was for, and is not done yet, is begun again.
+    """Decide what follows from a feed that ended: what it was opened for is repeated if undone.
 
     Args:
-        progress: What is true.
-        number: The turn whose run the feed followed.
-        origin: The phase in which the feed was opened.
-        moment: The circumstances.
-        interrupted: Whether we closed the feed ourselves, to look at once.
+        progress: The agent's progress.
+        number: The number of the turn whose run the feed followed.
+        origin: The phase of the turn when the feed was opened.
+        context: The circumstances.
+        interrupted: Whether we closed the feed ourselves, to poll at once.
     """
     turn = current_turn(progress, number)
     if turn is None:
         return Transition(progress=progress)
-    delay = 0.0 if interrupted else moment.settings.heartbeat_interval
+    delay = 0.0 if interrupted else context.settings.heartbeat_interval
     if turn.phase is Phase.FOLLOWING:
         return Transition(progress=progress, steps=(FollowRun(turn=number, delay=delay),))
     if turn.phase is Phase.SUBMITTING and origin is Phase.SUBMITTING:
-        # Sending again is safe: a run that has the outputs refuses them, and then tells itself.
+        # Submitting again is safe: a run that has the outputs refuses them and shows its status.
         again = SubmitOutputs(turn=number, outputs=turn.tool_outputs, delay=delay)
         return Transition(progress=progress, steps=(again,))
     if turn.phase is Phase.STARTING and origin is Phase.STARTING:
+        # Starting again is not safe: the run may exist, and nobody knows its id.
         return fail_turn(
-            progress, moment, code="interrupted", message="the start of the run was interrupted"
+            progress, context, code="interrupted", message="the start of the run was interrupted"
         )
     return Transition(progress=progress)
 
 
-def _snapshot(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
+def _snapshot(
+    progress: Progress, turn: Turn, snapshot: RunSnapshot, context: DecisionContext
+) -> Transition:
     steps: list[Step] = []
     starting = turn.phase is Phase.STARTING
     if turn.phase is Phase.SUBMITTING:
+        # The first snapshot after a submission: the service has the outputs.
         answered = frozenset(output.id for output in turn.tool_outputs)
         turn = attrs.evolve(turn, tool_outputs=(), submitted=answered, phase=Phase.FOLLOWING)
     turn = attrs.evolve(
         turn,
+        # On the Responses wire each round is a response; the run keeps the id of the first.
         run_id=turn.run_id if not starting and turn.run_id else snapshot.id,
         run_status=snapshot.status,
         assistant_id=snapshot.assistant_id or turn.assistant_id,
@@ -129,16 +136,21 @@ def _snapshot(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Mom
             )
         )
         if turn.cancel_requested and not snapshot.is_final:
-            # What it waits for is nobody's business any more, and a stream may say no more of it.
+            # Nobody is asked for outputs any more. A stream may be silent after the cancel, so the
+            # run is polled.
             steps.append(CancelRun(turn=turn.number, run_id=snapshot.id))
             steps.append(FollowRun(turn=turn.number))
             return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
+    # Servers have statuses of their own, and new ones may come: they are not final, but bounded.
     decide = _BY_STATUS.get(snapshot.status, _unknown)
-    decided = decide(attrs.evolve(progress, turn=turn), turn, snapshot, moment)
+    decided = decide(attrs.evolve(progress, turn=turn), turn, snapshot, context)
     return attrs.evolve(decided, steps=(*steps, *decided.steps))
 
 
-def _going(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
+def _in_progress(
+    progress: Progress, turn: Turn, snapshot: RunSnapshot, context: DecisionContext
+) -> Transition:
+    # Most snapshots of a run say nothing new, and progress that is swapped wakes waiting callers.
     waited = turn.tool_calls or turn.tool_outputs or turn.submitted
     if turn.phase is Phase.FOLLOWING and not waited and turn.unknown_since is None:
         return Transition(progress=progress)
@@ -153,12 +165,14 @@ def _going(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment
     return Transition(progress=attrs.evolve(progress, turn=turn))
 
 
-def _unknown(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
-    since = moment.now if turn.unknown_since is None else turn.unknown_since
-    if moment.now - since >= UNKNOWN_STATUS_PATIENCE:
+def _unknown(
+    progress: Progress, turn: Turn, snapshot: RunSnapshot, context: DecisionContext
+) -> Transition:
+    since = context.now if turn.unknown_since is None else turn.unknown_since
+    if context.now - since >= UNKNOWN_STATUS_PATIENCE:
         return fail_turn(
             progress,
-            moment,
+            context,
             code="unknown_status",
             message=f"the run stayed in status {snapshot.status!r}, which leads nowhere known",
             cancel=True,
@@ -168,103 +182,55 @@ def _unknown(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Mome
 
 
 def _requires_action(
-    progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment
+    progress: Progress, turn: Turn, snapshot: RunSnapshot, context: DecisionContext
 ) -> Transition:
+    # Such as Azure's submit_tool_approval: a client that passes it over polls for ever.
     if snapshot.unsupported_action is not None:
         return fail_turn(
             progress,
-            moment,
+            context,
             code="unsupported_required_action",
             message=f"the run asks for {snapshot.unsupported_action!r}, which is not supported",
             cancel=True,
         )
+    # Self-hosted servers show an empty required_action after a submission.
     if not snapshot.tool_calls:
-        return _unknown(progress, turn, snapshot, moment)
+        return _unknown(progress, turn, snapshot, context)
     wanted = {call.id for call in snapshot.tool_calls}
     if turn.phase is Phase.FOLLOWING and wanted <= turn.submitted:
-        return _unknown(progress, turn, snapshot, moment)
+        # A replica that lags behind still shows the calls that were answered last.
+        return _unknown(progress, turn, snapshot, context)
     known = {call.id for call in turn.tool_calls} | {output.id for output in turn.tool_outputs}
+    # A poll that shows the same round again says nothing of the messages before it.
     seen_before = turn.phase is Phase.AWAITING_OUTPUTS and wanted <= known
     if not seen_before and not snapshot.messages_known:
         turn = attrs.evolve(turn, messages_known=False)
-    return _await_outputs(progress, turn, snapshot.tool_calls)
+    return await_outputs(progress, turn, snapshot.tool_calls)
 
 
-def _await_outputs(progress: Progress, turn: Turn, wanted: tuple[ToolCall, ...]) -> Transition:
-    ids = {call.id for call in wanted}
-    kept = tuple(call for call in turn.tool_calls if call.id in ids)
-    outputs = tuple(output for output in turn.tool_outputs if output.id in ids)
-    known = {call.id for call in kept} | {output.id for output in outputs}
-    fresh = tuple(
-        _requested(progress.thread_id, turn.run_id or "", call)
-        for call in wanted
-        if call.id not in known
-    )
-    turn = attrs.evolve(
-        turn,
-        phase=Phase.AWAITING_OUTPUTS,
-        tool_calls=(*kept, *fresh),
-        tool_outputs=outputs,
-        submitted=frozenset(),
-        unknown_since=None,
-    )
-    steps: list[Step] = list(fresh)
-    callable_calls = tuple(call for call in fresh if isinstance(call.arguments, dict))
-    for call in fresh:
-        if isinstance(call.arguments, str):
-            problem = f"the arguments are not a JSON object: {call.arguments[:200]}"
-            turn, recorded = record(turn, call, error_output(problem), problem)
-            steps.extend(recorded)
-    if callable_calls:
-        steps.append(CallTools(turn=turn.number, calls=callable_calls))
-    return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
-
-
-def _requested(thread_id: str, run_id: str, call: ToolCall) -> ToolCallRequested:
-    return ToolCallRequested(
-        thread_id=thread_id,
-        id=call.id,
-        run_id=run_id,
-        name=call.name,
-        arguments=read_arguments(call.arguments),
-    )
-
-
-def read_arguments(text: str) -> dict[str, Any] | str:
-    """Read a call's arguments; give the text itself when it is not a JSON object.
-
-    Models write nothing, or ``null``, for a tool without parameters.
-    """
-    if not text.strip():
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    if value is None:
-        return {}
-    return value if isinstance(value, dict) else text
-
-
-def _completed(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
+def _completed(
+    progress: Progress, turn: Turn, snapshot: RunSnapshot, context: DecisionContext
+) -> Transition:
     closing = RunCompleted(
         thread_id=progress.thread_id,
         id=turn.run_id or snapshot.id,
         assistant_id=turn.assistant_id,
         usage=snapshot.usage,
     )
-    return end_turn(progress, closing, moment)
+    return end_turn(progress, closing, context)
 
 
-def _cancelled(progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment) -> Transition:
+def _cancelled(
+    progress: Progress, turn: Turn, snapshot: RunSnapshot, context: DecisionContext
+) -> Transition:
     closing = RunCancelled(
         thread_id=progress.thread_id, id=turn.run_id, assistant_id=turn.assistant_id
     )
-    return end_turn(progress, closing, moment)
+    return end_turn(progress, closing, context)
 
 
-def _unfinished(
-    progress: Progress, turn: Turn, snapshot: RunSnapshot, moment: Moment
+def _ended_early(
+    progress: Progress, turn: Turn, snapshot: RunSnapshot, context: DecisionContext
 ) -> Transition:
     closing = failure(
         progress,
@@ -274,17 +240,17 @@ def _unfinished(
         message=snapshot.error_message,
         status=snapshot.status,
     )
-    return end_turn(progress, closing, moment)
+    return end_turn(progress, closing, context)
 
 
-_BY_STATUS: dict[str, Callable[[Progress, Turn, RunSnapshot, Moment], Transition]] = {
-    "queued": _going,
-    "in_progress": _going,
-    "cancelling": _going,
+_BY_STATUS: dict[str, Callable[[Progress, Turn, RunSnapshot, DecisionContext], Transition]] = {
+    "queued": _in_progress,
+    "in_progress": _in_progress,
+    "cancelling": _in_progress,
     "requires_action": _requires_action,
     "completed": _completed,
     "cancelled": _cancelled,
-    "expired": _unfinished,
-    "incomplete": _unfinished,
+    "expired": _ended_early,
+    "incomplete": _ended_early,
     "failed": run_failed,
 }

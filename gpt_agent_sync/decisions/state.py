@@ -1,8 +1,8 @@
-"""The frozen values an agent's life is made of, and the steps that decisions ask for.
+"""The frozen values that describe an agent, and the steps that decisions lead to.
 
-``AgentState`` is what programs see. ``Progress`` is the whole, ``Turn`` the part of it that
-lives from a user's message to the run's end. ``Transition`` is what a decision gives:
-the next progress, and the steps (events to deliver, actions to do) in order.
+``AgentState`` is the public part. ``Progress`` is the whole, and ``Turn`` the part of it that lasts
+from a user's message to the end of its run. A decision returns a ``Transition``: the next progress,
+and the steps (events to deliver, actions to perform) in order.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from gpt_agent_sync.settings import Settings
 
 @attrs.frozen(kw_only=True)
 class AgentState:
-    """Hold what an agent is doing, as one consistent snapshot.
+    """A consistent snapshot of what an agent is doing.
 
     Attributes:
         thread_id: The conversation.
         default_assistant: The assistant of the next run.
-        running: Whether a turn is under way, from the posting of the message on.
-        run_id: The run under way, else the last one.
+        running: Whether a turn is in progress, from the posting of the message on.
+        run_id: The run in progress, else the last one.
         run_status: Its last known status, in the service's words.
         tool_calls: The calls that wait for an output.
         tool_outputs: The outputs recorded and not yet with the service.
@@ -48,7 +48,7 @@ class AgentState:
 
 
 class Phase(enum.Enum):
-    """Name where a turn stands."""
+    """The phases of a turn."""
 
     POSTING = "posting"
     STARTING = "starting"
@@ -59,18 +59,19 @@ class Phase(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Turn:
-    """Hold one turn: a message, its run (or runs, after rate limits) and their end.
+    """A user's message and its run, or its runs after rate limits.
 
     Attributes:
         number: Counts the agent's turns from 1.
-        phase: Where it stands.
+        phase: What is being done for it.
         began_at: When it began, monotonic seconds.
-        message: The user's message; ``None`` for a run found already going.
+        message: The user's message; ``None`` for a run that was found in progress.
         options: What its runs do differently.
         assistant_id: The assistant; ``None`` where a found run does not say.
         posted: The service's receipt for the message.
         run_id: The run, once there is one.
         run_status: Its last known status.
+        call_order: Ids of the calls that the run asks for, in the order in which it asked.
         tool_calls: Calls without an output.
         tool_outputs: Outputs not yet with the service.
         submitted: Ids of the calls answered last, while the service still shows them.
@@ -79,8 +80,8 @@ class Turn:
         retries_left: How many more starts a rate limit may cost.
         start_delayed: Whether the next start waits for its time.
         blocked_since: When a start was first refused because the thread was busy.
-        trouble_since: Since when the service cannot be asked for the run.
-        unknown_since: Since when the run shows a status that leads nowhere we know.
+        trouble_since: Since when the service cannot be reached to follow the run.
+        unknown_since: Since when the run has a status that no transition is known for.
         cancel_requested: Whether to cancel the run as soon as its id is known.
     """
 
@@ -93,6 +94,7 @@ class Turn:
     posted: Posted | None = None
     run_id: str | None = None
     run_status: str | None = None
+    call_order: tuple[str, ...] = ()
     tool_calls: tuple[ToolCallRequested, ...] = ()
     tool_outputs: tuple[ToolCallOutputRecorded, ...] = ()
     submitted: frozenset[str] = frozenset()
@@ -108,7 +110,7 @@ class Turn:
 
 @attrs.frozen(kw_only=True)
 class QueuedMessage:
-    """Hold a message that waits for the turns before it.
+    """A message that waits for the turns before it.
 
     Attributes:
         message: The message.
@@ -121,7 +123,7 @@ class QueuedMessage:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """Hold how a turn ended, for the caller who asked.
+    """How a turn ended, for the caller that waits for it.
 
     Attributes:
         turn: The turn's number.
@@ -136,17 +138,17 @@ class Outcome:
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """Hold everything an agent knows.
+    """Everything that an agent knows.
 
     Attributes:
         thread_id: The conversation.
         default_assistant: The assistant of the next run.
-        turn: The turn under way.
+        turn: The turn in progress.
         queue: Messages that wait, oldest first.
-        turns_begun: How many turns there were.
+        turns_begun: How many turns there have been.
         last_message_id: The newest message known.
-        told: Ids of the messages told with the last run, so that none is told twice.
-        last_run_id: The last run that is over.
+        announced: Ids of the last run's messages that were announced, so that none is twice.
+        last_run_id: The last run that has ended.
         last_run_status: Its status.
         last_closing: The last closing event.
         awaited: Numbers of the turns whose outcome a caller waits for.
@@ -161,7 +163,7 @@ class Progress:
     queue: tuple[QueuedMessage, ...] = ()
     turns_begun: int = 0
     last_message_id: str | None = None
-    told: frozenset[str] = frozenset()
+    announced: frozenset[str] = frozenset()
     last_run_id: str | None = None
     last_run_status: str | None = None
     last_closing: ClosingEvent | None = None
@@ -171,7 +173,7 @@ class Progress:
     interrupted: bool = False
 
     def public(self) -> AgentState:
-        """Give what programs see of it."""
+        """Return the public part."""
         turn = self.turn
         return AgentState(
             thread_id=self.thread_id,
@@ -187,10 +189,10 @@ class Progress:
 
 @attrs.frozen(kw_only=True)
 class Action:
-    """Be the base of what a decision asks the worker to do.
+    """Something that a decision has the worker do.
 
     Attributes:
-        turn: The number of the turn it is for; done only while that turn goes on.
+        turn: The number of the turn it is for; performed only while that turn is in progress.
     """
 
     turn: int
@@ -198,7 +200,7 @@ class Action:
 
 @attrs.frozen(kw_only=True)
 class Request(Action):
-    """Be the base of the actions that ask the service for something.
+    """An action that makes a request to the service.
 
     Attributes:
         delay: Seconds to wait first.
@@ -208,20 +210,20 @@ class Request(Action):
 
 
 class PostMessage(Request):
-    """Post the turn's queued message."""
+    """The post of the turn's queued message."""
 
 
 class StartRun(Request):
-    """Start the turn's run."""
+    """The start of the turn's run."""
 
 
 class FollowRun(Request):
-    """Look at the turn's run and follow it."""
+    """A poll of the turn's run, which is then followed."""
 
 
 @attrs.frozen(kw_only=True)
 class CallTools(Action):
-    """Call the registered handlers of these calls.
+    """The call of the handlers that are registered for these calls.
 
     Attributes:
         calls: The calls; those without a handler wait for ``submit_tool_output()``.
@@ -232,10 +234,10 @@ class CallTools(Action):
 
 @attrs.frozen(kw_only=True)
 class SubmitOutputs(Request):
-    """Send all outputs of the turn's run in one request.
+    """The submission of all outputs of the turn's run, in one request.
 
     Attributes:
-        outputs: The outputs.
+        outputs: The outputs, in the order of the calls.
     """
 
     outputs: tuple[ToolCallOutputRecorded, ...]
@@ -243,7 +245,7 @@ class SubmitOutputs(Request):
 
 @attrs.frozen(kw_only=True)
 class CancelRun(Action):
-    """Ask the service, without insisting, to cancel a run.
+    """A best-effort cancel of a run: a failure is logged and nothing more.
 
     Attributes:
         run_id: The run.
@@ -254,18 +256,18 @@ class CancelRun(Action):
 
 @attrs.frozen(kw_only=True)
 class SettleTurn(Action):
-    """Note that all events of the turn have been delivered.
+    """The end of the turn, performed when all its events have been delivered.
 
     Attributes:
-        outcome: The outcome to hand to the caller who asked; ``None`` when nobody did.
+        outcome: The outcome for the caller that waits for it; ``None`` when nobody does.
     """
 
     outcome: Outcome | None = None
 
 
 @attrs.frozen(kw_only=True)
-class Moment:
-    """Hold the circumstances of a decision.
+class DecisionContext:
+    """The circumstances of a decision, which it cannot look up itself.
 
     Attributes:
         now: Monotonic seconds.
@@ -277,17 +279,17 @@ class Moment:
 
 
 Step = Event | Action
-"""One thing for the worker: deliver the event, or do the action."""
+"""One thing for the worker: an event to deliver, or an action to perform."""
 
 
 @attrs.frozen(kw_only=True)
 class Transition:
-    """Hold what a decision gives.
+    """What a decision returns.
 
     Attributes:
-        progress: What is true from now on.
-        steps: What to tell and to do, in order.
-        result: An answer for whoever asked for the decision.
+        progress: The progress from now on.
+        steps: The events to deliver and the actions to perform, in order.
+        result: The answer for the caller of the decision.
     """
 
     progress: Progress

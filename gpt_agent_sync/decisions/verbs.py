@@ -1,4 +1,4 @@
-"""What the program asks for: messages, tool outputs, cancelling, stopping."""
+"""What the program asks for: messages, cancelling, polling at once, stopping."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 import attrs
 
 from gpt_agent_sync.decisions.closing import (
+    announce_messages,
     end_turn,
     new_turn,
     next_turn,
-    tell_messages,
 )
 from gpt_agent_sync.decisions.state import (
+    DecisionContext,
     FollowRun,
-    Moment,
     Outcome,
     Phase,
     Progress,
@@ -44,48 +44,51 @@ def begin(
     live_run: RunSnapshot | None,
     missed: Iterable[Message],
     last_message_id: str | None,
-    moment: Moment,
+    context: DecisionContext,
 ) -> Transition:
-    """Begin an agent's life: tell what was missed, and follow the run found going.
+    """Return an agent's first progress: missed messages announced, a live run followed.
 
     Args:
         thread_id: The conversation.
         default_assistant: The assistant of the next run.
-        live_run: The thread's newest run if it is under way.
+        live_run: The thread's newest run, if it is in progress.
         missed: The messages after ``last_message_id``, oldest first.
         last_message_id: The newest message that the program has seen.
-        moment: The circumstances.
+        context: The circumstances.
     """
     progress = Progress(
         thread_id=thread_id,
         default_assistant=default_assistant,
         last_message_id=last_message_id,
     )
-    told = tell_messages(progress, _finished(tuple(missed), live_run))
+    announcement = announce_messages(progress, _finished(tuple(missed), live_run))
     if live_run is None:
-        return Transition(progress=told.progress, steps=told.steps)
+        return Transition(progress=announcement.progress, steps=announcement.events)
+    # RunStarted was announced by whoever started it, and is not again.
     turn = Turn(
         number=1,
         phase=Phase.FOLLOWING,
-        began_at=moment.now,
+        began_at=context.now,
         assistant_id=live_run.assistant_id or default_assistant,
         run_id=live_run.id,
         run_status=live_run.status,
         messages_known=False,
-        retries_left=moment.settings.rate_limit_retries,
+        retries_left=context.settings.rate_limit_retries,
     )
     return Transition(
-        progress=attrs.evolve(told.progress, turn=turn, turns_begun=1),
-        steps=(*told.steps, FollowRun(turn=1)),
+        progress=attrs.evolve(announcement.progress, turn=turn, turns_begun=1),
+        steps=(*announcement.events, FollowRun(turn=1)),
     )
 
 
 def _finished(missed: tuple[Message, ...], live_run: RunSnapshot | None) -> list[Message]:
-    """Leave out what a live run may still be writing: it is told when the run is over."""
+    """Return the messages without those that a live run may still be writing."""
     if live_run is None:
         return list(missed)
-    asked = [place for place, message in enumerate(missed) if message.role == "user"]
-    last = asked[-1] if asked else -1
+    # Some servers list an empty message of a live run that is filled in later, and some do not say
+    # which run a message is of: then it is the live one's if it comes after the last question.
+    questions = [place for place, message in enumerate(missed) if message.role == "user"]
+    last = questions[-1] if questions else -1
     return [
         message
         for place, message in enumerate(missed)
@@ -104,7 +107,7 @@ def require_alive(progress: Progress) -> None:
 
 
 def touch(progress: Progress) -> Transition:
-    """Change nothing, but count as a sign of life; refused by a stopped agent."""
+    """Change nothing; that the decision is made counts as activity, for the idle timeout."""
     require_alive(progress)
     return Transition(progress=progress)
 
@@ -116,7 +119,7 @@ def set_assistant(progress: Progress, assistant_id: str) -> Transition:
 
 
 def is_busy(progress: Progress) -> bool:
-    """Tell whether a message would have to wait."""
+    """Return whether a message would have to wait."""
     return progress.turn is not None or bool(progress.queue)
 
 
@@ -124,15 +127,15 @@ def reserve_turn(
     progress: Progress,
     message: UserMessage,
     options: RunOptions,
-    moment: Moment,
+    context: DecisionContext,
     *,
-    asked: bool = False,
+    is_awaited: bool = False,
 ) -> Transition:
     """Begin a turn whose message the caller posts; the result is the turn.
 
     Raises:
         AgentNotAliveError: If the agent has stopped.
-        RunInProgressError: If a turn is under way.
+        RunInProgressError: If a turn is in progress.
         AssistantNotSetError: If there is no assistant to run.
     """
     _require_assistant(progress)
@@ -140,7 +143,7 @@ def reserve_turn(
         raise RunInProgressError(
             progress.thread_id, progress.turn.run_id if progress.turn else None
         )
-    begun = new_turn(progress, message, options, moment, asked=asked)
+    begun = new_turn(progress, message, options, context, is_awaited=is_awaited)
     return Transition(progress=begun, result=begun.turn)
 
 
@@ -151,7 +154,7 @@ def _require_assistant(progress: Progress) -> None:
 
 
 def queue_message(
-    progress: Progress, message: UserMessage, options: RunOptions, moment: Moment
+    progress: Progress, message: UserMessage, options: RunOptions, context: DecisionContext
 ) -> Transition:
     """Queue the message; the result is ``None``, or the turn when there is no need to wait.
 
@@ -161,19 +164,19 @@ def queue_message(
     """
     _require_assistant(progress)
     if not is_busy(progress):
-        return reserve_turn(progress, message, options, moment)
+        return reserve_turn(progress, message, options, context)
     queued = QueuedMessage(message=message, options=options)
     return Transition(progress=attrs.evolve(progress, queue=(*progress.queue, queued)))
 
 
 def current_turn(progress: Progress, number: int) -> Turn | None:
-    """Give the turn under way if it is the one with this number."""
+    """Return the turn in progress if it is the one with this number."""
     turn = progress.turn
     return turn if turn is not None and turn.number == number else None
 
 
 def claim_turn(progress: Progress, number: int) -> Transition:
-    """Take the turn up for a request that is made now; the result is the turn, if it goes on."""
+    """Claim the turn for a request that is made now; the result is the turn if it is current."""
     turn = current_turn(progress, number)
     if turn is None or not turn.start_delayed:
         return Transition(progress=progress, result=turn)
@@ -184,7 +187,7 @@ def claim_turn(progress: Progress, number: int) -> Transition:
 def message_posted(progress: Progress, number: int, posted: Posted) -> Transition:
     """Note that the service has the turn's message, and have its run started.
 
-    The result tells whether that was done: the agent may have stopped meanwhile.
+    The result is whether that was done: the agent may have stopped meanwhile.
     """
     turn = current_turn(progress, number)
     if turn is None or turn.message is None:
@@ -200,19 +203,19 @@ def message_posted(progress: Progress, number: int, posted: Posted) -> Transitio
     )
 
 
-def message_refused(progress: Progress, number: int, moment: Moment) -> Transition:
-    """Give the reservation back after the caller's post failed."""
+def message_refused(progress: Progress, number: int, context: DecisionContext) -> Transition:
+    """Undo the reservation of a turn whose post failed, and begin the next one."""
     if current_turn(progress, number) is None:
         return Transition(progress=progress)
     given_back = attrs.evolve(progress, turn=None, awaited=progress.awaited - {number})
-    return next_turn(given_back, moment)
+    return next_turn(given_back, context)
 
 
-def request_cancel(progress: Progress, moment: Moment) -> Transition:
-    """Decide how to cancel: the result is the run's id when the caller is to ask the service.
+def request_cancel(progress: Progress, context: DecisionContext) -> Transition:
+    """Decide how to cancel; the result is the run's id if the caller is to ask the service.
 
-    A run whose id is not known yet is cancelled as soon as it is; a start that waits
-    for its time is dropped at once.
+    A run whose id is not known yet is cancelled as soon as it is; a start that is delayed is
+    dropped at once.
 
     Raises:
         AgentNotAliveError: If the agent has stopped.
@@ -222,26 +225,27 @@ def request_cancel(progress: Progress, moment: Moment) -> Transition:
     turn = progress.turn
     if turn is None:
         raise RunNotInProgressError(progress.thread_id)
+    # There is no run that the service could cancel, and the delay may be a long one.
     if turn.start_delayed:
         cancelled = RunCancelled(
             thread_id=progress.thread_id, id=turn.run_id, assistant_id=turn.assistant_id
         )
-        return end_turn(progress, cancelled, moment)
+        return end_turn(progress, cancelled, context)
     if turn.phase in (Phase.POSTING, Phase.STARTING):
         marked = attrs.evolve(turn, cancel_requested=True)
         return Transition(progress=attrs.evolve(progress, turn=marked))
     return Transition(progress=progress, result=turn.run_id)
 
 
-def look_now(progress: Progress, run_id: str | None = None) -> Transition:
-    """Have a run looked at that waits for outputs, so that its expiry or cancelling is seen.
+def poll_now(progress: Progress, run_id: str | None = None) -> Transition:
+    """Have a run polled that waits for outputs, as it may expire or be cancelled meanwhile.
 
     Args:
-        progress: What is true.
+        progress: The agent's progress.
         run_id: Only if this is the run; ``None`` for whichever there is.
 
     Returns:
-        The transition; its result is the number of the run's turn while that goes on.
+        The transition; its result is the number of the run's turn while that is in progress.
     """
     turn = progress.turn
     if turn is None or run_id not in (None, turn.run_id):
@@ -252,14 +256,14 @@ def look_now(progress: Progress, run_id: str | None = None) -> Transition:
 
 
 def settle_turn(progress: Progress, outcome: Outcome | None) -> Transition:
-    """Keep a delivered turn's outcome, if a caller still waits for it."""
+    """Keep the outcome of a turn whose events are delivered, if a caller still waits for it."""
     if outcome is None or outcome.turn not in progress.awaited:
         return Transition(progress=progress)
     return Transition(progress=attrs.evolve(progress, outcomes=(*progress.outcomes, outcome)))
 
 
 def take_outcome(progress: Progress, number: int) -> Transition:
-    """Hand over a turn's outcome: the result, ``None`` when it is not there.
+    """Hand over a turn's outcome as the result, ``None`` when there is none.
 
     Either way nobody waits for it any more.
     """
@@ -275,13 +279,14 @@ def take_outcome(progress: Progress, number: int) -> Transition:
 
 
 def stop(progress: Progress, reason: str, *, only_if_idle: bool = False) -> Transition:
-    """Stop the agent: ``AgentStopped`` is its last event. The service's run goes on.
+    """Stop the agent: ``AgentStopped`` is its last event. The run stays with the service.
 
     Args:
-        progress: What is true.
+        progress: The agent's progress.
         reason: ``"shutdown"``, ``"idle"`` or ``"error"``.
-        only_if_idle: Whether a turn under way forbids it.
+        only_if_idle: Whether to do nothing if a turn is in progress.
     """
+    # Queued messages count: they were promised a run.
     busy = is_busy(progress)
     if progress.stopped is not None or (only_if_idle and busy):
         return Transition(progress=progress)

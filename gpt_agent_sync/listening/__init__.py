@@ -1,4 +1,4 @@
-"""Who hears an agent's events.
+"""The receivers of an agent's events.
 
 - ``subscriptions``: ``on()``, and the delivery of an event to its receivers.
 - ``subscribers``: the subscriptions and streams of one agent.

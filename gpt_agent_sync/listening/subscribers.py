@@ -1,104 +1,119 @@
-"""Who listens to one agent: its subscriptions and streams, closed when it stops."""
+"""The subscriptions and streams of one agent, closed when it stops."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from gpt_agent_sync.events import AgentStopped, AssistantMessageDelta, Event
 from gpt_agent_sync.listening.event_streams import EventStream
-from gpt_agent_sync.listening.subscriptions import Callback, Subscription, deliver, is_heard
+from gpt_agent_sync.listening.subscriptions import (
+    Callback,
+    Subscription,
+    deliver,
+    has_receivers,
+)
 
-if TYPE_CHECKING:
-    from gpt_agent_sync.agent.agent import Agent
 
+class Subscribers:
+    """An agent's own subscriptions and streams.
 
-class Audience:
-    """Hold an agent's own subscriptions and streams.
+    They are kept here and not with blinker: its clean-up of weakly held senders races with its own
+    loops, and closing the subscriptions of many agents took quadratic time.
 
     Args:
-        agent: The agent.
+        sender: The agent, as receivers of signals see it.
+        thread_id: Its conversation.
+        refuse_to_block: Raises where waiting for the agent would be waiting for oneself; called
+            with what would wait, on the thread that would.
     """
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    def __init__(
+        self, sender: object, thread_id: str, refuse_to_block: Callable[[str], None]
+    ) -> None:
+        self._sender = sender
+        self._thread_id = thread_id
+        self._refuse_to_block = refuse_to_block
         self._lock = threading.Lock()
         self._subscriptions: dict[Subscription, None] = {}
         self._streams: dict[EventStream, None] = {}
         self._stopping = False
-        self._ended = False
+        self._closed = False
 
     def subscribe(self, event_type: type[Event], callback: Callback[Any]) -> Subscription:
         """Subscribe to the agent's events until it stops."""
-        subscription = Subscription(event_type, callback, self._forget_subscription)
+        subscription = Subscription(event_type, callback, self._remove_subscription)
         with self._lock:
-            if not self._ended:
+            closed = self._closed
+            if not closed:
                 self._subscriptions[subscription] = None
-            ended = self._ended
-        if ended:
+        if closed:
             subscription.close()
         return subscription
 
     def stream(self, maxsize: int) -> EventStream:
         """Open a stream of the agent's events until it stops."""
         stream = EventStream(
-            self._agent,
+            self._thread_id,
             lambda put: self.subscribe(Event, put),
             maxsize,
-            on_close=self._forget_stream,
+            on_close=self._remove_stream,
+            refuse_to_block=self._refuse_to_block,
         )
         with self._lock:
             self._streams[stream] = None
-            stopping, ended = self._stopping, self._ended
+            stopping, closed = self._stopping, self._closed
+        # The agent may have stopped since the stream subscribed: nobody else would end it then.
         if stopping:
-            stream._make_room()
-        if ended:
+            stream._lift_limit()
+        if closed:
             stream.close()
         return stream
 
-    def tell(self, event: Event) -> None:
-        """Deliver an event to the signals' receivers and to the agent's own; on the worker."""
+    def deliver(self, event: Event) -> None:
+        """Deliver an event to the signals' receivers and to these; on the worker's thread."""
         if isinstance(event, AgentStopped):
-            self.begin_to_end()
+            self.release_worker()
         with self._lock:
             subscriptions = list(self._subscriptions)
-        deliver(self._agent, event, subscriptions)
+        deliver(self._sender, event, subscriptions)
 
-    def hears_deltas(self) -> bool:
-        """Tell whether anybody listens to text as it comes."""
+    def wants_deltas(self) -> bool:
+        """Return whether anybody receives text as it arrives; services need not parse it else."""
         with self._lock:
             subscriptions = list(self._subscriptions)
-        return is_heard(AssistantMessageDelta, subscriptions)
+        return has_receivers(AssistantMessageDelta, subscriptions)
 
-    def begin_to_end(self) -> None:
-        """Let go of a worker that waits for a full stream."""
+    def release_worker(self) -> None:
+        """Lift the limits of all streams, so that none blocks the worker of a stopping agent."""
         with self._lock:
             self._stopping = True
             streams = list(self._streams)
         for stream in streams:
-            stream._make_room()
+            stream._lift_limit()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Close everything, after the last event."""
         with self._lock:
-            self._stopping = self._ended = True
+            self._stopping = self._closed = True
             streams, subscriptions = list(self._streams), list(self._subscriptions)
         for stream in streams:
             stream.close()
         for subscription in subscriptions:
             subscription.close()
 
-    def forget(self) -> None:
-        """End in a forked child, whose locks may have been held by other threads."""
+    def after_fork(self) -> None:
+        """Close in a forked child, where other threads' locks may be held for ever."""
         self._lock = threading.Lock()
         for stream in self._streams:
-            stream._forget()
-        self.end()
+            stream._after_fork()
+        self.close()
 
-    def _forget_subscription(self, subscription: Subscription) -> None:
+    def _remove_subscription(self, subscription: Subscription) -> None:
         with self._lock:
             self._subscriptions.pop(subscription, None)
 
-    def _forget_stream(self, stream: EventStream) -> None:
+    def _remove_stream(self, stream: EventStream) -> None:
         with self._lock:
             self._streams.pop(stream, None)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from gpt_agent_sync import signals
 from gpt_agent_sync.events import Event
-
-if TYPE_CHECKING:
-    from gpt_agent_sync.agent.agent import Agent
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +17,14 @@ Callback = Callable[[E], object]
 
 
 class Subscription:
-    """Keep a callback subscribed until it is closed; a context manager too."""
+    """A callback that is subscribed until this is closed; a context manager too.
+
+    Args:
+        event_type: The class of the events that it takes.
+        callback: Called with each event, on the worker's thread.
+        detach: Called with the subscription when it is closed, on the thread that closes it.
+        thread_id: Only events of this conversation; ``None`` for those of any.
+    """
 
     def __init__(
         self,
@@ -42,18 +46,20 @@ class Subscription:
         return self._event_type
 
     def close(self) -> None:
-        """Unsubscribe, from any thread; idempotent. A call under way goes on to its end."""
+        """Unsubscribe, from any thread; idempotent. A call in progress goes on to its end."""
         if not self._closed:
+            # Marked first: a delivery on another thread may have this callback on its list already.
             self._closed = True
             self._detach(self)
 
-    def receive(self, agent: Agent, *, event: Event) -> None:
+    def receive(self, sender: object, *, event: Event) -> None:
         """Call the callback, as a receiver of signals; what it raises comes out."""
+        # A list of receivers that was taken before ``close()`` may still hold this one.
         if not self._closed and self._thread_id in (None, event.thread_id):
             self._callback(event)
 
     def __enter__(self) -> Subscription:
-        """Give the subscription."""
+        """Return the subscription."""
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -67,7 +73,7 @@ class Subscription:
 
 
 def check_subscription(event_type: object, callback: object) -> None:
-    """Refuse what cannot be subscribed.
+    """Check what is to be subscribed.
 
     Raises:
         TypeError: If ``event_type`` is no event class, or the callback cannot be called, or only
@@ -117,19 +123,42 @@ def on(
     Raises:
         TypeError: If ``event_type`` is no event class, or the callback cannot be one.
     """
-    if callback is None:
-        check_subscription(event_type, print)
 
-        def decorate(function: Callback[E]) -> Callback[E]:
-            on(event_type, function, thread_id=thread_id)
-            return function
+    def subscribe(function: Callback[E]) -> Subscription:
+        subscription = Subscription(event_type, function, _disconnect, thread_id=thread_id)
+        for signal in signals.signals_of(event_type):
+            signal.connect(subscription.receive, weak=False)
+        return subscription
 
-        return decorate
-    check_subscription(event_type, callback)
-    subscription = Subscription(event_type, callback, _disconnect, thread_id=thread_id)
-    for signal in signals.signals_of(event_type):
-        signal.connect(subscription.receive, weak=False)
-    return subscription
+    return subscribe_or_decorate(event_type, callback, subscribe)
+
+
+def subscribe_or_decorate(
+    event_type: type[E],
+    callback: Callback[E] | None,
+    subscribe: Callable[[Callback[E]], Subscription],
+) -> Any:
+    """Check and subscribe a callback; without one, return a decorator that does.
+
+    Args:
+        event_type: The event's class.
+        callback: The callback.
+        subscribe: Subscribes a callback that was checked.
+
+    Raises:
+        TypeError: If ``event_type`` is no event class, or the callback cannot be one.
+    """
+    if callback is not None:
+        check_subscription(event_type, callback)
+        return subscribe(callback)
+    check_subscription(event_type, print)  # an unusable class is refused at the decorator's line
+
+    def decorate(function: Callback[E]) -> Callback[E]:
+        check_subscription(event_type, function)
+        subscribe(function)
+        return function
+
+    return decorate
 
 
 def _disconnect(subscription: Subscription) -> None:
@@ -137,8 +166,8 @@ def _disconnect(subscription: Subscription) -> None:
         signal.disconnect(subscription.receive)
 
 
-def is_heard(event_type: type[Event], subscriptions: Iterable[Subscription] = ()) -> bool:
-    """Tell whether anybody would receive an event of a class.
+def has_receivers(event_type: type[Event], subscriptions: Iterable[Subscription] = ()) -> bool:
+    """Return whether anybody would receive an event of a class.
 
     Args:
         event_type: The class.
@@ -150,21 +179,23 @@ def is_heard(event_type: type[Event], subscriptions: Iterable[Subscription] = ()
     )
 
 
-def deliver(agent: Agent, event: Event, subscriptions: Iterable[Subscription] = ()) -> None:
+def deliver(sender: object, event: Event, subscriptions: Iterable[Subscription] = ()) -> None:
     """Call the event's receivers, one by one; what one raises is logged.
 
     Args:
-        agent: The agent that tells the event.
+        sender: The agent whose event it is.
         event: The event.
         subscriptions: The agent's own, called after the receivers of the signal.
     """
     signal = signals.BY_EVENT[type(event)]
-    receivers = [] if signal.is_muted else list(signal.receivers_for(agent))
+    # Signal.send() would stop at the first receiver that raises.
+    receivers = [] if signal.is_muted else list(signal.receivers_for(sender))
     receivers += [each.receive for each in subscriptions if isinstance(event, each.event_type)]
     for receiver in receivers:
         try:
-            receiver(agent, event=event)
+            receiver(sender, event=event)
         except BaseException:
+            # Not even SystemExit of one callback may keep an event from the others.
             logger.exception(
                 "a callback raised on %s of thread %s", type(event).__name__, event.thread_id
             )

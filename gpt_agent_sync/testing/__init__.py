@@ -1,4 +1,4 @@
-"""Helpers for programs' own tests: a service without HTTP, and a recorder of events.
+"""For programs' own tests: a service without HTTP, and a recorder of events.
 
 from gpt_agent_sync.testing import CallTools, EventRecorder, Reply, ScriptedService
 

@@ -1,4 +1,4 @@
-"""A recorder of events that waits for what is to come."""
+"""A recorder of events that can wait for those to come."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gpt_agent_sync.events import Event
 E = TypeVar("E", bound=Event)
 
 PATIENCE = 10.0
-"""Seconds to wait where a test does not say: far more than a sound test needs."""
+"""Seconds to wait where a test does not say: far more than a test that passes needs."""
 
 
 class EventRecorder:
-    """Keep every event it is called with, in order; subscribe it as a callback.
+    """A callback that keeps every event it is called with, in order.
 
     Safe to call from many agents' threads.
     """
@@ -50,7 +50,7 @@ class EventRecorder:
         return [type(event).__name__ for event in self.events]
 
     def of(self, event_type: type[E]) -> list[E]:
-        """Give the events of a class, or of the classes below it."""
+        """Return the events of a class, or of its subclasses."""
         return [event for event in self.events if isinstance(event, event_type)]
 
     def wait_for(
@@ -61,7 +61,7 @@ class EventRecorder:
         where: Callable[[E], bool] | None = None,
         timeout: float = PATIENCE,
     ) -> E:
-        """Wait until there have been so many events of a class, and give the last of them.
+        """Wait until there have been that many events of a class, and return the last of them.
 
         Args:
             event_type: The class, or a base class.
@@ -70,7 +70,7 @@ class EventRecorder:
             timeout: Seconds to wait at most.
 
         Raises:
-            AssertionError: If they do not come in time; it tells what came.
+            AssertionError: If they do not come in time; it lists those that did.
         """
 
         def matching() -> list[E]:

@@ -1,4 +1,4 @@
-"""What an assistant does in a test, step by step."""
+"""The steps of a script that an assistant follows in a test."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gpt_agent_sync.records import Usage
 
 @attrs.frozen(init=False)
 class Reply:
-    """Have the run complete with these texts, one message each.
+    """The run completes with these texts, one message each.
 
     Attributes:
         texts: The messages.
-        usage: The tokens the run is said to have used.
+        usage: The tokens that the run reports.
     """
 
     texts: tuple[str, ...]
@@ -29,7 +29,7 @@ class Reply:
 
 @attrs.frozen(init=False)
 class CallTools:
-    """Have the run ask for tool calls.
+    """The run asks for tool calls.
 
     Attributes:
         calls: Name and arguments of each; arguments may be a text that is no JSON.
@@ -43,7 +43,7 @@ class CallTools:
 
 @attrs.frozen
 class Fail:
-    """Have the run fail.
+    """The run fails.
 
     Attributes:
         code: Such as ``"server_error"`` or ``"rate_limit_exceeded"``.
@@ -56,7 +56,7 @@ class Fail:
 
 @attrs.frozen
 class Incomplete:
-    """Have the run be cut short.
+    """The run ends as incomplete.
 
     Attributes:
         reason: Such as ``"max_completion_tokens"``.
@@ -69,7 +69,7 @@ class Incomplete:
 
 @attrs.frozen
 class Hold:
-    """Keep the run in progress until ``release()``, and do another step then.
+    """The run stays in progress until ``release()``, and does another step then.
 
     Attributes:
         then: That step.

@@ -1,4 +1,4 @@
-"""Checking what a program gives as an assistant."""
+"""Checking what a program passes as an assistant's definition."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_definition(
     tools: ToolsArgument,
     metadata: Mapping[str, str] | None,
 ) -> AssistantDefinition:
-    """Give the definition of an assistant.
+    """Return the definition of an assistant.
 
     Raises:
         BlankValueError: If the model is blank, or the instructions are no text.

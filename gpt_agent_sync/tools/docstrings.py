@@ -1,4 +1,4 @@
-"""Reading Google-style docstrings: the description, and what is said of each argument."""
+"""Reading Google-style docstrings: the description, and that of each argument."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SECTIONS = _ARGUMENT_SECTIONS | {
 
 @attrs.frozen
 class Docstring:
-    """Hold what a docstring says.
+    """A docstring, read.
 
     Attributes:
         description: The text before the first section.
-        arguments: What is said of each argument, by name.
+        arguments: The description of each argument, by name.
     """
 
     description: str
@@ -45,6 +45,7 @@ def read_docstring(text: str | None) -> Docstring:
         elif section is None:
             description.append(line)
         elif section in _ARGUMENT_SECTIONS and line.strip():
+            # Deeper lines go on with the argument above them, whatever they look like.
             depth = len(line) - len(line.lstrip())
             indent = indent or depth
             found = _ARGUMENT.match(line.strip()) if depth == indent else None
@@ -57,7 +58,7 @@ def read_docstring(text: str | None) -> Docstring:
                 arguments[current].append(line.strip())
     return Docstring(
         description=_paragraphs(description),
-        arguments={name: " ".join(filter(None, said)) for name, said in arguments.items()},
+        arguments={name: " ".join(filter(None, lines)) for name, lines in arguments.items()},
     )
 
 

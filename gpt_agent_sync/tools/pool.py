@@ -20,14 +20,14 @@ LINGER = 5.0
 
 
 class Job:
-    """Hold one call given to the pool.
+    """A call that was given to the pool.
 
     Args:
-        run: What to do; raises nothing.
+        run: The call; raises nothing.
 
     Attributes:
         abandoned: Whether nobody waits for it any more.
-        has_place: Whether it counts as one of the jobs at work.
+        has_place: Whether it counts as one of the running jobs.
     """
 
     def __init__(self, run: Callable[[], None]) -> None:
@@ -37,22 +37,22 @@ class Job:
 
 
 class ToolPool:
-    """Run jobs on at most ``size()`` daemon threads, oldest job first.
+    """At most ``size()`` daemon threads that run jobs, oldest job first.
 
     A job that is abandoned keeps its thread, as a thread cannot be stopped, but another takes
     its place, so that handlers that hang do not starve the others.
 
     Args:
-        size: Gives the most threads to use; asked when a job comes.
+        size: Returns the most threads to use; called on the thread that submits a job.
     """
 
     def __init__(self, size: Callable[[], int]) -> None:
         self._size = size
         self._counter = itertools.count(1)
         self._current = threading.local()
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._condition = threading.Condition(threading.Lock())
         self._jobs: collections.deque[Job] = collections.deque()
         self._threads: set[threading.Thread] = set()
@@ -61,13 +61,15 @@ class ToolPool:
         self._closing = False
 
     def submit(self, run: Callable[[], None]) -> Job:
-        """Have ``run`` called on a thread of the pool."""
+        """Have ``run`` called on a thread of the pool, and return its job."""
         job = Job(run)
         limit = self._size()
         with self._condition:
+            # A pool that was closed opens again: agents may be made after shutdown_all().
             self._closing = False
             self._jobs.append(job)
             self._condition.notify()
+            # Idle threads take the waiting jobs; another is started only where they are too few.
             lacking = len(self._jobs) > self._idle and self._working + self._idle < limit
             thread = self._reserve() if lacking else None
         if thread is not None:
@@ -75,8 +77,7 @@ class ToolPool:
         return job
 
     def abandon(self, job: Job) -> None:
-        """Give a job up: dropped if it waits, else its thread counts no longer."""
-        thread = None
+        """Abandon a job: it is dropped if it waits, else its thread counts no longer."""
         with self._condition:
             job.abandoned = True
             if job in self._jobs:
@@ -87,7 +88,7 @@ class ToolPool:
 
     @contextlib.contextmanager
     def place_released(self) -> Iterator[None]:
-        """Give the current job's place to another while it waits for something.
+        """Free the current job's place for another while it waits for something.
 
         On a thread that is not of the pool this does nothing.
         """
@@ -102,6 +103,8 @@ class ToolPool:
         try:
             yield
         finally:
+            # It takes its place back at once, above the limit if need be: to wait for a place here
+            # could be to wait for a job that waits for this one.
             with self._condition:
                 if not job.abandoned:
                     self._take_place(job)
@@ -115,19 +118,19 @@ class ToolPool:
         until = time.monotonic() + timeout
         for thread in threads:
             if thread.ident is None:
-                continue
+                continue  # its submitter is about to start it, or could not
             thread.join(max(0.0, until - time.monotonic()))
 
-    def forget(self) -> None:
-        """Begin anew, in a forked child that has none of the threads."""
-        self._begin()
+    def after_fork(self) -> None:
+        """Start over in a forked child, which has none of the threads."""
+        self._reset()
 
     def _take_place(self, job: Job) -> None:
         job.has_place = True
         self._working += 1
 
     def _release(self, job: Job) -> threading.Thread | None:
-        """Free the job's place, if it has one; give a thread for it where a job waits."""
+        """Free the job's place, if it has one; return a thread to start if a job waits."""
         if not job.has_place:
             return None
         job.has_place = False
@@ -143,6 +146,7 @@ class ToolPool:
         return thread
 
     def _start(self, thread: threading.Thread, job: Job | None = None) -> None:
+        # Outside the lock, as it takes its time, and may fail where threads are scarce.
         try:
             thread.start()
         except BaseException:
@@ -172,7 +176,7 @@ class ToolPool:
     def _next(self, done: Job | None) -> Job | None:
         with self._condition:
             if done is not None and done.abandoned:
-                return None
+                return None  # another thread has its place
             if done is not None:
                 done.has_place = False
             self._working -= 1
@@ -196,4 +200,4 @@ def _limit() -> int:
 shared_pool = ToolPool(_limit)
 """The pool of the process; it has no threads until the first handler is called."""
 
-forks.in_child(shared_pool.forget)
+forks.in_child(shared_pool.after_fork)

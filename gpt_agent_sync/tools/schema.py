@@ -28,15 +28,15 @@ LARGEST_EXACT = 2.0**53
 
 
 class ArgumentsError(ValueError):
-    """Tell that a call's arguments do not fit the tool's parameters."""
+    """The call's arguments do not fit the tool's parameters."""
 
 
 @attrs.frozen
 class Signature:
-    """Hold how a handler is called.
+    """How a handler is called.
 
     Attributes:
-        description: What its docstring says before the sections.
+        description: The text of its docstring before the sections.
         parameters: The JSON schema of its arguments.
         context_parameter: The parameter that takes the ``ToolContext``, if it has one.
     """
@@ -51,11 +51,11 @@ class Signature:
     def bind(
         self, arguments: Mapping[str, Any], context: object
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Check and convert a call's arguments.
+        """Return a call's arguments, checked and converted.
 
         Args:
             arguments: The arguments as JSON values.
-            context: What goes into the context parameter.
+            context: The value of the context parameter.
 
         Returns:
             Positional and keyword arguments for the handler; parameters that the call leaves
@@ -67,12 +67,14 @@ class Signature:
         import msgspec
 
         try:
+            # Models write 3.0 where an integer is meant.
             typed = msgspec.convert(_whole_numbers(dict(arguments)), self._model, str_keys=True)
         except msgspec.ValidationError as exc:
             raise ArgumentsError(str(exc)) from exc
         values = {name: getattr(typed, field) for name, field in self._names if name in arguments}
         if self.context_parameter is not None:
             values[self.context_parameter] = context
+        # Positional-only parameters up to the last one given need values, defaults included.
         given = [place for place, (name, _) in enumerate(self._positional) if name in values]
         last = given[-1] + 1 if given else 0
         positional = [values.pop(name, default) for name, default in self._positional[:last]]
@@ -80,7 +82,7 @@ class Signature:
 
 
 def _whole_numbers(value: Any) -> Any:
-    """Give the JSON value with ``3.0`` as ``3``: JSON knows one kind of number."""
+    """Return the JSON value with ``3.0`` as ``3``: JSON has one kind of number."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT:
         return int(value)
     if isinstance(value, dict):
@@ -93,7 +95,7 @@ def _whole_numbers(value: Any) -> Any:
 def read_signature(
     handler: Callable[..., Any], name: str, context_type: type[Any], *, skip_first: bool = False
 ) -> Signature:
-    """Describe a handler.
+    """Return how a handler is called.
 
     Args:
         handler: The function.
@@ -106,7 +108,7 @@ def read_signature(
     """
     import msgspec
 
-    said = read_docstring(_docstring(handler))
+    documented = read_docstring(_docstring(handler))
     hints = _hints(handler, name)
     context_parameter = None
     fields: list[Any] = []
@@ -135,10 +137,11 @@ def read_signature(
             continue
         field = f"p{len(names)}"
         names.append((parameter.name, field))
-        described = _described(hint, said.arguments.get(parameter.name))
+        described = _described(hint, documented.arguments.get(parameter.name))
         fields.append((field, described, _field(parameter)))
     rename = {field: parameter_name for parameter_name, field in names}
     try:
+        # Keyword-only, since a parameter without a default may follow one that has one.
         model = msgspec.defstruct(
             "Arguments", fields, kw_only=True, forbid_unknown_fields=True, rename=rename
         )
@@ -146,7 +149,7 @@ def read_signature(
     except (TypeError, NameError, ValueError, RecursionError) as exc:
         raise ToolRegistrationError(name, f"its signature has no JSON schema: {exc}") from exc
     return Signature(
-        description=said.description,
+        description=documented.description,
         parameters=parameters_schema,
         context_parameter=context_parameter,
         model=model,
@@ -158,8 +161,8 @@ def read_signature(
 def _docstring(handler: Any) -> str | None:
     while isinstance(handler, functools.partial):
         handler = handler.func
-    said = inspect.getdoc(handler)
-    return said if said or inspect.isroutine(handler) else inspect.getdoc(handler.__call__)
+    text = inspect.getdoc(handler)
+    return text if text or inspect.isroutine(handler) else inspect.getdoc(handler.__call__)
 
 
 def _hints(handler: Callable[..., Any], name: str) -> dict[str, Any]:
@@ -181,10 +184,10 @@ def _is_context(hint: Any, context_type: type[Any]) -> bool:
     return hint is context_type or context_type in get_args(hint)
 
 
-def _described(hint: Any, said: str | None) -> Any:
+def _described(hint: Any, documented: str | None) -> Any:
     import msgspec
 
-    text = _annotated_text(hint) or said
+    text = _annotated_text(hint) or documented
     return Annotated[hint, msgspec.Meta(description=text)] if text else hint
 
 
@@ -195,7 +198,7 @@ def _annotated_text(hint: Any) -> str | None:
 
 
 def _field(parameter: inspect.Parameter) -> Any:
-    """Give the field's default: shown in the schema where JSON can say it."""
+    """Return the field with its default, which is in the schema where JSON can hold it."""
     import msgspec
 
     default = parameter.default
@@ -204,6 +207,7 @@ def _field(parameter: inspect.Parameter) -> Any:
     try:
         json.dumps(msgspec.to_builtins(default, str_keys=True), allow_nan=False)
     except (TypeError, ValueError, RecursionError):
+        # The function has it all the same: what a call leaves out is not passed.
         return msgspec.field(default=msgspec.UNSET)
     if isinstance(default, (list, dict, set, bytearray)) or type(default).__hash__ is None:
         return msgspec.field(default_factory=lambda: default)
@@ -236,6 +240,7 @@ def _complete(schema: dict[str, Any], hints: Mapping[str, Any]) -> None:
         leaves = _leaves(hint)
         if datetime.datetime in leaves:
             leaves = _value_leaves(hint)
+        # In a union with plain text any string is valid, so no format may be promised.
         if datetime.datetime in leaves and str not in leaves:
             _mark_date_times(properties[name])
 
@@ -269,7 +274,7 @@ def _leaves(hint: Any) -> set[Any]:
 
 
 def _classes(hints: Iterable[Any]) -> list[type[Any]]:
-    """Give the classes with fields that the annotations lead to."""
+    """Return the classes with fields that the annotations lead to."""
     found: list[type[Any]] = []
     waiting = set().union(*(_leaves(hint) for hint in hints))
     while waiting:

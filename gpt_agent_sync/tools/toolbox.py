@@ -1,97 +1,27 @@
-"""Registering handlers as tools: the decorator, the toolbox, what a call runs with."""
+"""Registering handlers as tools: the decorator, and the tools by name."""
 
 from __future__ import annotations
 
-import functools
 import inspect
-import math
-import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
-
-import attrs
 
 from gpt_agent_sync import forks
 from gpt_agent_sync.errors import ToolRegistrationError
 from gpt_agent_sync.records import ToolSchema
-from gpt_agent_sync.tools.encoding import encode_result
-from gpt_agent_sync.tools.schema import Signature, read_signature
+from gpt_agent_sync.tools.tool import Tool, ToolOptions, check_handler, describe
 
 if TYPE_CHECKING:
-    from gpt_agent_sync.agent.agent import Agent
+    pass
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-
-NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-"""What wires allow as a function's name."""
 
 MARK = "__gpt_agent_tool__"
 
 
-@attrs.frozen(kw_only=True)
-class ToolContext:
-    """Hold what a handler may want to know of the call it answers.
-
-    A parameter annotated with this class receives it, and the model does not see it.
-
-    Attributes:
-        thread_id: The conversation.
-        run_id: The run that waits.
-        tool_call_id: The call.
-        agent: The agent; its ``wait()`` and ``ask()`` are refused here.
-        deadline: When the call times out, in ``time.monotonic()`` seconds; ``None`` for never.
-    """
-
-    thread_id: str
-    run_id: str
-    tool_call_id: str
-    agent: Agent
-    deadline: float | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Tool:
-    """Hold a registered handler.
-
-    Attributes:
-        schema: What the model is told.
-        handler: What is called.
-        timeout: Seconds it may take; ``None`` leaves that to the settings.
-        signature: How it is called.
-    """
-
-    schema: ToolSchema
-    handler: Callable[..., Any]
-    timeout: float | None
-    signature: Signature
-
-    @property
-    def name(self) -> str:
-        """The tool's name."""
-        return self.schema.name
-
-    def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
-        """Call the handler and give its result as the text for the model.
-
-        Raises:
-            ArgumentsError: If the arguments do not fit; the handler is not called.
-            TypeError: If the result cannot be JSON.
-            Exception: Whatever the handler raises.
-        """
-        positional, keywords = self.signature.bind(arguments, context)
-        return encode_result(self.handler(*positional, **keywords))
-
-
-@attrs.frozen(kw_only=True)
-class _Options:
-    name: str | None = None
-    description: str | None = None
-    timeout: float | None = None
-
-
 class Toolbox:
-    """Hold tools by name; safe to use from many threads.
+    """Tools by name; safe to use from many threads.
 
     Changes replace the whole mapping, so that readers need no lock.
 
@@ -149,7 +79,7 @@ class Toolbox:
         Args:
             function: The handler. It is called on a thread of the shared pool.
             name: The tool's name; else the function's.
-            description: What the model is told; else the docstring up to its first section.
+            description: How the model is told of it; else by the docstring up to its first section.
             timeout: Seconds it may take; else ``Settings.tool_timeout``.
 
         Returns:
@@ -159,7 +89,7 @@ class Toolbox:
             ToolRegistrationError: If the name is taken or unusable, or the handler is a lambda,
                 asynchronous, or has a signature without a JSON schema.
         """
-        options = _Options(name=name, description=description, timeout=timeout)
+        options = ToolOptions(name=name, description=description, timeout=timeout)
         if function is None:
             return lambda decorated: self._register(decorated, options)
         return self._register(function, options)
@@ -203,7 +133,7 @@ class Toolbox:
             self._tools = {}
 
     def get(self, name: str) -> Tool | None:
-        """Give the tool of that name, ``None`` when there is none."""
+        """Return the tool of that name, ``None`` when there is none."""
         return self._tools.get(name)
 
     @property
@@ -213,28 +143,29 @@ class Toolbox:
 
     @property
     def schemas(self) -> tuple[ToolSchema, ...]:
-        """What a model is told of the tools, in the order of registration."""
+        """The descriptions for a model, in the order of registration."""
         return tuple(tool.schema for tool in self)
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether there is a tool of that name."""
+        """Return whether there is a tool of that name."""
         return name in self.names
 
     def __iter__(self) -> Iterator[Tool]:
-        """Go through the tools as they are now."""
+        """Iterate over the tools as they are now."""
         return iter(list(self._tools.values()))
 
     def __len__(self) -> int:
-        """Count the tools."""
+        """Return the number of tools."""
         return len(self._tools)
 
     def __repr__(self) -> str:
         """Show the names."""
         return f"Toolbox({', '.join(self.names)})"
 
-    def _register(self, function: Any, options: _Options) -> Any:
+    def _register(self, function: Any, options: ToolOptions) -> Any:
         if _is_method_in_class_body(function):
-            _check_handler(function, options.name or function.__name__)
+            # There is no instance yet to call it on, so bind() registers what is marked.
+            check_handler(function, options.name or function.__name__)
             setattr(function, MARK, options)
             return function
         self._add(describe(function, options))
@@ -250,69 +181,19 @@ class Toolbox:
                 tool.name, "the name is taken; pass another name= or remove() the first"
             )
 
-    def _forget(self) -> None:
-        """Have a free lock, in a forked child: another thread may have held it."""
+    def _after_fork(self) -> None:
+        """Have a free lock in a forked child: another thread may have held it."""
         self._lock = threading.Lock()
 
 
 default_toolbox = Toolbox()
-"""The toolbox that ``gpt_agent_sync.tool`` registers in and all agents look in last."""
+"""The toolbox that ``gpt_agent_sync.tool`` registers in, and that all agents search last."""
 
-forks.in_child(default_toolbox._forget)
-
-
-def describe(function: Any, options: _Options) -> Tool:
-    """Make a tool of a handler.
-
-    Raises:
-        ToolRegistrationError: If it cannot be one.
-    """
-    handler = function.__func__ if isinstance(function, staticmethod) else function
-    name = options.name if options.name is not None else getattr(handler, "__name__", None)
-    if name is None:
-        raise ToolRegistrationError(repr(function), "it has no name; pass name=")
-    _check_handler(handler, name)
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ToolRegistrationError(
-            str(name), "a name is 1 to 64 of letters, digits, '_' and '-'; pass name="
-        )
-    _check_timeout(name, options.timeout)
-    signature = read_signature(handler, name, ToolContext)
-    schema = ToolSchema(
-        name=name,
-        description=options.description or signature.description,
-        parameters=signature.parameters,
-    )
-    return Tool(schema=schema, handler=handler, timeout=options.timeout, signature=signature)
-
-
-def _check_handler(handler: Any, name: str) -> None:
-    if not callable(handler) or isinstance(handler, type):
-        raise ToolRegistrationError(name, f"{handler!r} is no function")
-    if getattr(handler, "__name__", None) == "<lambda>":
-        raise ToolRegistrationError(
-            "<lambda>", "a lambda has no annotations; write a function with def"
-        )
-    call = handler.__func__ if isinstance(handler, staticmethod) else handler
-    call = call.func if isinstance(call, functools.partial) else call
-    call = call if inspect.isroutine(call) else type(call).__call__
-    if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
-        raise ToolRegistrationError(
-            name, "it is asynchronous, and there is no event loop here; write a plain function"
-        )
-
-
-def _check_timeout(name: str, timeout: object) -> None:
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise ToolRegistrationError(name, f"timeout must be seconds, not {timeout!r}")
-    if not 0 < timeout < math.inf:
-        raise ToolRegistrationError(name, f"timeout must be above 0 seconds, not {timeout!r}")
+forks.in_child(default_toolbox._after_fork)
 
 
 def _is_method_in_class_body(function: Any) -> bool:
-    """Tell a function that will become a method: it is named inside a class, and takes self."""
+    """Return whether the function will be a method: named inside a class, and takes ``self``."""
     if not inspect.isfunction(function):
         return False
     owner = function.__qualname__.rpartition(".")[0]
@@ -326,8 +207,9 @@ def _is_method_in_class_body(function: Any) -> bool:
     )
 
 
-def _marked_methods(instance: object) -> list[tuple[Callable[..., Any], _Options]]:
-    marked: dict[str, _Options] = {}
+def _marked_methods(instance: object) -> list[tuple[Callable[..., Any], ToolOptions]]:
+    # In the classes' dictionaries, as getattr() on the instance would run its properties.
+    marked: dict[str, ToolOptions] = {}
     for owner in reversed(type(instance).__mro__):
         for name, member in vars(owner).items():
             options = getattr(member, MARK, None) if inspect.isfunction(member) else None

@@ -1,4 +1,4 @@
-"""Asking for text piece by piece, over every service."""
+"""Asking for text as it arrives, over every service."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.stub import Answerer, Response, StubServer, listing, stream, 
 from tests.support.talk import PATIENCE, Talk
 
 
-def test_pieces_are_what_ask_gives(make_service: MakeService) -> None:
+def test_texts_are_what_ask_returns(make_service: MakeService) -> None:
     """Put together, the pieces are the reply."""
     talk = Talk(make_service([Reply("hi there, you"), Reply("hi there, you")]))
     pieces = list(talk.agent.ask_stream("hello", timeout=PATIENCE))
     assert "".join(pieces) == talk.agent.ask("hello", timeout=PATIENCE) == "hi there, you"
 
 
-def test_pieces_of_tool_rounds_are_one_text(make_service: MakeService) -> None:
+def test_texts_of_tool_rounds_are_one_text(make_service: MakeService) -> None:
     """Tool calls in between are none of the text's business."""
 
     @gpt.tool
@@ -37,14 +37,14 @@ def test_pieces_of_tool_rounds_are_one_text(make_service: MakeService) -> None:
     assert "".join(talk.agent.ask_stream("1 + 2?", timeout=PATIENCE)) == "three"
 
 
-def test_events_are_told_all_the_same(make_service: MakeService) -> None:
-    """Who listens to events hears of the turn as of any other."""
+def test_events_are_delivered_all_the_same(make_service: MakeService) -> None:
+    """Subscribers receive the events of the turn like those of any other."""
     talk = Talk(make_service([Reply("hi")]))
     list(talk.agent.ask_stream("hello", timeout=PATIENCE))
     assert talk.names == ["UserMessageAdded", "RunStarted", "RunCompleted", "AssistantMessageAdded"]
 
 
-def test_run_that_fails_is_told_at_the_end(make_service: MakeService) -> None:
+def test_run_that_fails_is_reported_at_the_end(make_service: MakeService) -> None:
     """A run that does not complete raises when its text has been given."""
     talk = Talk(make_service([Fail("server_error", "oh")]))
     with pytest.raises(gpt.RunFailedError, match="oh"):
@@ -61,7 +61,7 @@ def test_busy_agent_refuses_or_waits(make_service: MakeService) -> None:
 
 
 def test_time_is_bounded(make_server: Callable[..., ScriptedServer]) -> None:
-    """A run that takes longer than the caller's time is told, and goes on."""
+    """A run that takes longer than the caller's time is reported, and goes on."""
     talk = Talk(gpt.AssistantsService(make_server([Hold()]).base_url, "key"))
     pieces = talk.agent.ask_stream("hello", timeout=0.1)
     with pytest.raises(gpt.WaitTimeoutError):
@@ -70,7 +70,7 @@ def test_time_is_bounded(make_server: Callable[..., ScriptedServer]) -> None:
 
 
 def test_stopped_agent_ends_the_text(make_server: Callable[..., ScriptedServer]) -> None:
-    """Who waits for text of an agent that stops is told so."""
+    """A caller that waits for text of an agent that stops gets an error."""
     talk = Talk(gpt.AssistantsService(make_server([Hold()]).base_url, "key"))
     pieces = talk.agent.ask_stream("hello", timeout=PATIENCE)
     threading.Thread(target=talk.agent.shutdown, daemon=True).start()
@@ -89,7 +89,7 @@ def test_stream_that_is_left_holds_nothing(make_service: MakeService) -> None:
         break
     gc.collect()
     assert talk.agent.ask("more", when_busy="wait", timeout=PATIENCE) == "three"
-    assert talk.agent._audience._streams == {}
+    assert talk.agent._subscribers._streams == {}
     assert talk.agent._mailbox.progress.awaited == frozenset()
 
 
@@ -121,7 +121,7 @@ def test_wrong_arguments_are_refused(make_service: MakeService) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_pieces_come_before_the_run_is_over(
+def test_texts_come_before_the_run_has_ended(
     make_stub: Callable[[Answerer], StubServer], wire: str
 ) -> None:
     """Text is given while the run goes on."""
@@ -181,7 +181,7 @@ def test_shutdown_wakes_a_silent_stream(
 def test_cancel_wakes_a_silent_stream(
     make_server: Callable[..., ScriptedServer], wire: str
 ) -> None:
-    """A run whose stream is silent is told as cancelled at once."""
+    """A run whose stream is silent is reported as cancelled at once."""
     talk = Talk(WIRES[wire](make_server([Hold()]).base_url, "key", timeout=60))
     talk.agent.add_user_message("hello")
     talk.recorder.wait_for(gpt.RunStarted)

@@ -69,7 +69,7 @@ def test_slow_lookup_holds_up_its_own_thread_only() -> None:
         assert waiting.result(PATIENCE).is_alive
 
 
-def test_failed_lookup_is_everyones_and_leaves_nothing() -> None:
+def test_failed_pollup_is_everyones_and_leaves_nothing() -> None:
     """Callers that wait for a lookup share its error, and the next one looks again."""
     service = SlowService()
     service.slow = "thread_unknown"
@@ -132,11 +132,11 @@ def test_connect_brings_tools_and_options_to_a_live_agent() -> None:
         tools=[shout],
         run_options=gpt.RunOptions(model="big"),
     )
-    assert talk.agent._find_tool("shout") is not None
+    assert talk.agent._setup.find_tool("shout") is not None
 
 
 def test_first_event_is_not_missed() -> None:
-    """A listener given to connect hears the agent from its very first event."""
+    """A callback given to connect receives the agent from its very first event."""
     talk = Talk(ScriptedService([Reply("one")]))
     talk.say()
     talk.agent.shutdown()
@@ -262,7 +262,7 @@ def test_life_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "RunStarted" in caplog.text
 
 
-def test_repr_tells_what_goes_on() -> None:
+def test_repr_shows_the_state() -> None:
     """The repr names thread and service, and whether it runs."""
     service = ScriptedService([Hold()])
     talk = Talk(service)

@@ -23,7 +23,7 @@ def add() -> None:
         return a + b
 
 
-def test_turn_tells_its_events_in_order(make_service: MakeService) -> None:
+def test_events_of_a_turn_come_in_order(make_service: MakeService) -> None:
     """A plain turn is message, start, completion, reply."""
     talk = Talk(make_service([Reply("hi there")]))
     talk.say()
@@ -154,7 +154,7 @@ def test_bad_arguments_are_answered_with_an_error(
     assert "error" in talk.recorder.of(gpt.ToolCallOutputRecorded)[0].output
 
 
-def test_failed_run_is_told(make_service: MakeService) -> None:
+def test_failed_run_is_reported(make_service: MakeService) -> None:
     """A failed run says why, and the agent goes on."""
     talk = Talk(make_service([Fail("server_error", "oops"), Reply("back")]))
     talk.say()
@@ -163,8 +163,8 @@ def test_failed_run_is_told(make_service: MakeService) -> None:
     assert talk.agent.ask("again", timeout=PATIENCE) == "back"
 
 
-def test_messages_of_an_incomplete_run_are_told(make_service: MakeService) -> None:
-    """What a run wrote before it was cut short is told after its failure."""
+def test_messages_of_an_incomplete_run_are_announced(make_service: MakeService) -> None:
+    """What a run wrote before it was cut short is reported after its failure."""
     talk = Talk(make_service([Incomplete("max_completion_tokens", "half a")]))
     talk.say()
     assert talk.names[-2:] == ["RunFailed", "AssistantMessageAdded"]
@@ -191,8 +191,8 @@ def test_rate_limited_run_is_started_again(make_service: MakeService) -> None:
     assert limited[0].retry_in == pytest.approx(0.01)
 
 
-def test_rate_limit_without_end_is_told(make_service: MakeService) -> None:
-    """When the retries are used up, that is told, and the run has failed."""
+def test_rate_limit_without_end_is_reported(make_service: MakeService) -> None:
+    """When the retries are used up, that is reported, and the run has failed."""
     gpt.configure(rate_limit_retries=1, rate_limit_delay=0.0)
     talk = Talk(
         make_service([Fail("rate_limit_exceeded", "no"), Fail("rate_limit_exceeded", "no")])
@@ -201,14 +201,14 @@ def test_rate_limit_without_end_is_told(make_service: MakeService) -> None:
     assert talk.names[-2:] == ["RateLimitRetriesExhausted", "RunFailed"]
 
 
-def test_quota_is_told(make_service: MakeService) -> None:
-    """A used-up quota is told, and not tried again."""
+def test_quota_is_reported(make_service: MakeService) -> None:
+    """A used-up quota is reported, and not tried again."""
     talk = Talk(make_service([Fail("rate_limit_exceeded", "You exceeded your current quota.")]))
     talk.say()
     assert talk.names == ["UserMessageAdded", "RunStarted", "QuotaExceeded", "RunFailed"]
 
 
-def test_cancelled_run_is_told(make_service: MakeService) -> None:
+def test_cancelled_run_is_reported(make_service: MakeService) -> None:
     """A run at work is cancelled at once."""
     talk = Talk(make_service([Hold()]))
     talk.agent.add_user_message("hello")
@@ -259,7 +259,7 @@ def test_queueing_on_a_free_agent_posts_at_once(make_service: MakeService) -> No
 
 
 def test_live_run_is_followed_by_the_next_agent(make_service: MakeService) -> None:
-    """A new agent on the thread is told the unanswered calls, and brings the run to its end."""
+    """A new agent on the thread announces the unanswered calls, and brings the run to its end."""
     talk = Talk(make_service([CallTools(("go", {})), Reply("done")]))
     talk.agent.add_user_message("hello")
     first = talk.recorder.wait_for(gpt.ToolCallRequested)
@@ -279,8 +279,8 @@ def test_live_run_is_followed_by_the_next_agent(make_service: MakeService) -> No
     ]
 
 
-def test_missed_messages_are_told_first(make_service: MakeService) -> None:
-    """A program that names the last message it saw is told the later ones."""
+def test_missed_messages_are_announced_first(make_service: MakeService) -> None:
+    """A program that names the last message it saw receives the later ones."""
     talk = Talk(make_service([Reply("one"), Reply("two")]))
     talk.say("a")
     seen = talk.agent.last_message_id
@@ -293,7 +293,7 @@ def test_missed_messages_are_told_first(make_service: MakeService) -> None:
 
 
 def test_history_is_not_replayed(make_service: MakeService) -> None:
-    """Without the last message seen, only what is new is told."""
+    """Without the last message seen, only what is new is reported."""
     talk = Talk(make_service([Reply("one"), Reply("two")]))
     talk.say("a")
     talk.agent.shutdown()

@@ -40,7 +40,7 @@ CHILD = textwrap.dedent("""
 
 
 class Stage:
-    """Hold a server, a service of this process, and a way to have another process die."""
+    """A server, a service of this process, and a way to have another process die."""
 
     def __init__(self, server: ScriptedServer, service: gpt.Service) -> None:
         self.server = server
@@ -87,7 +87,7 @@ class Stage:
 def stage(
     request: pytest.FixtureRequest, make_server: Callable[..., ScriptedServer]
 ) -> Iterator[Callable[[Script], Stage]]:
-    """Give a maker of stages whose server follows a script."""
+    """Return a maker of stages whose server follows a script."""
     services: list[gpt.Service] = []
 
     def make(script: Script) -> Stage:

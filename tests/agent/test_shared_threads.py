@@ -18,7 +18,7 @@ from tests.support.talk import PATIENCE
 
 
 class Party:
-    """Hold a server, and agents of different callers on one thread of it."""
+    """A server, and agents of different callers on one thread of it."""
 
     def __init__(self, server: ScriptedServer, service_class: Callable[..., gpt.Service]) -> None:
         self.server = server
@@ -38,7 +38,7 @@ class Party:
         )
 
     def wait_for(self, caller: int, kind: type[gpt.Event]) -> gpt.Event:
-        """Wait until a caller is told of something."""
+        """Wait until a caller has received an event."""
         return self.recorders[caller].wait_for(kind)
 
 
@@ -47,13 +47,13 @@ SetUp = Callable[[Script], Party]
 
 @pytest.fixture(params=["assistants", "responses"])
 def party(request: pytest.FixtureRequest, make_server: Callable[..., ScriptedServer]) -> SetUp:
-    """Give a maker of parties over one wire."""
+    """Return a maker of parties over one wire."""
     return lambda script: Party(make_server(script), WIRES[request.param])
 
 
 @pytest.fixture
 def responses_party(make_server: Callable[..., ScriptedServer]) -> SetUp:
-    """Give a maker of parties over the Responses wire."""
+    """Return a maker of parties over the Responses wire."""
     return lambda script: Party(make_server(script), gpt.ResponsesService)
 
 
@@ -112,8 +112,8 @@ def test_run_cancelled_by_two_callers_frees_the_thread(party: SetUp) -> None:
     assert second.ask("b", when_busy="wait", timeout=PATIENCE) == "two"
 
 
-def test_run_that_another_caller_ended_is_told(party: SetUp) -> None:
-    """A caller whose calls another one answered hears how the run ended, a turn later too."""
+def test_run_that_another_caller_ended_is_reported(party: SetUp) -> None:
+    """A caller whose calls another one answered learns how the run ended, a turn later too."""
     made = party([CallTools(("ask_user", {})), Reply("thanks"), CallTools(("other", {}))])
     first = made.join(0)
     first.add_user_message("go")
@@ -129,7 +129,7 @@ def test_run_that_another_caller_ended_is_told(party: SetUp) -> None:
     assert made.recorders[0].wait_for(gpt.AssistantMessageAdded).content == "thanks"
 
 
-def test_missed_reply_is_told_while_the_next_run_is_live(party: SetUp) -> None:
+def test_missed_reply_is_announced_while_the_next_run_is_live(party: SetUp) -> None:
     """What was said before a run that is under way is missed, and told; its own words are not."""
     made = party([Reply("one"), Reply("two"), Hold(Reply("three"))])
     agent = made.join(0)
@@ -184,7 +184,7 @@ def test_run_goes_on_with_its_options_elsewhere(responses_party: SetUp) -> None:
 
 @pytest.fixture
 def locked(responses_party: SetUp) -> Party:
-    """Give a party whose first caller is connected when other software locks the conversation."""
+    """Return a party whose first caller is connected when other software locks the conversation."""
     made = responses_party([Hold()])
     made.join(0)
     body = {"model": "any", "conversation": made.thread_id, "input": "x", "background": True}

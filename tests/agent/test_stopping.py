@@ -23,7 +23,7 @@ from tests.support.stub import Answerer, Request, Response, StubServer, listing
 from tests.support.talk import PATIENCE, Talk
 
 
-def test_shutdown_is_told_last() -> None:
+def test_shutdown_is_announced_last() -> None:
     """AgentStopped is the last event, and then the agent is not alive."""
     talk = Talk(ScriptedService())
     talk.say()
@@ -32,7 +32,7 @@ def test_shutdown_is_told_last() -> None:
     assert talk.recorder.events[-1] == gpt.AgentStopped(thread_id=talk.thread_id, reason="shutdown")
 
 
-def test_shutdown_twice_is_told_once() -> None:
+def test_shutdown_twice_is_announced_once() -> None:
     """A second shutdown does nothing."""
     talk = Talk(ScriptedService())
     talk.agent.shutdown()
@@ -140,7 +140,7 @@ def test_stopped_agent_refuses_its_verbs(verb: Callable[[gpt.Agent], object]) ->
 
 @pytest.mark.parametrize("verb", ["wait", "ask", "message"])
 def test_waiting_for_an_agent_that_stops_is_an_error(verb: str) -> None:
-    """Who waits for a run is told when the agent stops in the middle of it."""
+    """A caller that waits for a run learns that the agent stops in the middle of it."""
     service = ScriptedService([Hold()])
     talk = Talk(service)
     errors: list[BaseException] = []
@@ -243,7 +243,7 @@ class BrokenService(ScriptedService):
     """Break the worker from within."""
 
     def start_run(self, request: RunRequest) -> Feed:
-        """Give a feed whose close is broken."""
+        """Return a feed whose close is broken."""
 
         class Broken(Feed):
             def __next__(self) -> FeedUpdate:
@@ -255,7 +255,7 @@ class BrokenService(ScriptedService):
         return Broken()
 
 
-def test_broken_service_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_service_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     """A bug below the worker stops the agent, with a traceback and its last event."""
     talk = Talk(BrokenService())
     talk.agent.add_user_message("hello")
@@ -281,7 +281,7 @@ def test_broken_callback_stops_nothing(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_full_stream_does_not_hold_up_the_shutdown() -> None:
-    """A worker that waits for a full stream is let go, and the stream ends with the stop."""
+    """A worker that waits for a full stream is released, and the stream ends with the stop."""
     talk = Talk(ScriptedService([Reply("hi")]))
     stream = talk.agent.events(maxsize=1)
     talk.agent.add_user_message("hello")
@@ -354,7 +354,7 @@ def test_interpreter_exits_with_the_embedded_server_running(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
-def test_interrupted_wait_leaves_the_run_going() -> None:
+def test_interrupted_wait_leaves_the_run_in_progress() -> None:
     """Ctrl-C during a wait is a KeyboardInterrupt, and the agent can still be used."""
     then = """
 import os, signal
@@ -403,3 +403,12 @@ def test_nothing_starts_at_import() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout == "1\n"
+
+
+def test_full_stream_does_not_hold_up_idleness() -> None:
+    """An idle agent stops though nobody reads its full stream."""
+    talk = Talk(ScriptedService([Reply("hi")]), idle_timeout=0.1)
+    stream = talk.agent.events(maxsize=4)
+    talk.say()
+    talk.recorder.wait_for(gpt.AgentStopped)
+    assert len(list(stream)) == 5

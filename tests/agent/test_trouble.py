@@ -31,7 +31,7 @@ RUN = "/threads/t/runs/r"
 def stub_agent(
     make_stub: MakeStub, recorder: EventRecorder, **answers: list[Any]
 ) -> tuple[gpt.Agent, StubServer]:
-    """Give an agent over a stub; answers by ``post_run``, ``look``, ``submit``."""
+    """Return an agent over a stub; answers by ``post_run``, ``look``, ``submit``."""
     lines = {
         "message": "POST /threads/t/messages",
         "start": "POST /threads/t/runs",
@@ -55,14 +55,14 @@ def stub_agent(
 
 
 def waiting(*ids: str) -> Response:
-    """Give a run that waits for outputs."""
+    """Return a run that waits for outputs."""
     calls = [{"id": call_id, "function": {"name": "go", "arguments": "{}"}} for call_id in ids]
     action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
     return Response({"id": "r", "status": "requires_action", "required_action": action})
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_refused_key_is_told(make_stub: MakeStub, status: int) -> None:
+def test_refused_key_is_reported(make_stub: MakeStub, status: int) -> None:
     """A key that the service refuses is an authentication error."""
     stub = make_stub(table({"POST /threads": [error(status, "Incorrect API key provided.")]}))
     with pytest.raises(gpt.AuthenticationError, match="Incorrect API key") as refused:
@@ -70,14 +70,14 @@ def test_refused_key_is_told(make_stub: MakeStub, status: int) -> None:
     assert refused.value.status == status
 
 
-def test_web_page_instead_of_an_answer_is_told(make_stub: MakeStub) -> None:
-    """An address that serves web pages is told as no service of this wire."""
+def test_web_page_instead_of_an_answer_is_reported(make_stub: MakeStub) -> None:
+    """An address that serves web pages is reported as no service of this wire."""
     stub = make_stub(table({"POST /threads": [Response(b"<html>Welcome</html>")]}))
     with pytest.raises(gpt.ProtocolError, match="Welcome"):
         gpt.create_thread(service=gpt.AssistantsService(stub.base_url))
 
 
-def test_unknown_assistant_is_told(make_server: Callable[..., ScriptedServer]) -> None:
+def test_unknown_assistant_is_reported(make_server: Callable[..., ScriptedServer]) -> None:
     """A run of an assistant that is not there fails without an id, in the service's words."""
     service = gpt.AssistantsService(make_server().base_url, "key")
     recorder = EventRecorder()
@@ -97,7 +97,7 @@ def test_unknown_assistant_is_told(make_server: Callable[..., ScriptedServer]) -
 def test_server_that_dies_in_a_run_ends_it(
     make_server: Callable[..., ScriptedServer], wire: str
 ) -> None:
-    """When the server is gone for longer than the retries, the run has failed, and is told so."""
+    """When the server is gone for longer than the retries, the run is reported as failed."""
     server = make_server([Hold()])
     talk = Talk(WIRES[wire](server.base_url, "key", http_retries=0))
     talk.agent.add_user_message("hello")
@@ -110,7 +110,7 @@ def test_server_that_dies_in_a_run_ends_it(
 
 
 def test_passing_trouble_is_sat_out(make_stub: MakeStub, recorder: EventRecorder) -> None:
-    """A look that fails in passing is not noticed by the program."""
+    """A poll that fails once is not noticed by the program."""
     agent, _ = stub_agent(
         make_stub,
         recorder,
@@ -122,7 +122,7 @@ def test_passing_trouble_is_sat_out(make_stub: MakeStub, recorder: EventRecorder
 
 
 def test_garbage_in_a_run_ends_it(make_stub: MakeStub, recorder: EventRecorder) -> None:
-    """A look that is answered with garbage ends the run as failed, and the agent goes on."""
+    """A poll that is answered with garbage ends the run as failed, and the agent goes on."""
     agent, _ = stub_agent(make_stub, recorder, look=[Response(b"<html>")])
     agent.add_user_message("hello")
     failed = agent.wait(PATIENCE)
@@ -154,10 +154,10 @@ def test_busy_thread_refuses_a_message(make_stub: MakeStub, recorder: EventRecor
     assert not agent.running
 
 
-def test_expired_run_is_told_while_a_call_waits(
+def test_expired_run_is_reported_while_a_call_waits(
     make_stub: MakeStub, recorder: EventRecorder
 ) -> None:
-    """A run that expires while nobody answers its call is told as expired."""
+    """A run that expires while nobody answers its call is reported as expired."""
     gpt.configure(heartbeat_interval=0.01)
     agent, _ = stub_agent(
         make_stub,
@@ -191,8 +191,10 @@ def test_trouble_while_a_call_waits_is_sat_out(
     assert isinstance(agent.wait(PATIENCE), gpt.RunCompleted)
 
 
-def test_outputs_that_cannot_be_sent_are_told(make_stub: MakeStub, recorder: EventRecorder) -> None:
-    """When the outputs cannot be sent, that is told, the run is cancelled and has failed."""
+def test_outputs_that_cannot_be_sent_are_reported(
+    make_stub: MakeStub, recorder: EventRecorder
+) -> None:
+    """When the outputs cannot be sent, that is reported, the run is cancelled and has failed."""
     agent, stub = stub_agent(
         make_stub,
         recorder,
@@ -228,7 +230,7 @@ def test_run_that_cannot_be_cancelled_either_is_let_go(
 
 
 def test_refused_cancel_is_the_callers_error(make_stub: MakeStub, recorder: EventRecorder) -> None:
-    """A cancel that the service refuses is told to the caller, and the run goes on."""
+    """A cancel that the service refuses is reported to the caller, and the run goes on."""
     agent, _ = stub_agent(
         make_stub,
         recorder,
@@ -244,10 +246,10 @@ def test_refused_cancel_is_the_callers_error(make_stub: MakeStub, recorder: Even
     assert isinstance(agent.wait(PATIENCE), gpt.RunCompleted)
 
 
-def test_rate_limited_start_is_told_and_repeated(
+def test_rate_limited_start_is_reported_and_repeated(
     make_stub: MakeStub, recorder: EventRecorder
 ) -> None:
-    """A start that is limited for longer than the retries is told, and made again later."""
+    """A start that is limited for longer than the retries is announced, and repeated later."""
     limit = Response({"error": {"message": "slow"}}, status=429, headers={"retry-after-ms": "1"})
     agent, _ = stub_agent(
         make_stub, recorder, start=[limit, limit, Response({"id": "r", "status": "queued"})]
@@ -320,8 +322,8 @@ def test_waiting_start_is_cancelled_without_a_request(
     assert f"POST {RUN}/cancel" not in stub.lines
 
 
-def test_cancel_wakes_a_limited_look(make_stub: MakeStub, recorder: EventRecorder) -> None:
-    """A look put off by a rate limit is made at once when the run is cancelled."""
+def test_cancel_wakes_a_limited_poll(make_stub: MakeStub, recorder: EventRecorder) -> None:
+    """A poll put off by a rate limit is made at once when the run is cancelled."""
     limit = Response({"error": {"message": "slow"}}, status=429, headers={"retry-after": "3600"})
     cancelled = threading.Event()
 
@@ -343,7 +345,9 @@ def test_cancel_wakes_a_limited_look(make_stub: MakeStub, recorder: EventRecorde
     assert isinstance(agent.wait(PATIENCE), gpt.RunCancelled)
 
 
-def test_every_message_is_told_however_many(make_stub: MakeStub, recorder: EventRecorder) -> None:
+def test_every_message_is_announced_however_many(
+    make_stub: MakeStub, recorder: EventRecorder
+) -> None:
     """A run that wrote more messages than a page holds has all of them told, once, in order."""
     everything = [
         {

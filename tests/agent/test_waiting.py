@@ -16,7 +16,7 @@ from tests.support.talk import PATIENCE, Talk
 
 
 def held() -> tuple[ScriptedService, Talk]:
-    """Give a talk whose run is held."""
+    """Return a talk whose run is held."""
     service = ScriptedService([Hold(Reply("late"))])
     talk = Talk(service)
     talk.agent.add_user_message("hello")
@@ -187,7 +187,7 @@ def test_message_may_wait_for_the_run() -> None:
     assert [event.id for event in talk.recorder.of(gpt.UserMessageAdded)][1:] == posted
 
 
-def test_message_waits_no_longer_than_it_is_told_to() -> None:
+def test_message_waits_no_longer_than_it_may() -> None:
     """A message that waits in vain is refused in time, and not posted."""
     service, talk = held()
     with pytest.raises(gpt.WaitTimeoutError):
@@ -361,8 +361,8 @@ def test_queued_message_outlasts_another_callers_run() -> None:
     assert len(talk.recorder.of(gpt.RunCompleted)) == 3
 
 
-def test_queued_message_that_fails_is_told() -> None:
-    """A queued message that the service refuses for good is told as a failed run without id."""
+def test_queued_message_that_fails_is_reported() -> None:
+    """A queued message that the service refuses for good is reported as a failed run without id."""
     service = ContraryService()
     talk = Talk(service)
     holding = threading.Event()
@@ -381,3 +381,54 @@ def test_queued_message_that_fails_is_told() -> None:
     failed = talk.recorder.of(gpt.RunFailed)[0]
     assert (failed.id, failed.code) == (None, "service_unavailable")
     assert [event.content for event in talk.recorder.of(gpt.UserMessageAdded)] == ["first", "third"]
+
+
+def test_answer_is_given_though_a_callback_stops_the_agent() -> None:
+    """A question whose reply was told is answered, also when that stopped the agent."""
+    talk = Talk(ScriptedService([Reply("hi")]))
+
+    @talk.agent.on(gpt.RunCompleted)
+    def stop(event: gpt.RunCompleted) -> None:
+        talk.agent.shutdown()
+
+    assert talk.agent.ask("hello", timeout=PATIENCE) == "hi"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda agent: agent.ask("x", timeout="y"),
+        lambda agent: agent.ask("x", timeout=-1),
+        lambda agent: agent.ask("x", when_busy="queue"),
+        lambda agent: agent.wait("x"),
+        lambda agent: agent.wait(True),
+        lambda agent: agent.add_user_message("x", when_busy="wait", timeout=-1),
+        lambda agent: agent.shutdown("x"),
+    ],
+)
+def test_unusable_timeouts_are_refused_before_anything_is_done(
+    verb: Callable[[gpt.Agent], object],
+) -> None:
+    """A timeout that is none is refused at once, and nothing has happened."""
+    service = ScriptedService()
+    talk = Talk(service)
+    with pytest.raises((TypeError, ValueError)):
+        verb(talk.agent)
+    assert talk.agent.is_alive
+    assert service.requests["post_message"] == 0
+
+
+def test_timeout_names_the_tools_that_are_waited_for() -> None:
+    """A wait for a call that nobody handles says which."""
+    talk = Talk(ScriptedService([CallTools(("nobody", {}))]))
+    talk.agent.add_user_message("go")
+    talk.recorder.wait_for(gpt.ToolCallRequested)
+    with pytest.raises(gpt.WaitTimeoutError, match="output of 'nobody'"):
+        talk.agent.wait(0.01)
+
+
+def test_huge_times_do_no_harm() -> None:
+    """Times beyond what clocks can count are as good as for ever."""
+    talk = Talk(ScriptedService([Reply("hi")]), idle_timeout=1e12)
+    assert talk.agent.ask("hello", timeout=1e12) == "hi"
+    talk.agent.wait(1e12)

@@ -39,7 +39,7 @@ def _events(result: Result) -> list[gpt.Event]:
 
 
 def _environment(data: Path, **more: str) -> dict[str, str]:
-    """Give this process's environment, which is clean in tests, with a data directory."""
+    """Return this process's environment, which is clean in tests, with a data directory."""
     return {**os.environ, "XDG_DATA_HOME": str(data), "PYTHONUNBUFFERED": "1", **more}
 
 
@@ -68,7 +68,7 @@ def default(local: gpt.LocalService) -> gpt.LocalService:
 
 @pytest.fixture
 def sum_result(default: gpt.LocalService) -> Result:
-    """Give what asking for a sum comes to."""
+    """Return what asking for a sum comes to."""
     return _chat("-m", "What is 2 + 3?")
 
 
@@ -146,7 +146,7 @@ def test_assistant_is_used(default: gpt.LocalService) -> None:
 
 
 def test_unknown_thread_is_an_error(default: gpt.LocalService) -> None:
-    """A thread that is not there is told in a line."""
+    """A thread that is not there is reported in a line."""
     assert "Error: invalid thread id 'thread_x'" in _chat("--thread", "thread_x", "-m", "x").stderr
 
 
@@ -162,7 +162,7 @@ def test_unknown_thread_exits_with_failure(default: gpt.LocalService) -> None:
 def make_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Callable[[str], str]:
-    """Give a maker of modules in the current directory; it gives the module's name."""
+    """Return a maker of modules in the current directory; it gives the module's name."""
     name = f"module_of_{request.node.originalname}"
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, name, raising=False)
@@ -209,7 +209,7 @@ def test_tools_replace_the_examples(
         ("json:dumps", "is no Toolbox"),
     ],
 )
-def test_bad_tools_are_told(default: gpt.LocalService, path: str, reason: str) -> None:
+def test_bad_tools_are_reported(default: gpt.LocalService, path: str, reason: str) -> None:
     """Tools that cannot be had are refused with the reason."""
     assert reason in _chat("--tools", path, "-m", "x").stderr
 
@@ -256,7 +256,7 @@ def test_responses_service_needs_a_key() -> None:
 
 
 def test_assistants_service_needs_a_base_url() -> None:
-    """--service assistants without a base URL is told."""
+    """--service assistants without a base URL is reported."""
     result = _chat("--service", "assistants", "--model", "any", "-m", "hello")
     assert "Error: AssistantsService needs base_url" in result.stderr
 
@@ -298,13 +298,13 @@ def test_assistant_needs_no_model(make_server: MakeServer) -> None:
 
 @pytest.fixture
 def nowhere() -> Iterator[str]:
-    """Give a base URL that refuses connections."""
+    """Return a base URL that refuses connections."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
-def test_unreachable_server_is_told_in_a_line(nowhere: str, tmp_path: Path) -> None:
+def test_unreachable_server_is_reported_in_a_line(nowhere: str, tmp_path: Path) -> None:
     """A server that cannot be reached is an error message, not a traceback."""
     command = ("-m", "gpt_agent_sync", "chat", "--base-url", nowhere, "--model", "any", "-m", "x")
     done = _run(tmp_path, *command, GPT_AGENT_HTTP_RETRIES="0")
@@ -321,7 +321,7 @@ def test_unreachable_server_exits_with_failure(nowhere: str) -> None:
 
 
 def test_failed_run_shows_the_reason(make_server: MakeServer) -> None:
-    """A run that fails is told with code and message."""
+    """A run that fails is reported with code and message."""
     base_url = make_server([Fail("server_error", "The model fell over.")]).base_url
     result = _chat("--base-url", base_url, "--model", "any", "-m", "hello")
     assert "run failed server_error: The model fell over.\n" in result.stdout
@@ -371,7 +371,7 @@ class _HiccupService(ScriptedService):
 
 
 def test_session_shows_an_error() -> None:
-    """A message that cannot be added is told."""
+    """A message that cannot be added is reported."""
     gpt.configure(service=_HiccupService())
     assert "the line was busy\n" in _chat("--model", "any", typed="one\n").stdout
 
@@ -394,7 +394,7 @@ main()
 
 
 class _Terminal:
-    """Hold a session in a process of its own; every wait is bounded."""
+    """A session in a process of its own; every wait is bounded."""
 
     def __init__(self, data: Path, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -450,7 +450,7 @@ class _Terminal:
 
 @pytest.fixture
 def open_terminal(tmp_path: Path) -> Iterator[Callable[..., _Terminal]]:
-    """Give a maker of sessions in processes of their own; they are ended."""
+    """Return a maker of sessions in processes of their own; they are ended."""
     terminals: list[_Terminal] = []
 
     def make(*arguments: str) -> _Terminal:
@@ -477,7 +477,7 @@ class _FirstHeld:
 
 @pytest.fixture
 def held(make_server: MakeServer, open_terminal: Callable[..., _Terminal]) -> _Terminal:
-    """Give a session whose run is being held."""
+    """Return a session whose run is being held."""
     script = _FirstHeld()
     base_url = make_server(script).base_url
     terminal = open_terminal("--service", "assistants", "--base-url", base_url, "--model", "any")

@@ -1,4 +1,4 @@
-"""Whatever the order of commands, looks, outputs and failures: no output is lost or doubled."""
+"""Whatever the order of commands, polls, outputs and failures: no output is lost or doubled."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from gpt_agent_sync.events import (
     UserMessageAdded,
 )
 from gpt_agent_sync.records import Message, Posted, RunSnapshot, ToolCall
-from tests.support.progress import HELLO, OPTIONS, fresh, moment
+from tests.support.progress import HELLO, OPTIONS, context, fresh
 
 CLOSING = (RunCompleted, RunFailed, RunCancelled)
 REFUSALS = (
@@ -68,7 +68,7 @@ FINAL = ["completed", "failed", "expired", "cancelled", "incomplete"]
 
 
 class SimulatedService:
-    """Hold one thread's newest run as a service would."""
+    """One thread's newest run, as a service keeps it."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -97,7 +97,7 @@ class SimulatedService:
         self.status, self.waiting, self.fresh = "queued", [], True
 
     def snapshot(self) -> RunSnapshot:
-        """Give the run as it is."""
+        """Return the run as it is."""
         return RunSnapshot(
             id=f"run_{self.runs}",
             status=self.status,
@@ -142,7 +142,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def add_message(self) -> None:
         """Reserve a turn for a message."""
-        turn = self.apply(verbs.reserve_turn, HELLO, OPTIONS, moment())
+        turn = self.apply(verbs.reserve_turn, HELLO, OPTIONS, context())
         if turn is not None:
             self.posting = turn.number
 
@@ -154,13 +154,13 @@ class AnyOrder(RuleBasedStateMachine):
         if accepted:
             self.apply(verbs.message_posted, number, self.new_message())
         else:
-            self.apply(verbs.message_refused, number, moment())
+            self.apply(verbs.message_refused, number, context())
 
     @precondition(lambda self: self.posting is None)
     @rule()
     def queue_message(self) -> None:
         """Queue a message."""
-        turn = self.apply(verbs.queue_message, HELLO, OPTIONS, moment())
+        turn = self.apply(verbs.queue_message, HELLO, OPTIONS, context())
         if turn is not None:
             self.posting = turn.number
 
@@ -179,15 +179,15 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def cancel(self) -> None:
         """Cancel, as the service may or may not allow."""
-        run_id = self.apply(verbs.request_cancel, moment())
+        run_id = self.apply(verbs.request_cancel, context())
         if run_id is not None and self.service.status in ("queued", "in_progress"):
             self.service.status = "cancelled"
-            self.apply(verbs.look_now)
+            self.apply(verbs.poll_now)
 
     @rule()
     def look(self) -> None:
         """Look at a waiting run."""
-        self.apply(verbs.look_now)
+        self.apply(verbs.poll_now)
 
     @precondition(lambda self: len(self.told) > 30)
     @rule()
@@ -286,6 +286,7 @@ class AnyOrder(RuleBasedStateMachine):
         elif isinstance(step, SubmitOutputs) and self.service.status == "requires_action":
             ids = [output.id for output in step.outputs]
             if set(ids) == set(self.service.waiting):
+                assert ids == self.service.waiting
                 self.service.submit(ids)
             elif set(ids) & set(self.service.waiting):
                 self.fail(turn.number, origin, RequestRejectedError("Expected others", status=400))
@@ -295,12 +296,12 @@ class AnyOrder(RuleBasedStateMachine):
     def fail(self, number: int, origin: Phase, error: Exception) -> None:
         """Let a request of the worker's fail."""
         self.feed = None
-        self.apply(failures.request_failed, number, origin, error, moment())
+        self.apply(failures.request_failed, number, origin, error, context())
 
     @precondition(lambda self: self.feed is not None)
     @rule()
     def see_snapshot(self) -> None:
-        """Let the feed yield the run as it is; a look never goes back behind what was seen."""
+        """Let the feed yield the run as it is; no snapshot is older than one before it."""
         self.service.fresh = False
         self.yield_snapshot(self.service.snapshot())
 
@@ -311,7 +312,7 @@ class AnyOrder(RuleBasedStateMachine):
         if snapshot.is_final or snapshot.tool_calls:
             self.feed = None
             self.ended = None if snapshot.is_final else (number, origin)
-        self.apply(runs.feed_update, number, origin, snapshot, moment())
+        self.apply(runs.feed_update, number, origin, snapshot, context())
 
     @precondition(lambda self: self.ended is not None)
     @rule()
@@ -319,7 +320,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Notice that a feed has ended where its run waits for outputs."""
         assert self.ended is not None
         (number, origin), self.ended = self.ended, None
-        self.apply(runs.feed_ended, number, origin, moment())
+        self.apply(runs.feed_ended, number, origin, context())
 
     @precondition(lambda self: self.feed is not None)
     @rule()
@@ -345,7 +346,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.feed is not None
         self.service.messages += 1
         message = Message(id=f"msg_{self.service.messages}", role="assistant")
-        self.apply(runs.feed_update, *self.feed, message, moment())
+        self.apply(runs.feed_update, *self.feed, message, context())
 
     @precondition(lambda self: self.feed is not None)
     @rule(interrupted=st.booleans())
@@ -353,7 +354,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Let the feed end before its run, or be closed."""
         assert self.feed is not None
         (number, origin), self.feed = self.feed, None
-        self.apply(runs.feed_ended, number, origin, moment(), interrupted=interrupted)
+        self.apply(runs.feed_ended, number, origin, context(), interrupted=interrupted)
 
     @precondition(lambda self: self.feed is not None)
     @rule(error=st.sampled_from(ERRORS))
@@ -363,7 +364,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.fail(*self.feed, error)
 
     def new_message(self) -> Posted:
-        """Give a receipt."""
+        """Return a receipt."""
         self.service.messages += 1
         return Posted(message_id=f"user_{self.service.messages}")
 
@@ -419,7 +420,7 @@ ORDER: dict[type[Event], tuple[set[str], str]] = {
 
 
 def after(state: str, event: Event) -> str:
-    """Give the state after an event, checking that the event may come in this one."""
+    """Return the state after an event, checking that the event may come in this one."""
     if isinstance(event, CLOSING):
         assert state not in ("stopped", "failing"), event
         return "closed"

@@ -1,4 +1,4 @@
-"""What went wrong, decided."""
+"""Decisions on failed requests and runs."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from tests.support.progress import (
     HELLO,
     OPTIONS,
     awaiting,
+    context,
     following,
     fresh,
     message,
-    moment,
     names,
     posting,
     seen,
@@ -58,7 +58,7 @@ def failed(
     """Let the turn's request fail."""
     assert progress.turn is not None
     begun_in = progress.turn.phase if origin is None else origin
-    return failures.request_failed(progress, progress.turn.number, begun_in, error, moment(now))
+    return failures.request_failed(progress, progress.turn.number, begun_in, error, context(now))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def failed(
         (KeyError("bug"), "internal_error"),
     ],
 )
-def test_failed_start_is_told(error: Exception, code: str) -> None:
+def test_failed_start_is_reported(error: Exception, code: str) -> None:
     """A run that could not be started has no id, and says why."""
     transition = failed(starting(), error)
     closing = transition.steps[0]
@@ -102,14 +102,14 @@ def test_queued_message_refused_as_busy_is_posted_again() -> None:
     assert failed(posting(), BUSY).steps == (PostMessage(turn=1, delay=1.0),)
 
 
-def test_queued_message_that_cannot_be_posted_is_told() -> None:
+def test_queued_message_that_cannot_be_posted_is_reported() -> None:
     """A queued message that is refused for good ends its turn as failed."""
     assert names(failed(posting(), GONE).steps) == ["RunFailed", "SettleTurn"]
 
 
 def test_failed_turn_lets_the_queue_go_on() -> None:
     """The next queued message has its turn after a failure."""
-    queued = verbs.queue_message(starting(), HELLO, OPTIONS, moment()).progress
+    queued = verbs.queue_message(starting(), HELLO, OPTIONS, context()).progress
     assert names(failed(queued, GONE).steps) == ["RunFailed", "SettleTurn", "PostMessage"]
 
 
@@ -151,8 +151,8 @@ def rate_limited(progress: Progress) -> Transition:
     return seen(progress, "failed", error_code="rate_limit_exceeded", error_message="slow")
 
 
-def test_new_run_after_a_rate_limit_is_told() -> None:
-    """The run that is started again has an id of its own and is told as started."""
+def test_new_run_after_a_rate_limit_is_reported() -> None:
+    """The run that is started again has an id of its own and is reported as started."""
     waiting = rate_limited(following()).progress
     again = seen(waiting, "queued", id="run_2")
     assert names(again.steps) == ["RunStarted"]
@@ -160,7 +160,7 @@ def test_new_run_after_a_rate_limit_is_told() -> None:
 
 
 def test_rate_limits_are_counted() -> None:
-    """After the last retry the limit is told as exhausted, and the run as failed."""
+    """After the last retry the limit is reported as exhausted, and the run as failed."""
     progress = following()
     for _ in range(2):
         progress = seen(rate_limited(progress).progress, "in_progress").progress
@@ -182,10 +182,14 @@ def test_exhausted_start_has_no_run() -> None:
     ]
 
 
-def test_messages_of_a_limited_run_are_told() -> None:
-    """What a run wrote before its rate limit is told, once."""
-    held = runs.feed_update(following(), 1, Phase.FOLLOWING, message("msg_2"), moment()).progress
-    assert names(rate_limited(held).steps) == ["RateLimited", "AssistantMessageAdded", "StartRun"]
+def test_messages_of_a_limited_run_are_announced() -> None:
+    """What a run wrote before its rate limit is reported, once."""
+    held = runs.feed_update(following(), 1, Phase.FOLLOWING, message("msg_2"), context()).progress
+    assert names(rate_limited(held).steps) == [
+        "RateLimited",
+        "AssistantMessageAdded",
+        "StartRun",
+    ]
 
 
 def test_run_without_assistant_cannot_be_started_again() -> None:
@@ -205,7 +209,7 @@ def test_run_without_assistant_cannot_be_started_again() -> None:
     ],
 )
 def test_quota_is_not_retried(code: str, text: str) -> None:
-    """A used-up quota is told, and the run as failed."""
+    """A used-up quota is reported, and the run as failed."""
     transition = seen(following(), "failed", error_code=code, error_message=text)
     assert names(transition.steps) == ["QuotaExceeded", "RunFailed", "SettleTurn"]
 
@@ -218,20 +222,20 @@ def test_start_without_quota_is_not_retried() -> None:
 @pytest.mark.parametrize("error", [LIMIT, BUSY, GONE])
 def test_failed_start_of_a_cancelled_turn_is_a_cancellation(error: Exception) -> None:
     """A turn that is to be cancelled is not started again."""
-    marked = verbs.request_cancel(starting(), moment()).progress
+    marked = verbs.request_cancel(starting(), context()).progress
     assert isinstance(failed(marked, error).steps[0], RunCancelled)
 
 
 def test_rate_limited_run_of_a_cancelled_turn_is_a_cancellation() -> None:
     """A run that is to be cancelled is not started again after a rate limit."""
-    marked = verbs.request_cancel(starting(), moment()).progress
+    marked = verbs.request_cancel(starting(), context()).progress
     assert names(rate_limited(marked).steps) == ["RunStarted", "RunCancelled", "SettleTurn"]
 
 
 def test_waiting_start_is_cancelled_at_once() -> None:
     """A start that waits for its time is dropped without a request."""
     waiting = rate_limited(following()).progress
-    transition = verbs.request_cancel(waiting, moment())
+    transition = verbs.request_cancel(waiting, context())
     assert names(transition.steps) == ["RunCancelled", "SettleTurn"]
     assert transition.result is None
 
@@ -240,11 +244,11 @@ def test_claimed_start_does_not_wait_any_more() -> None:
     """A start that is being made is cancelled through its run."""
     waiting = rate_limited(following()).progress
     claimed = verbs.claim_turn(waiting, 1).progress
-    assert verbs.request_cancel(claimed, moment()).steps == ()
+    assert verbs.request_cancel(claimed, context()).steps == ()
 
 
 def test_lost_outputs_end_the_run() -> None:
-    """Outputs that cannot be sent are told, and their run is cancelled and failed."""
+    """Outputs that cannot be submitted are reported, and their run is cancelled and failed."""
     transition = failed(submitting("a"), GONE)
     assert names(transition.steps) == [
         "ToolOutputSubmissionFailed",
@@ -257,21 +261,21 @@ def test_lost_outputs_end_the_run() -> None:
     assert "gone" in lost.message
 
 
-def test_failed_look_does_not_lose_outputs() -> None:
-    """A look that fails while outputs wait to be sent says nothing of them."""
+def test_failed_poll_does_not_lose_outputs() -> None:
+    """A poll that fails while outputs wait to be sent says nothing of them."""
     progress = submitting("a")
     assert failed(progress, GONE, origin=Phase.AWAITING_OUTPUTS).progress is progress
 
 
 @pytest.mark.parametrize("error", [GONE, LIMIT])
-def test_failed_look_does_not_end_a_waiting_run(error: Exception) -> None:
+def test_failed_poll_does_not_end_a_waiting_run(error: Exception) -> None:
     """While handlers are at work a passing failure of the service is passed over."""
     progress = awaiting("a")
     assert failed(progress, error).progress is progress
 
 
-def test_lost_run_is_told() -> None:
-    """A run that cannot be followed any more is told as failed, with its id."""
+def test_lost_run_is_reported() -> None:
+    """A run that cannot be followed any more is reported as failed, with its id."""
     waiting = failed(following(), GONE, now=0.0).progress
     closing = failed(waiting, GONE, now=OUTAGE_HEARTBEATS * 1.0).steps[0]
     assert isinstance(closing, RunFailed)
@@ -286,8 +290,8 @@ def test_outage_is_sat_out() -> None:
     assert failed(back, GONE, now=OUTAGE_HEARTBEATS * 1.0).steps == (FollowRun(turn=1, delay=1.0),)
 
 
-def test_limited_look_is_repeated_later() -> None:
-    """A look that meets a rate limit is repeated after the delay, as often as allowed."""
+def test_limited_poll_is_repeated_later() -> None:
+    """A poll that meets a rate limit is repeated after the delay, as often as allowed."""
     first = failed(following(), LIMIT)
     assert first.steps == (FollowRun(turn=1, delay=30.0),)
     second = failed(first.progress, LIMIT).progress
@@ -297,6 +301,6 @@ def test_limited_look_is_repeated_later() -> None:
 def test_failure_of_a_turn_that_is_over_is_passed_over() -> None:
     """A late failure changes nothing."""
     progress = fresh()
-    assert failures.request_failed(progress, 1, Phase.STARTING, GONE, moment()).progress is (
+    assert failures.request_failed(progress, 1, Phase.STARTING, GONE, context()).progress is (
         progress
     )

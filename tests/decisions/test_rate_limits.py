@@ -43,7 +43,7 @@ def test_delay_is_read_from_the_message(message: str | None, seconds: float | No
         (None, None, False),
     ],
 )
-def test_quota_is_told_from_a_rate_limit(
+def test_quota_is_distinguished_from_a_rate_limit(
     code: str | None, message: str | None, expected: bool
 ) -> None:
     """Quota has codes of its own, or shares one and says so in words."""

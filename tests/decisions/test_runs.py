@@ -1,11 +1,11 @@
-"""What the service shows of a run, decided."""
+"""Decisions on snapshots, deltas and messages of a run."""
 
 from __future__ import annotations
 
 import pytest
 
-from gpt_agent_sync.decisions import outputs, runs, verbs
-from gpt_agent_sync.decisions.runs import UNKNOWN_STATUS_PATIENCE, read_arguments
+from gpt_agent_sync.decisions import runs, verbs
+from gpt_agent_sync.decisions.runs import UNKNOWN_STATUS_PATIENCE
 from gpt_agent_sync.decisions.state import (
     FollowRun,
     Phase,
@@ -21,7 +21,6 @@ from gpt_agent_sync.events import (
     RunCompleted,
     RunFailed,
     RunStarted,
-    ToolCallRequested,
 )
 from gpt_agent_sync.records import TextDelta, Usage
 from tests.support.progress import (
@@ -29,10 +28,10 @@ from tests.support.progress import (
     OPTIONS,
     awaiting,
     calls,
+    context,
     following,
     fresh,
     message,
-    moment,
     names,
     seen,
     starting,
@@ -41,18 +40,18 @@ from tests.support.progress import (
 
 
 def phase(progress: Progress) -> Phase | None:
-    """Give the phase of the turn, if there is one."""
+    """Return the phase of the turn, if there is one."""
     return progress.turn.phase if progress.turn else None
 
 
-def test_first_snapshot_tells_the_start() -> None:
-    """The run is told as started when the service shows it."""
+def test_first_snapshot_announces_the_start() -> None:
+    """The run is reported as started when the service shows it."""
     transition = seen(starting(), "queued")
     assert isinstance(transition.steps[0], RunStarted)
     assert phase(transition.progress) is Phase.FOLLOWING
 
 
-def test_run_that_is_over_at_once_is_told_started_first() -> None:
+def test_run_that_is_over_at_once_is_announced_as_started_first() -> None:
     """However fast a run is, its start comes before its end."""
     transition = seen(starting(), "completed")
     assert names(transition.steps) == ["RunStarted", "RunCompleted", "SettleTurn"]
@@ -60,14 +59,14 @@ def test_run_that_is_over_at_once_is_told_started_first() -> None:
 
 def test_calls_of_a_run_cancelled_before_it_had_an_id_are_nobodys() -> None:
     """A run that waits when it is first seen, and is to be cancelled, asks nobody for outputs."""
-    cancelled = verbs.request_cancel(starting(), moment()).progress
+    cancelled = verbs.request_cancel(starting(), context()).progress
     transition = seen(cancelled, "requires_action", tool_calls=calls("c"))
     assert names(transition.steps) == ["RunStarted", "CancelRun", "FollowRun"]
     assert transition.progress.public().tool_calls == ()
 
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelling", "brand_new"])
-def test_status_that_is_not_final_tells_nothing(status: str) -> None:
+def test_status_that_is_not_final_announces_nothing(status: str) -> None:
     """A run on its way is followed in silence."""
     transition = seen(following(), status)
     assert transition.steps == ()
@@ -120,14 +119,14 @@ def test_completion_carries_usage() -> None:
 def hold(progress: Progress, *ids: str) -> Progress:
     """Let the feed yield finished messages."""
     for message_id in ids:
-        transition = runs.feed_update(progress, 1, Phase.FOLLOWING, message(message_id), moment())
+        transition = runs.feed_update(progress, 1, Phase.FOLLOWING, message(message_id), context())
         assert transition.steps == ()
         progress = transition.progress
     return progress
 
 
 def test_messages_come_after_the_closing_event() -> None:
-    """Messages are held back until the run is told to have ended."""
+    """Messages are held back until the run is reported to have ended."""
     transition = seen(hold(following(), "msg_2", "msg_3"), "completed")
     assert names(transition.steps) == [
         "RunCompleted",
@@ -138,106 +137,27 @@ def test_messages_come_after_the_closing_event() -> None:
     assert transition.progress.last_message_id == "msg_3"
 
 
-def test_message_is_told_once() -> None:
-    """A message that the feed yields twice is told once."""
+def test_message_is_announced_once() -> None:
+    """A message that the feed yields twice is announced once."""
     transition = seen(hold(following(), "msg_2", "msg_2"), "failed")
     assert names(transition.steps).count("AssistantMessageAdded") == 1
 
 
-def test_message_of_the_last_run_is_not_told_again() -> None:
-    """A message told with one run is not told with the next."""
+def test_message_of_the_last_run_is_not_announced_again() -> None:
+    """A message announced with one run is not announced with the next."""
     over = seen(hold(following(), "msg_2"), "completed").progress
     again = following(over)
-    held = runs.feed_update(again, 2, Phase.FOLLOWING, message("msg_2"), moment()).progress
+    held = runs.feed_update(again, 2, Phase.FOLLOWING, message("msg_2"), context()).progress
     assert "AssistantMessageAdded" not in names(seen(held, "completed").steps)
 
 
-def test_text_is_told_as_it_arrives() -> None:
-    """A piece of text is told at once."""
+def test_text_is_delivered_as_it_arrives() -> None:
+    """A delta is delivered at once."""
     delta = TextDelta(message_id="msg_2", text="he")
-    transition = runs.feed_update(following(), 1, Phase.FOLLOWING, delta, moment())
+    transition = runs.feed_update(following(), 1, Phase.FOLLOWING, delta, context())
     told = transition.steps[0]
     assert isinstance(told, AssistantMessageDelta)
     assert (told.run_id, told.text) == ("run_1", "he")
-
-
-def test_calls_are_told_and_then_made() -> None:
-    """Every call is told before the first handler is called."""
-    transition = seen(following(), "requires_action", tool_calls=calls("a", "b"))
-    assert names(transition.steps) == ["ToolCallRequested", "ToolCallRequested", "CallTools"]
-    assert [call.id for call in transition.progress.public().tool_calls] == ["a", "b"]
-
-
-def test_calls_are_told_once() -> None:
-    """A look that shows the same calls again tells nothing."""
-    assert seen(awaiting("a", "b"), "requires_action", tool_calls=calls("a", "b")).steps == ()
-
-
-def test_recorded_output_survives_a_look() -> None:
-    """A look while some outputs are missing loses none of those recorded."""
-    half = outputs.record_output(awaiting("a", "b"), "a", "1").progress
-    after = seen(half, "requires_action", tool_calls=calls("a", "b")).progress
-    assert [output.id for output in after.public().tool_outputs] == ["a"]
-    assert [call.id for call in after.public().tool_calls] == ["b"]
-
-
-def test_call_answered_elsewhere_is_dropped() -> None:
-    """When another process has answered, its next round takes the place of ours."""
-    after = seen(awaiting("a"), "requires_action", tool_calls=calls("z"))
-    assert names(after.steps) == ["ToolCallRequested", "CallTools"]
-    assert [call.id for call in after.progress.public().tool_calls] == ["z"]
-
-
-def test_run_that_goes_on_elsewhere_waits_for_nothing() -> None:
-    """When the run goes on without us, our calls are no longer waited for."""
-    after = seen(awaiting("a"), "in_progress").progress
-    assert after.public().tool_calls == ()
-    assert phase(after) is Phase.FOLLOWING
-
-
-@pytest.mark.parametrize("arguments", ["{not json", "[1]", '"text"', "3"])
-def test_call_with_bad_arguments_is_answered_with_an_error(arguments: str) -> None:
-    """Arguments that are no JSON object are told, failed and answered."""
-    transition = seen(following(), "requires_action", tool_calls=calls("a", arguments=arguments))
-    assert names(transition.steps) == [
-        "ToolCallRequested",
-        "ToolCallFailed",
-        "ToolCallOutputRecorded",
-        "SubmitOutputs",
-    ]
-    requested = transition.steps[0]
-    assert isinstance(requested, ToolCallRequested)
-    assert requested.arguments == arguments
-
-
-def test_good_call_beside_a_bad_one_is_made() -> None:
-    """One bad call does not keep the others from their handlers."""
-    both = (*calls("a", arguments="{"), *calls("b"))
-    transition = seen(following(), "requires_action", tool_calls=both)
-    assert names(transition.steps) == [
-        "ToolCallRequested",
-        "ToolCallRequested",
-        "ToolCallFailed",
-        "ToolCallOutputRecorded",
-        "CallTools",
-    ]
-
-
-@pytest.mark.parametrize(
-    "text, value",
-    [
-        ('{"a": 1}', {"a": 1}),
-        ("", {}),
-        ("  ", {}),
-        ("null", {}),
-        ("[]", "[]"),
-        ("{", "{"),
-        ("[" * 100_000, "[" * 100_000),
-    ],
-)
-def test_arguments_are_read(text: str, value: object) -> None:
-    """Nothing and null are no arguments; what is no object stays text."""
-    assert read_arguments(text) == value
 
 
 def test_submission_is_over_with_the_first_snapshot() -> None:
@@ -247,8 +167,8 @@ def test_submission_is_over_with_the_first_snapshot() -> None:
     assert phase(after) is Phase.FOLLOWING
 
 
-def test_stale_look_after_a_submission_asks_for_nothing() -> None:
-    """A service that still shows the answered calls is looked at again, not answered again."""
+def test_stale_snapshot_after_a_submission_asks_for_nothing() -> None:
+    """A service that still shows the answered calls is polled again, not answered again."""
     after = seen(submitting("a"), "requires_action", tool_calls=calls("a"))
     assert after.steps == ()
     assert phase(after.progress) is Phase.FOLLOWING
@@ -262,14 +182,14 @@ def test_reused_call_ids_are_a_new_round() -> None:
 
 
 @pytest.mark.parametrize("status", ["requires_action", "in_progress"])
-def test_look_begun_before_a_submission_says_nothing(status: str) -> None:
-    """A look that was overtaken by the last output loses no output."""
+def test_poll_begun_before_a_submission_says_nothing(status: str) -> None:
+    """A poll that was overtaken by the last output loses no output."""
     progress = submitting("a")
     after = seen(progress, status, origin=Phase.AWAITING_OUTPUTS, tool_calls=calls("a"))
     assert after.progress is progress
 
 
-def test_look_begun_before_a_submission_may_show_the_end() -> None:
+def test_poll_begun_before_a_submission_may_show_the_end() -> None:
     """A run that expired before the outputs went out is over all the same."""
     after = seen(submitting("a"), "expired", origin=Phase.AWAITING_OUTPUTS)
     assert names(after.steps) == ["RunFailed", "SettleTurn"]
@@ -304,32 +224,32 @@ def test_known_status_resets_the_patience() -> None:
 
 def test_ended_feed_of_a_live_run_is_opened_again() -> None:
     """A feed that ends before its run is replaced, after a heartbeat."""
-    transition = runs.feed_ended(following(), 1, Phase.FOLLOWING, moment())
+    transition = runs.feed_ended(following(), 1, Phase.FOLLOWING, context())
     assert transition.steps == (FollowRun(turn=1, delay=1.0),)
 
 
 def test_interrupted_feed_is_opened_at_once() -> None:
     """A feed that we closed to look at once is replaced at once."""
-    transition = runs.feed_ended(following(), 1, Phase.FOLLOWING, moment(), interrupted=True)
+    transition = runs.feed_ended(following(), 1, Phase.FOLLOWING, context(), interrupted=True)
     assert transition.steps == (FollowRun(turn=1),)
 
 
 @pytest.mark.parametrize("progress", [fresh(), awaiting("a"), submitting("a")])
 def test_ended_feed_of_a_waiting_run_is_let_go(progress: Progress) -> None:
     """A feed ends where its run waits for outputs."""
-    assert runs.feed_ended(progress, 1, Phase.FOLLOWING, moment()).steps == ()
+    assert runs.feed_ended(progress, 1, Phase.FOLLOWING, context()).steps == ()
 
 
 def test_interrupted_submission_is_made_again() -> None:
     """Outputs whose sending was cut short are sent again: a run that has them says so."""
     progress = submitting("a")
-    again = runs.feed_ended(progress, 1, Phase.SUBMITTING, moment(), interrupted=True).steps
+    again = runs.feed_ended(progress, 1, Phase.SUBMITTING, context(), interrupted=True).steps
     assert again == (SubmitOutputs(turn=1, outputs=progress.public().tool_outputs),)
 
 
-def test_interrupted_start_is_told() -> None:
+def test_interrupted_start_is_reported() -> None:
     """A start that was cut short ends its turn, rather than leave it hanging."""
-    transition = runs.feed_ended(starting(), 1, Phase.STARTING, moment())
+    transition = runs.feed_ended(starting(), 1, Phase.STARTING, context())
     assert names(transition.steps) == ["RunFailed", "SettleTurn"]
 
 
@@ -343,14 +263,14 @@ def test_call_that_is_shown_for_ever_after_its_answer_is_bounded() -> None:
 def test_update_for_a_turn_that_is_over_is_passed_over() -> None:
     """What a feed still yields after its turn changes nothing."""
     progress = following()
-    assert runs.feed_update(progress, 9, Phase.FOLLOWING, message("x"), moment()).progress is (
+    assert runs.feed_update(progress, 9, Phase.FOLLOWING, message("x"), context()).progress is (
         progress
     )
 
 
 def test_next_queued_message_follows_the_end() -> None:
     """The end of a turn begins the next one, after all its events."""
-    queued = verbs.queue_message(following(), HELLO, OPTIONS, moment()).progress
+    queued = verbs.queue_message(following(), HELLO, OPTIONS, context()).progress
     transition = seen(hold(queued, "msg_2"), "completed")
     assert names(transition.steps) == [
         "RunCompleted",
@@ -372,7 +292,7 @@ def test_message_without_names_gets_those_of_the_run() -> None:
     """A message that does not say which run wrote it belongs to the run at hand."""
     progress = following()
     bare = message("msg_2").__class__(id="msg_2", role="assistant", content="hi")
-    held = runs.feed_update(progress, 1, Phase.FOLLOWING, bare, moment()).progress
+    held = runs.feed_update(progress, 1, Phase.FOLLOWING, bare, context()).progress
     told = seen(held, "completed").steps[1]
     assert isinstance(told, AssistantMessageAdded)
     assert (told.run_id, told.assistant_id) == ("run_1", "asst_1")
@@ -387,7 +307,7 @@ def test_turn_knows_whether_all_messages_were_given(known: bool) -> None:
     assert turn.messages_known is known
 
 
-def test_look_at_a_waiting_run_makes_nothing_unknown() -> None:
+def test_poll_of_a_waiting_run_makes_nothing_unknown() -> None:
     """Seeing the same calls again means that nothing was written since."""
     given = seen(following(), "requires_action", tool_calls=calls("a"), messages_known=True)
     again = seen(given.progress, "requires_action", tool_calls=calls("a")).progress.turn

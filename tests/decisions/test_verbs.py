@@ -1,4 +1,4 @@
-"""What the program asks for, decided."""
+"""Decisions on what the program asks for."""
 
 from __future__ import annotations
 
@@ -7,38 +7,35 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from gpt_agent_sync.decisions import outputs, runs, verbs
+from gpt_agent_sync.decisions import runs, verbs
 from gpt_agent_sync.decisions.state import (
     FollowRun,
     Outcome,
     Phase,
     Progress,
     StartRun,
-    SubmitOutputs,
     Transition,
 )
 from gpt_agent_sync.errors import (
     AgentNotAliveError,
     AssistantNotSetError,
-    InvalidToolCallIdError,
     RunInProgressError,
     RunNotInProgressError,
 )
-from gpt_agent_sync.events import RunCompleted, ToolCallFailed, ToolCallOutputRecorded
+from gpt_agent_sync.events import RunCompleted
 from gpt_agent_sync.records import Message, Posted, RunSnapshot
 from tests.support.progress import (
     HELLO,
     OPTIONS,
     awaiting,
+    context,
     following,
     fresh,
     message,
-    moment,
     names,
     posting,
     seen,
     starting,
-    submitting,
 )
 
 
@@ -50,7 +47,7 @@ def begin(live_run: RunSnapshot | None = None, missed: tuple[Message, ...] = ())
         live_run=live_run,
         missed=missed,
         last_message_id="msg_0",
-        moment=moment(),
+        context=context(),
     ).progress
 
 
@@ -67,28 +64,28 @@ def test_live_run_is_followed() -> None:
         live_run=RunSnapshot(id="run_9", status="queued", assistant_id="asst_9"),
         missed=(),
         last_message_id=None,
-        moment=moment(),
+        context=context(),
     )
     assert transition.steps == (FollowRun(turn=1),)
     assert transition.progress.public().run_id == "run_9"
 
 
-def test_missed_messages_are_told_first() -> None:
-    """The assistant's messages after the last one seen are told, the user's own are not."""
+def test_missed_messages_are_announced_first() -> None:
+    """The assistant's messages after the last one seen are announced, the user's own are not."""
     transition = verbs.begin(
         "thread_1",
         None,
         live_run=None,
         missed=(message("msg_1", role="user"), message("msg_2"), message("msg_3")),
         last_message_id="msg_0",
-        moment=moment(),
+        context=context(),
     )
     assert [getattr(step, "message_id", None) for step in transition.steps] == ["msg_2", "msg_3"]
     assert transition.progress.last_message_id == "msg_3"
 
 
 def test_messages_of_a_live_run_are_not_missed_yet() -> None:
-    """What a live run is still writing is told when it is over."""
+    """What a live run still writes is announced when it has ended."""
     live = RunSnapshot(id="run_1", status="in_progress")
     progress = begin(live, (message("msg_1"),))
     assert progress.last_message_id == "msg_0"
@@ -102,17 +99,17 @@ def test_reserving_marks_the_agent_running() -> None:
 def test_second_message_is_refused() -> None:
     """A message during a turn is refused, and names the run."""
     with pytest.raises(RunInProgressError, match="run_1"):
-        verbs.reserve_turn(following(), HELLO, OPTIONS, moment())
+        verbs.reserve_turn(following(), HELLO, OPTIONS, context())
 
 
 def test_message_without_assistant_is_refused() -> None:
     """Without an assistant there is nothing to run."""
     with pytest.raises(AssistantNotSetError):
-        verbs.reserve_turn(fresh(None), HELLO, OPTIONS, moment())
+        verbs.reserve_turn(fresh(None), HELLO, OPTIONS, context())
 
 
-def test_posted_message_is_told_and_its_run_started() -> None:
-    """Once the service has the message, it is told and its run is started."""
+def test_posted_message_is_reported_and_its_run_started() -> None:
+    """Once the service has the message, it is announced and its run is started."""
     progress = posting()
     transition = verbs.message_posted(progress, 1, Posted(message_id="msg_1"))
     assert names(transition.steps) == ["UserMessageAdded", "StartRun"]
@@ -121,95 +118,59 @@ def test_posted_message_is_told_and_its_run_started() -> None:
 
 def test_refused_message_gives_the_turn_back() -> None:
     """After a failed post nothing has happened."""
-    transition = verbs.message_refused(posting(asked=True), 1, moment())
+    transition = verbs.message_refused(posting(is_awaited=True), 1, context())
     assert transition.steps == ()
     assert attrs.evolve(transition.progress, turns_begun=0) == fresh()
 
 
 def test_refused_message_lets_the_queue_go_on() -> None:
     """A message queued behind a failed post gets its turn."""
-    queued = verbs.queue_message(posting(), HELLO, OPTIONS, moment()).progress
-    transition = verbs.message_refused(queued, 1, moment())
+    queued = verbs.queue_message(posting(), HELLO, OPTIONS, context()).progress
+    transition = verbs.message_refused(queued, 1, context())
     assert names(transition.steps) == ["PostMessage"]
     assert transition.progress.queue == ()
 
 
 def test_queueing_on_a_free_agent_reserves_the_turn() -> None:
     """There is no need to queue when nothing goes on."""
-    transition = verbs.queue_message(fresh(), HELLO, OPTIONS, moment())
+    transition = verbs.queue_message(fresh(), HELLO, OPTIONS, context())
     assert transition.result is transition.progress.turn
 
 
 def test_queued_messages_wait_in_order() -> None:
     """Queued messages keep their order, and no step is taken yet."""
-    once = verbs.queue_message(following(), HELLO, OPTIONS, moment())
+    once = verbs.queue_message(following(), HELLO, OPTIONS, context())
     twice = verbs.queue_message(
-        once.progress, attrs.evolve(HELLO, content="again"), OPTIONS, moment()
+        once.progress, attrs.evolve(HELLO, content="again"), OPTIONS, context()
     )
     assert twice.steps == ()
     assert [queued.message.content for queued in twice.progress.queue] == ["hello", "again"]
-
-
-def test_last_output_has_all_sent() -> None:
-    """When the last call has its output, all go out in one submission."""
-    first = outputs.record_output(awaiting("a", "b"), "b", "2")
-    assert names(first.steps) == ["ToolCallOutputRecorded"]
-    last = outputs.record_output(first.progress, "a", "1")
-    assert names(last.steps) == ["ToolCallOutputRecorded", "SubmitOutputs"]
-    submission = last.steps[1]
-    assert isinstance(submission, SubmitOutputs)
-    assert [output.id for output in submission.outputs] == ["b", "a"]
-
-
-def test_failed_handler_is_told_before_its_error_output() -> None:
-    """A failure is told, and the error goes to the model in the output's place."""
-    transition = outputs.record_output(awaiting("a"), "a", outputs.error_output("no"), failure="no")
-    failed, recorded = transition.steps[:2]
-    assert isinstance(failed, ToolCallFailed)
-    assert isinstance(recorded, ToolCallOutputRecorded)
-    assert recorded.output == '{"error": "no"}'
-
-
-@pytest.mark.parametrize(
-    "progress, error",
-    [
-        (fresh(), RunNotInProgressError),
-        (following(), InvalidToolCallIdError),
-        (submitting("a"), InvalidToolCallIdError),
-        (awaiting("b"), InvalidToolCallIdError),
-        (verbs.stop(awaiting("a"), "shutdown").progress, AgentNotAliveError),
-    ],
-)
-def test_output_nobody_waits_for_is_refused(progress: Progress, error: type[Exception]) -> None:
-    """An output that no call of the active run waits for is refused."""
-    with pytest.raises(error):
-        outputs.record_output(progress, "a", "1")
 
 
 @pytest.mark.parametrize(
     "progress, run_id", [(following(), "run_1"), (awaiting("a"), "run_1"), (starting(), None)]
 )
 def test_cancelling_names_the_run_to_cancel(progress: Progress, run_id: str | None) -> None:
-    """The caller is told which run to cancel, if it is known."""
-    assert verbs.request_cancel(progress, moment()).result == run_id
+    """The caller gets the id of the run to cancel, if it is known."""
+    assert verbs.request_cancel(progress, context()).result == run_id
 
 
 def test_run_without_an_id_is_cancelled_when_it_has_one() -> None:
     """Cancelling during the start takes effect with the first snapshot."""
-    marked = verbs.request_cancel(starting(), moment()).progress
+    marked = verbs.request_cancel(starting(), context()).progress
     assert names(seen(marked, "queued").steps) == ["RunStarted", "CancelRun", "FollowRun"]
 
 
 def test_cancelling_nothing_is_refused() -> None:
     """Without a run there is nothing to cancel."""
     with pytest.raises(RunNotInProgressError):
-        verbs.request_cancel(fresh(), moment())
+        verbs.request_cancel(fresh(), context())
 
 
-def test_waiting_run_is_looked_at() -> None:
-    """A run that waits for outputs is looked at when asked for, another is not."""
-    assert verbs.look_now(awaiting("a")).steps == (FollowRun(turn=1),)
-    assert verbs.look_now(following()).steps == ()
+def test_waiting_run_is_polled() -> None:
+    """A run that waits for outputs is polled when asked for, another is not."""
+    assert verbs.poll_now(awaiting("a")).steps == (FollowRun(turn=1),)
+    assert verbs.poll_now(following()).steps == ()
 
 
 def test_action_of_a_turn_that_is_over_is_not_taken_up() -> None:
@@ -223,7 +184,7 @@ def test_action_of_a_turn_that_is_over_is_not_taken_up() -> None:
 def test_answer_to_another_turn_changes_nothing(progress: Progress) -> None:
     """A late answer to a turn that is over is passed over."""
     assert verbs.message_posted(progress, 7, Posted(message_id="x")).progress is progress
-    assert verbs.message_refused(progress, 7, moment()).progress is progress
+    assert verbs.message_refused(progress, 7, context()).progress is progress
 
 
 def test_found_run_has_no_message_to_post() -> None:
@@ -242,7 +203,7 @@ def outcome_of(progress: Progress) -> Outcome:
 
 def test_outcome_is_kept_for_the_caller_who_asked() -> None:
     """The caller who asked takes the outcome, once."""
-    progress = starting(asked=True)
+    progress = starting(is_awaited=True)
     outcome = outcome_of(progress)
     assert isinstance(outcome.closing, RunCompleted)
     kept = verbs.settle_turn(seen(progress, "completed").progress, outcome).progress
@@ -253,15 +214,15 @@ def test_outcome_is_kept_for_the_caller_who_asked() -> None:
 
 def test_outcome_holds_the_texts_of_the_run() -> None:
     """The outcome's texts are those of the run's messages that have any."""
-    progress = seen(starting(asked=True), "in_progress").progress
+    progress = seen(starting(is_awaited=True), "in_progress").progress
     for held in (message("msg_2", "one"), message("msg_3", ""), message("msg_4", "two")):
-        progress = runs.feed_update(progress, 1, Phase.FOLLOWING, held, moment()).progress
+        progress = runs.feed_update(progress, 1, Phase.FOLLOWING, held, context()).progress
     assert outcome_of(progress).texts == ("one", "two")
 
 
 def test_outcome_that_nobody_waits_for_is_dropped() -> None:
     """A caller who gave up leaves nothing behind."""
-    progress = starting(asked=True)
+    progress = starting(is_awaited=True)
     outcome = outcome_of(progress)
     given_up = verbs.take_outcome(progress, 1).progress
     assert verbs.settle_turn(given_up, outcome).progress.outcomes == ()
@@ -270,7 +231,7 @@ def test_outcome_that_nobody_waits_for_is_dropped() -> None:
 
 def test_stopping_ends_the_turn_and_drops_the_queue() -> None:
     """A stopped agent runs nothing, and says that it was cut short."""
-    queued = verbs.queue_message(following(), HELLO, OPTIONS, moment()).progress
+    queued = verbs.queue_message(following(), HELLO, OPTIONS, context()).progress
     transition = verbs.stop(queued, "shutdown")
     assert names(transition.steps) == ["AgentStopped"]
     assert transition.progress.interrupted
@@ -278,7 +239,7 @@ def test_stopping_ends_the_turn_and_drops_the_queue() -> None:
     assert (state.running, state.run_id) == (False, "run_1")
 
 
-def test_stopping_twice_tells_it_once() -> None:
+def test_stopping_twice_announces_it_once() -> None:
     """The second stop does nothing."""
     stopped = verbs.stop(fresh(), "shutdown").progress
     assert verbs.stop(stopped, "idle").steps == ()
@@ -295,9 +256,9 @@ def test_busy_agent_is_not_stopped_for_idleness() -> None:
     [
         (verbs.touch, ()),
         (verbs.set_assistant, ("asst_2",)),
-        (verbs.reserve_turn, (HELLO, OPTIONS, moment())),
-        (verbs.queue_message, (HELLO, OPTIONS, moment())),
-        (verbs.request_cancel, (moment(),)),
+        (verbs.reserve_turn, (HELLO, OPTIONS, context())),
+        (verbs.queue_message, (HELLO, OPTIONS, context())),
+        (verbs.request_cancel, (context(),)),
     ],
 )
 def test_stopped_agent_refuses_what_is_asked(

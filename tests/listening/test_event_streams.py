@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 
-from gpt_agent_sync.agent.agent import Agent
 from gpt_agent_sync.events import AgentStopped, Event, RunStarted
 from gpt_agent_sync.listening.event_streams import EventStream
 from gpt_agent_sync.listening.subscriptions import Subscription
@@ -20,7 +19,7 @@ STOPPED = AgentStopped(thread_id="t", reason="shutdown")
 
 
 def started(number: int) -> RunStarted:
-    """Give the event of that number."""
+    """Return the event of that number."""
     return RunStarted(thread_id="t", id=f"run_{number}", assistant_id=None)
 
 
@@ -39,14 +38,20 @@ class Source:
         self.may_block = may_block
         self.put: Callable[[Event], None] | None = None
         self.closed = 0
-        self.stream = EventStream(cast(Agent, self), self._subscribe, maxsize, on_close)
+        self.stream = EventStream(
+            self.thread_id,
+            self._subscribe,
+            maxsize,
+            on_close=on_close or (lambda stream: None),
+            refuse_to_block=self._refuse_to_block,
+        )
 
     def _subscribe(self, put: Callable[[Event], None]) -> Subscription:
         self.put = put
         return cast(Subscription, self)
 
     def close(self) -> None:
-        """Stand for the subscription's ``close``."""
+        """Count the calls, in place of the subscription's ``close``."""
         self.closed += 1
 
     def _refuse_to_block(self, what: str) -> None:
@@ -148,8 +153,8 @@ def test_close_unsubscribes() -> None:
     assert source.closed == 1
 
 
-def test_close_is_told() -> None:
-    """Whoever opened the stream is told that it was closed."""
+def test_close_is_reported() -> None:
+    """The callback of the stream is called when it is closed."""
     told: list[EventStream] = []
     source = Source(on_close=told.append)
     source.stream.close()
@@ -208,12 +213,12 @@ def test_reader_makes_room() -> None:
     assert not writer.is_alive()
 
 
-@pytest.mark.parametrize("let_go", [EventStream.close, EventStream._make_room])
-def test_waiting_writer_is_let_go(let_go: Callable[[EventStream], None]) -> None:
-    """A writer that waits for room is let go when the stream ends or its limit is lifted."""
+@pytest.mark.parametrize("release", [EventStream.close, EventStream._lift_limit])
+def test_waiting_writer_is_release(release: Callable[[EventStream], None]) -> None:
+    """A writer that waits for room is released when the stream ends or its limit is lifted."""
     source = Source(1)
     writer = source.write_on_a_thread(started(1), started(2))
-    let_go(source.stream)
+    release(source.stream)
     writer.join(PATIENCE)
     assert not writer.is_alive()
 
@@ -222,7 +227,7 @@ def test_no_limit_loses_nothing() -> None:
     """A stream whose limit was lifted keeps what the writer had waiting."""
     source = Source(1)
     writer = source.write_on_a_thread(started(1), started(2), STOPPED)
-    source.stream._make_room()
+    source.stream._lift_limit()
     writer.join(PATIENCE)
     assert list(source.stream) == [started(1), started(2), STOPPED]
 

@@ -15,7 +15,7 @@ from tests.support.stub import Request
 
 
 class Recording:
-    """Keep every request of this process, which is sent all the same."""
+    """The requests of this process, recorded and sent all the same."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._requests: list[Request] = []

@@ -13,7 +13,7 @@ PATIENCE = 20.0
 
 
 class Talk:
-    """Hold an agent on a new thread, and what it tells."""
+    """An agent on a new thread, and its events."""
 
     def __init__(self, service: Service, **options: Any) -> None:
         self.service = service

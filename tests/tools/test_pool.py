@@ -44,13 +44,13 @@ class Crew:
         self.works: list[Work] = []
 
     def submit(self) -> tuple[Work, Job]:
-        """Give the pool work."""
+        """Return the pool work."""
         work = Work()
         self.works.append(work)
         return work, self.pool.submit(work)
 
     def begin(self) -> tuple[Work, Job]:
-        """Give the pool work, and wait until it has begun."""
+        """Return the pool work, and wait until it has begun."""
         work, job = self.submit()
         assert work.begun.wait(PATIENCE)
         return work, job
@@ -70,7 +70,7 @@ MakeCrew = Callable[[int], Crew]
 
 @pytest.fixture
 def make_crew() -> Iterator[MakeCrew]:
-    """Give a maker of pools of a size; they are emptied and closed."""
+    """Return a maker of pools of a size; they are emptied and closed."""
     crews: list[Crew] = []
 
     def make(size: int) -> Crew:
@@ -378,7 +378,7 @@ def test_thread_starts_while_the_pool_is_closed(
 def test_thread_that_cannot_be_started(
     make_crew: MakeCrew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the system has no thread to give, the caller hears of it and no place is lost."""
+    """When the system has no thread to give, the caller receives of it and no place is lost."""
     crew = make_crew(1)
 
     def refuse(self: threading.Thread) -> None:
@@ -395,7 +395,7 @@ def test_thread_that_cannot_be_started(
 
 @pytest.fixture
 def limits() -> Iterator[tuple[Crew, list[int]]]:
-    """Give a pool whose limit is the last number of a list."""
+    """Return a pool whose limit is the last number of a list."""
     numbers = [1]
     crew = Crew(ToolPool(lambda: numbers[-1]))
     yield crew, numbers
@@ -431,11 +431,11 @@ def test_raised_limit_lets_the_oldest_begin(limits: tuple[Crew, list[int]]) -> N
     assert not latest.begun.wait(MOMENT)
 
 
-def test_forget(make_crew: MakeCrew) -> None:
-    """A pool that forgets, as after a fork, counts none of the threads it had."""
+def test_after_fork(make_crew: MakeCrew) -> None:
+    """After a fork the pool counts none of the threads it had."""
     crew = make_crew(1)
     crew.begin()
-    crew.pool.forget()
+    crew.pool.after_fork()
     crew.begin()
 
 
@@ -444,7 +444,7 @@ def test_abandoning_a_forgotten_job(make_crew: MakeCrew) -> None:
     crew = make_crew(1)
     crew.begin()
     _, job = crew.submit()
-    crew.pool.forget()
+    crew.pool.after_fork()
     crew.begin()
     crew.pool.abandon(job)
     work, _ = crew.submit()

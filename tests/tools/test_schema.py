@@ -19,7 +19,7 @@ import pytest
 
 from gpt_agent_sync.errors import ToolRegistrationError
 from gpt_agent_sync.tools.schema import ArgumentsError, Signature, read_signature
-from gpt_agent_sync.tools.toolbox import ToolContext
+from gpt_agent_sync.tools.tool import ToolContext
 
 if TYPE_CHECKING:
     from collections import OrderedDict as OnlyForTheTypeChecker
@@ -119,7 +119,7 @@ def with_default(hint: Any, default: object) -> Callable[..., Any]:
 
 
 def property_of(hint: Any) -> dict[str, Any]:
-    """Give the schema of a parameter annotated so."""
+    """Return the schema of a parameter annotated so."""
     return cast("dict[str, Any]", read(annotated(hint)).parameters["properties"]["value"])
 
 

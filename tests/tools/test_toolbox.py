@@ -20,9 +20,9 @@ import pytest
 import gpt_agent_sync as gpt
 from gpt_agent_sync.errors import ToolRegistrationError
 from gpt_agent_sync.records import ToolSchema
-from gpt_agent_sync.tools.encoding import encode_output, encode_result
 from gpt_agent_sync.tools.schema import ArgumentsError
-from gpt_agent_sync.tools.toolbox import Tool, Toolbox, ToolContext, default_toolbox
+from gpt_agent_sync.tools.tool import Tool, ToolContext, encode_output, encode_result
+from gpt_agent_sync.tools.toolbox import Toolbox, default_toolbox
 
 CONTEXT = ToolContext(
     thread_id="t", run_id="run_1", tool_call_id="call_1", agent=cast("gpt.Agent", None)
@@ -109,7 +109,7 @@ class Better(Calculator):
 
 
 def one(toolbox: Toolbox) -> Tool:
-    """Give the toolbox's only tool."""
+    """Return the toolbox's only tool."""
     (only,) = toolbox
     return only
 
@@ -188,7 +188,7 @@ def test_default_toolbox() -> None:
 
 
 def test_schema() -> None:
-    """The model is told name, description and parameters."""
+    """The model gets name, description and parameters."""
     assert Toolbox([add]).schemas == (
         ToolSchema(
             name="add",
@@ -616,7 +616,7 @@ def test_order() -> None:
     assert [tool.name for tool in toolbox] == ["c", "a", "b"]
 
 
-def test_iteration_sees_one_moment() -> None:
+def test_iteration_sees_one_version() -> None:
     """Going through the tools is not disturbed by changes meanwhile."""
     toolbox = Toolbox([add, Calculator()])
     for tool in toolbox:

@@ -6,22 +6,25 @@ import datetime
 import json
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 import gpt_agent_sync as gpt
+from gpt_agent_sync.records import RunRequest, ToolOutput
+from gpt_agent_sync.services.base import Feed
 from gpt_agent_sync.testing import CallTools, Reply, ScriptedService
 from tests.support.talk import PATIENCE, Talk
 
 
 def call(name: str, **arguments: Any) -> Talk:
-    """Give a talk whose model calls one tool and then replies."""
+    """Return a talk whose model calls one tool and then replies."""
     return Talk(ScriptedService([CallTools((name, arguments)), Reply("ok")]))
 
 
 def failure(talk: Talk) -> str:
-    """Give the message of the failed call, checking that the model was told of it."""
+    """Return the message of the failed call, checking that the model was told of it."""
     failed = talk.recorder.wait_for(gpt.ToolCallFailed)
     recorded = talk.recorder.wait_for(gpt.ToolCallOutputRecorded)
     assert json.loads(recorded.output) == {"error": failed.message}
@@ -44,7 +47,7 @@ def test_arguments_are_typed() -> None:
 
 
 def test_arguments_that_do_not_fit_are_answered_with_an_error() -> None:
-    """The handler is not called, and the model is told what was wrong."""
+    """The handler is not called, and the model learns what was wrong."""
 
     @gpt.tool
     def double(number: int) -> int:
@@ -58,7 +61,7 @@ def test_arguments_that_do_not_fit_are_answered_with_an_error() -> None:
 
 
 def test_exception_is_answered_with_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    """What a handler raises is told, logged with its traceback, and the run goes on."""
+    """What a handler raises is reported, logged with its traceback, and the run goes on."""
 
     @gpt.tool
     def divide(a: float, b: float) -> float:
@@ -86,11 +89,11 @@ def test_exit_in_a_handler_is_only_a_failure() -> None:
 
 
 def test_result_that_json_cannot_hold_is_a_failure() -> None:
-    """A result that cannot go to the model is told as what it is."""
+    """A result that JSON cannot hold is reported as that."""
 
     @gpt.tool
     def thing() -> object:
-        """Give a thing."""
+        """Return a thing."""
         return object()
 
     talk = call("thing")
@@ -99,7 +102,7 @@ def test_result_that_json_cannot_hold_is_a_failure() -> None:
 
 
 def test_slow_handler_is_answered_with_an_error() -> None:
-    """A handler that takes too long is told as failed; what it returns later is dropped."""
+    """A handler that takes too long is reported as failed; what it returns later is dropped."""
     release, returned = threading.Event(), threading.Event()
 
     @gpt.tool(timeout=0.05)
@@ -115,6 +118,45 @@ def test_slow_handler_is_answered_with_an_error() -> None:
     release.set()
     assert returned.wait(PATIENCE)
     assert len(talk.recorder.of(gpt.ToolCallOutputRecorded)) == 1
+
+
+def test_outputs_reach_the_model_in_the_order_of_its_calls() -> None:
+    """However long each handler takes, the outputs are submitted as the model asked for them."""
+    submitted: list[str] = []
+    last_is_done = threading.Event()
+
+    class Watched(ScriptedService):
+        """Note what is submitted."""
+
+        def submit_tool_outputs(
+            self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput]
+        ) -> Feed:
+            """Note the outputs and pass them on."""
+            submitted.extend(output.output for output in outputs)
+            return super().submit_tool_outputs(request, run_id, outputs)
+
+    @gpt.tool
+    def slow() -> str:
+        """Answer after the other."""
+        assert last_is_done.wait(PATIENCE)
+        return "first"
+
+    @gpt.tool
+    def quick() -> str:
+        """Answer at once."""
+        return "last"
+
+    calls = CallTools(("slow", {}), ("quick", "{bad"), ("quick", {}))
+    talk = Talk(Watched([calls, Reply("ok")]))
+
+    @talk.agent.on(gpt.ToolCallOutputRecorded)
+    def release(event: gpt.ToolCallOutputRecorded) -> None:
+        if event.output == "last":
+            last_is_done.set()
+
+    talk.say()
+    assert [submitted[0], submitted[2]] == ["first", "last"]
+    assert "not a JSON object" in submitted[1]
 
 
 def test_usual_timeout_comes_from_the_settings() -> None:
@@ -154,7 +196,7 @@ def test_hanging_handlers_do_not_starve_others() -> None:
     assert {event.name for event in talk.recorder.of(gpt.ToolCallFailed)} == {"hang"}
 
 
-def test_context_tells_of_the_call() -> None:
+def test_context_names_the_call() -> None:
     """A parameter for the context gets thread, run, call, agent and deadline."""
     seen: list[gpt.ToolContext] = []
 
@@ -194,7 +236,7 @@ def test_own_tool_goes_before_a_given_and_a_shared_one() -> None:
     for box, register in (("shared", None), ("given", given.tool), ("own", talk.agent.tool)):
         if register is not None:
             register(say(box))
-        tool = talk.agent._find_tool("where")
+        tool = talk.agent._setup.find_tool("where")
         assert tool is not None
         assert tool.handler() == box
 
@@ -207,8 +249,8 @@ def test_agents_tools_are_its_own() -> None:
     def secret() -> None:
         """Keep."""
 
-    assert one.agent._find_tool("secret") is not None
-    assert other.agent._find_tool("secret") is None
+    assert one.agent._setup.find_tool("secret") is not None
+    assert other.agent._setup.find_tool("secret") is None
 
 
 def test_program_may_answer_before_the_handler() -> None:
@@ -322,3 +364,69 @@ def test_calls_from_many_threads_are_recorded_once() -> None:
     talk.agent.wait(PATIENCE)
     assert len(refused) == 19
     assert len(talk.recorder.of(gpt.ToolCallOutputRecorded)) == 1
+
+
+def test_deep_arguments_are_answered_with_an_error() -> None:
+    """Arguments nested beyond all measure cost the call, not the agent."""
+    talk = Talk(ScriptedService([CallTools(("go", "[" * 100_000)), Reply("sorry")]))
+    assert talk.agent.ask("go", timeout=PATIENCE) == "sorry"
+    assert talk.recorder.of(gpt.ToolCallFailed)
+
+
+def test_handlers_that_ask_other_agents_do_not_starve_them() -> None:
+    """A handler that waits for another agent leaves its place in the pool to that agent's."""
+    gpt.configure(tool_workers=1)
+
+    @gpt.tool
+    def look_up(word: str) -> str:
+        """Look up."""
+        return word.upper()
+
+    expert = Talk(ScriptedService([CallTools(("look_up", {"word": "x"})), Reply("done")]))
+
+    @gpt.tool
+    def ask_expert() -> str:
+        """Ask."""
+        return expert.agent.ask("?", timeout=PATIENCE)
+
+    talk = Talk(ScriptedService([CallTools(("ask_expert", {})), Reply("ok")]))
+    assert talk.agent.ask("go", timeout=PATIENCE) == "ok"
+    assert talk.recorder.of(gpt.ToolCallOutputRecorded)[0].output == "done"
+
+
+def test_exception_that_cannot_be_printed_is_reported() -> None:
+    """A handler's exception without words is reported by its class."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    @gpt.tool
+    def go() -> None:
+        """Raise."""
+        raise Mute
+
+    talk = Talk(ScriptedService([CallTools(("go", {})), Reply("ok")]))
+    talk.say()
+    assert talk.recorder.of(gpt.ToolCallFailed)[0].message == "Mute"
+
+
+def test_call_answered_in_a_callback_is_not_handled() -> None:
+    """A handler is not called for a call that a callback has answered before it."""
+    called: list[str] = []
+
+    @gpt.tool
+    def go() -> str:
+        """Go."""
+        called.append("go")
+        return "handler"
+
+    talk = Talk(ScriptedService([CallTools(("go", {})), Reply("ok")]))
+
+    @talk.agent.on(gpt.ToolCallRequested)
+    def answer(event: gpt.ToolCallRequested) -> None:
+        talk.agent.submit_tool_output(event.id, "callback")
+
+    talk.say()
+    assert called == []
+    assert talk.recorder.of(gpt.ToolCallOutputRecorded)[0].output == "callback"

@@ -1,0 +1,121 @@
+"""When a worker acts although no step has come: it waits no longer than its clocks say."""
+
+from __future__ import annotations
+
+import time
+
+import attrs
+
+from gpt_agent_sync.agent.mailbox import Mailbox
+from gpt_agent_sync.agent.tool_calls import HandlerCalls
+from gpt_agent_sync.decisions import verbs
+from gpt_agent_sync.decisions.state import FollowRun, Phase, Progress, Request
+
+HEARTBEATS_BETWEEN_POLLS = 10
+"""Heartbeats between two polls of a run that waits for outputs: it may expire meanwhile."""
+
+
+@attrs.define
+class _Deferred:
+    at: float
+    request: Request
+
+
+class Clocks:
+    """The deferred request, the poll of a waiting run, tool deadlines and the idle timeout.
+
+    They say what is due; the worker acts. Used on the worker's thread alone, ``hasten_poll()``
+    excepted. All times are monotonic seconds.
+
+    Args:
+        mailbox: The agent's progress.
+        calls: The calls of handlers, which have deadlines.
+        heartbeat_interval: Seconds.
+        idle_timeout: Seconds without a turn after which the agent stops; ``None`` for never.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        calls: HandlerCalls,
+        heartbeat_interval: float,
+        idle_timeout: float | None,
+    ) -> None:
+        self._mailbox = mailbox
+        self._calls = calls
+        self._poll_interval = HEARTBEATS_BETWEEN_POLLS * heartbeat_interval
+        self._idle_timeout = idle_timeout
+        self._deferred: _Deferred | None = None
+        self._poll_at: float | None = None
+
+    def defer(self, request: Request) -> None:
+        """Have a request become due after its delay."""
+        at = time.monotonic() + request.delay
+        self._deferred = _Deferred(at, attrs.evolve(request, delay=0.0))
+
+    def hasten_poll(self, turn: int) -> None:
+        """Have a deferred poll of a turn's run become due now; from any thread."""
+        deferred = self._deferred
+        if (
+            deferred is not None
+            and deferred.request.turn == turn
+            and isinstance(deferred.request, FollowRun)
+        ):
+            # Changed in place: the worker may be taking it up, and putting another one there
+            # would have it done twice.
+            deferred.at = 0.0
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds until something is due; ``None`` if nothing will be."""
+        progress = self._mailbox.progress
+        times = (
+            self._deferred_at(progress),
+            self._next_poll_at(progress),
+            self._calls.next_deadline(),
+            self._idle_at(progress),
+        )
+        due = min((at for at in times if at is not None), default=None)
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    def take_request(self, now: float) -> Request | None:
+        """Return the deferred request if it is due; it is deferred no longer."""
+        deferred, at = self._deferred, self._deferred_at(self._mailbox.progress)
+        if deferred is None or at is None or at > now:
+            return None
+        self._deferred = None
+        return deferred.request
+
+    def take_poll(self, now: float) -> bool:
+        """Return whether a run that waits for outputs is to be polled now."""
+        if self._poll_at is None or self._poll_at > now:
+            return False
+        self._poll_at = None
+        return True
+
+    def idle_since(self, now: float) -> float | None:
+        """Return since when nothing has changed, if that is longer than the idle timeout."""
+        since = self._mailbox.changed_at
+        if self._idle_timeout is None or since + self._idle_timeout > now:
+            return None
+        return since
+
+    def _deferred_at(self, progress: Progress) -> float | None:
+        deferred = self._deferred
+        if deferred is None:
+            return None
+        # The request of a turn that has ended is taken up at once, and dropped then.
+        ended = verbs.current_turn(progress, deferred.request.turn) is None
+        return 0.0 if ended else deferred.at
+
+    def _next_poll_at(self, progress: Progress) -> float | None:
+        turn = progress.turn
+        if turn is None or turn.phase is not Phase.AWAITING_OUTPUTS:
+            self._poll_at = None
+        elif self._poll_at is None:
+            self._poll_at = time.monotonic() + self._poll_interval
+        return self._poll_at
+
+    def _idle_at(self, progress: Progress) -> float | None:
+        if self._idle_timeout is None or verbs.is_busy(progress):
+            return None
+        return self._mailbox.changed_at + self._idle_timeout
