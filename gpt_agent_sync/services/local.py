@@ -80,13 +80,16 @@ class LocalService(AssistantsService):
         """Where the server listens, ending in ``/v1``; starts it."""
         server = self._server
         if server is None:
-            # Started outside the lock, which must not be held for I/O; of two that are started at
-            # once one is stopped again.
-            started = self._start()
-            with self._lock:
-                server = self._server = self._server or started
-            if server is not started:
-                started.stop()
+            # One server at a time in the process, and who needs this one waits for it: routes are
+            # compiled, and CPython 3.11 breaks where two threads do that at once (SystemError:
+            # "AST constructor recursion depth mismatch").
+            with _starting.lock:
+                with self._lock:
+                    server = self._server
+                if server is None:
+                    server = self._start()
+                    with self._lock:
+                        self._server = server
         return server.base_url
 
     @property
@@ -137,11 +140,21 @@ class LocalService(AssistantsService):
             ) from exc
 
 
+class _Starting:
+    """The lock under which servers are started, one after the other."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+_starting = _Starting()
+
 # Weakly: a service that nobody holds any more is not kept for the sake of forks and exits.
 _services: weakref.WeakValueDictionary[int, LocalService] = weakref.WeakValueDictionary()
 
 
 def _after_fork() -> None:
+    _starting.lock = threading.Lock()
     for service in list(_services.values()):
         service._forget()
 
