@@ -25,8 +25,11 @@ GROWTH = 0.3
 EARLY_SHARE = 0.5
 """When to poll first, as a share of what the quickest of the last runs took."""
 
-EXPECTED_SHARE = 0.95
-"""From when on to poll as often as without knowing, as a share of that."""
+DUE_SHARE = 0.05
+"""How long to pause when a run is due, as a share of that; longer, the longer it is overdue."""
+
+HASTE = 0.97
+"""By how much less a run is expected to take when the last one was over as soon as it was due."""
 
 SHORTEST_HINT = 0.01
 """Seconds: a shorter pause that a server asks for is taken as this."""
@@ -49,7 +52,8 @@ def next_pause(
     The server's wish rules. Without one the pauses grow with the run's age, so that a run's
     end is noticed late by a steady share of its length, and at most by the heartbeat. Where
     runs of its kind are known to take longer there is one early poll, and further ones only
-    a heartbeat apart until then: a run that is much quicker is noticed late by that at most.
+    a heartbeat apart until it is due: a run that is much quicker is noticed late by that at most.
+    From then on it is polled closely, and ever less so as it is overdue.
 
     Args:
         age: Seconds since the run was started, or first polled.
@@ -59,13 +63,16 @@ def next_pause(
     """
     if poll_after is not None:
         return min(max(poll_after, SHORTEST_HINT), LONGEST_HINT)
-    pause = max(FIRST_PAUSE, age * GROWTH)
-    if expected is not None:
-        early, due = expected * EARLY_SHARE, expected * EXPECTED_SHARE
+    if expected is None:
+        return min(max(FIRST_PAUSE, age * GROWTH), heartbeat)
+    early = expected * EARLY_SHARE
+    if age >= expected:
+        pause = max(expected * DUE_SHARE, (age - expected) * GROWTH)
+    else:
         # Jitter puts the early poll a little before or after its time: past half of that it counts
         # as made, or it would be made twice.
-        pause = max(pause, (early if age < early / 2 else due) - age)
-    return min(pause, heartbeat)
+        pause = (early if age < early / 2 else expected) - age
+    return min(max(FIRST_PAUSE, pause), heartbeat)
 
 
 class RunTimes:
@@ -138,12 +145,19 @@ class Pace:
         pause = next_pause(self._unfinished_at, self._heartbeat, poll_after, self._expected)
         if poll_after is not None:
             return pause
-        # Agents that were started together would otherwise poll in step for ever.
-        return pause * random.uniform(1 - JITTER, 1 + JITTER)
+        # Agents that were started together would otherwise poll in step for ever. Where the end is
+        # expected a poll a little late is one that finds it, and one too early is one too many.
+        shortest = 1.0 if self._expected is not None else 1 - JITTER
+        return pause * random.uniform(shortest, 1 + JITTER)
 
     def end(self) -> None:
         """Record what the run took, when it has ended or waits for tool outputs."""
-        if self._kind is not None:
-            # It ended between the last two polls; nobody knows when.
-            seen_at = time.monotonic() - self._began
-            self._times.add(self._kind, (self._unfinished_at + seen_at) / 2)
+        if self._kind is None:
+            return
+        # It ended between the last two polls, nobody knows when: when it was expected to, or as
+        # near to that as they allow. The middle would be far off where the one before was the early
+        # one. A little less than expected, as runs that have become quicker would not show it.
+        seen_at = time.monotonic() - self._began
+        middle = (self._unfinished_at + seen_at) / 2
+        likely = middle if self._expected is None else self._expected * HASTE
+        self._times.add(self._kind, min(max(likely, self._unfinished_at), seen_at))

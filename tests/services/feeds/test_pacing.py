@@ -14,8 +14,8 @@ from hypothesis import given, settings
 
 from gpt_agent_sync.services.feeds import pacing
 from gpt_agent_sync.services.feeds.pacing import (
+    DUE_SHARE,
     EARLY_SHARE,
-    EXPECTED_SHARE,
     FIRST_PAUSE,
     GROWTH,
     JITTER,
@@ -66,7 +66,7 @@ def polls(expected: float, heartbeat: float, until: float) -> list[float]:
 def test_one_early_poll(expected: float) -> None:
     """A run known to take long is polled once before it is due, and then when it is."""
     ages = polls(expected, LONG, expected)
-    assert ages[:2] == pytest.approx([expected * EARLY_SHARE, expected * EXPECTED_SHARE])
+    assert ages[:2] == pytest.approx([expected * EARLY_SHARE, expected])
 
 
 def test_heartbeats_until_the_expected_end() -> None:
@@ -75,26 +75,50 @@ def test_heartbeats_until_the_expected_end() -> None:
     assert ages == pytest.approx([10.0 * number for number in range(1, 10)])
 
 
-def test_growing_pauses_after_the_expected_share() -> None:
-    """A run that takes longer than was expected is polled like one of an unknown kind."""
-    due, following = polls(10.0, LONG, 10.0)[1:3]
-    assert following - due == pytest.approx(due * GROWTH)
+def test_close_pauses_when_it_is_due() -> None:
+    """A run that is due is polled closely, by a share of what runs of its kind take."""
+    due, following = polls(10.0, LONG, 10.1)[1:3]
+    assert following - due == pytest.approx(10.0 * DUE_SHARE)
 
 
-@settings(deadline=None)
-@given(age=seconds, expected=seconds, heartbeat=heartbeats)
-def test_expectation_ends_when_it_is_due(age: float, expected: float, heartbeat: float) -> None:
-    """From the expected share on the pause is what it were without knowing."""
-    late = age + expected * EXPECTED_SHARE
-    assert next_pause(late, heartbeat, None, expected) == next_pause(late, heartbeat, None)
+def test_growing_pauses_when_it_is_overdue() -> None:
+    """A run that takes far longer than was expected is polled ever less often."""
+    due, overdue = 10.0, 20.0
+    assert next_pause(due + overdue, LONG, None, 10.0) == pytest.approx(overdue * GROWTH)
+
+
+def test_run_of_a_known_kind_costs_few_polls() -> None:
+    """A run that takes what the last ones took costs two polls, and is noticed at once."""
+    assert polls(2.0, 1.5, 2.0) == pytest.approx([1.0, 2.0])
+
+
+def test_known_runs_are_noticed_soon_with_few_polls(clock: Clock) -> None:
+    """Runs that vary by a tenth are noticed within a tenth at the median, by few polls each."""
+    chance, times = random.Random(3), RunTimes()
+    late, counts = [], []
+    for number in range(200):
+        length = 2.0 * chance.uniform(0.95, 1.05)
+        pace, began, count = Pace(1.0, times, "kind"), clock.now, 1
+        clock.now += pace.pause(None)
+        while clock.now - began < length:
+            clock.now += pace.pause(None)
+            count += 1
+        pace.end()
+        if number >= 8:  # by then all that is known was learnt
+            late.append((clock.now - began) / length - 1)
+            counts.append(count)
+    assert statistics.median(late) <= 0.1
+    assert statistics.mean(counts) <= 4.0
 
 
 @settings(deadline=None)
 @given(age=seconds, expected=seconds, heartbeat=heartbeats)
 def test_expectation_makes_no_poll_earlier(age: float, expected: float, heartbeat: float) -> None:
-    """Knowing what runs take makes no poll more frequent."""
-    known, unknown = (next_pause(age, heartbeat, None, given) for given in (expected, None))
-    assert known >= unknown
+    """Before a run is due, knowing what runs take skips no time that was to be waited."""
+    early = min(age, expected * EARLY_SHARE / 2 * 0.99)
+    known = next_pause(early, heartbeat, None, expected)
+    assert known >= min(FIRST_PAUSE, heartbeat)
+    assert early + known >= min(expected * EARLY_SHARE, early + heartbeat) - 1e-6 * expected
 
 
 @settings(deadline=None)
@@ -123,7 +147,7 @@ def test_quick_runs_are_polled_as_early_as_unknown_ones(expected: float) -> None
 def test_poll_just_before_the_early_one() -> None:
     """A run that was polled on the way to the early poll is next polled when it is due."""
     half = 10.0 * EARLY_SHARE / 2
-    assert half + next_pause(half, LONG, None, 10.0) == pytest.approx(10.0 * EXPECTED_SHARE)
+    assert half + next_pause(half, LONG, None, 10.0) == pytest.approx(10.0)
 
 
 def test_nothing_is_known_at_first() -> None:
