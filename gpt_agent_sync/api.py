@@ -157,20 +157,14 @@ def connect(
         ToolRegistrationError: If a handler in ``tools`` cannot be one.
         ServiceError: If the service fails.
     """
-    if not isinstance(thread_id, str) or not thread_id.strip():
-        raise BlankThreadIdError(thread_id)
-    for name, value in (("assistant_id", assistant_id), ("last_message_id", last_message_id)):
-        if value is not None:
-            require_text(name, value)
+    _check_ids(thread_id, assistant_id=assistant_id, last_message_id=last_message_id)
     if on_event is not None:
         check_subscription(Event, on_event)
     if run_options is not None and not isinstance(run_options, RunOptions):
         raise TypeError(f"run_options must be RunOptions, not {run_options!r}")
     settings = get_settings()
     idle = _read_idle_timeout(idle_timeout, settings)
-    if tools is not None and (isinstance(tools, str) or not isinstance(tools, Iterable)):
-        raise TypeError(f"tools must be a Toolbox, or several functions, not {tools!r}")
-    toolbox = tools if tools is None or isinstance(tools, Toolbox) else Toolbox(tools)
+    toolbox = _read_tools(tools)
     chosen = choose_service(service)
     if run_options is not None:
         chosen.check_options(run_options)
@@ -211,6 +205,22 @@ def connect(
             registry.remove(key, agent)
         else:
             return agent
+
+
+def _check_ids(thread_id: object, **others: object) -> None:
+    if not isinstance(thread_id, str) or not thread_id.strip():
+        raise BlankThreadIdError(thread_id)
+    for name, value in others.items():
+        if value is not None:
+            require_text(name, value)
+
+
+def _read_tools(tools: Toolbox | Iterable[Any] | None) -> Toolbox | None:
+    if tools is None or isinstance(tools, Toolbox):
+        return tools
+    if isinstance(tools, str) or not isinstance(tools, Iterable):
+        raise TypeError(f"tools must be a Toolbox, or several functions, not {tools!r}")
+    return Toolbox(tools)
 
 
 def _read_idle_timeout(value: object, settings: Settings) -> float | None:
