@@ -99,13 +99,14 @@ def test_version_is_that_of_the_distribution() -> None:
 
 
 def test_core_dependencies_are_few() -> None:
-    """The core needs four libraries; all else is an extra."""
+    """The core needs four libraries, and urllib3, which requests brings; all else is an extra."""
     core = [line for line in requires("gpt_agent_sync") or () if "extra ==" not in line]
     assert sorted(line.partition(">")[0] for line in core) == [
         "attrs",
         "blinker",
         "msgspec",
         "requests",
+        "urllib3",
     ]
 
 
