@@ -67,6 +67,7 @@ def check_headers(headers: Mapping[str, str | None]) -> dict[str, str]:
             or not _HEADER_NAME.fullmatch(name)
             or not value.isascii()
             or not value.isprintable()
+            or value != value.strip()
         ):
             raise ConfigurationError(f"header {name!r} has a value that no HTTP header can carry")
     return checked

@@ -7,7 +7,6 @@ import os
 import queue
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -294,14 +293,6 @@ def test_assistant_needs_no_model(make_server: MakeServer) -> None:
     service.close()
     result = _chat("--base-url", base_url, "--assistant", assistant_id, "-m", "hello")
     assert "assistant > hello to you\n" in result.stdout
-
-
-@pytest.fixture
-def nowhere() -> Iterator[str]:
-    """Return a base URL that refuses connections."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
 def test_unreachable_server_is_reported_in_a_line(nowhere: str, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.testing.script import Script
+from tests.support.plain import PlainServer, Speak
 from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import Answerer, StubServer
 
@@ -48,3 +50,25 @@ def make_stub() -> Iterator[Callable[[Answerer], StubServer]]:
     yield make
     for stub in stubs:
         stub.stop()
+
+
+@pytest.fixture
+def make_plain() -> Iterator[Callable[[Speak], PlainServer]]:
+    """Return a maker of plain servers; they are stopped."""
+    servers: list[PlainServer] = []
+
+    def make(speak: Speak) -> PlainServer:
+        servers.append(PlainServer(speak))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """Return a base URL that refuses connections."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"

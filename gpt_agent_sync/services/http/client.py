@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 SHORTEST_SECRET = 8
 """Characters: a shorter key is a word of everyday, which a refusal may hold by chance."""
 
+_KEY_HEADERS = ("Authorization", "api-key", "x-api-key")
+
 ACCEPTS_JSON = "application/json"
 ACCEPTS_EVENTS = "text/event-stream, application/json"
 
@@ -247,10 +249,11 @@ class HttpClient:
         transport = self._transports.get(os.getpid())
         if transport is None:
             made = Transport(url, self._session, trust_environment=self._trust_environment)
+            if os.getpid() != self._pid:
+                # Before another thread can find it, which would send over the parent's connections.
+                self._leave_parent(made)
             # Of two threads that make the first request at once one has its transport used.
             transport = self._transports.setdefault(os.getpid(), made)
-            if os.getpid() != self._pid and transport is made:
-                self._leave_parent(made)
         return transport
 
     def _leave_parent(self, transport: Transport) -> None:
@@ -295,7 +298,10 @@ def _opened(answer: Answer, opens: Opens) -> Answer:
     )
 
 
-def _without_key(body: bytes, headers: Mapping[str, str]) -> bytes:
-    """Return a refusal without the key: some servers tell which one they refuse."""
-    key = headers.get("Authorization", "").removeprefix("Bearer ").encode()
-    return body.replace(key, b"***") if len(key) >= SHORTEST_SECRET else body
+def _without_key(body: bytes, headers: Mapping[str, str | bytes]) -> bytes:
+    """Return a refusal without the keys: some servers tell which one they refuse."""
+    for name in _KEY_HEADERS:
+        value = headers.get(name, b"")
+        key = (value.encode() if isinstance(value, str) else value).rpartition(b" ")[2]
+        body = body.replace(key, b"***") if len(key) >= SHORTEST_SECRET else body
+    return body

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import queue
-import threading
 import time
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -83,9 +83,11 @@ class IdleConnections:
     """
 
     def __init__(self, maxsize: int = 0) -> None:
-        self._lock = threading.Lock()
+        # No lock: the garbage collector may close a dropped stream in the middle of any of this,
+        # which puts its connection here, and a forked child may find one held. What each line does
+        # to a deque is atomic; between lines a connection too many or too few may stay.
         self._idle: collections.deque[tuple[float, HTTPConnection]] = collections.deque()
-        self._in_use = 0
+        self._in_use: collections.deque[None] = collections.deque()
 
     def qsize(self) -> int:
         """Return how many are idle; VCR.py looks at that."""
@@ -97,26 +99,34 @@ class IdleConnections:
         Raises:
             queue.Empty: If there is none; the pool then makes one.
         """
-        with self._lock:
-            self._in_use += 1
-            if not self._idle:
-                raise queue.Empty
+        self._in_use.append(None)
+        try:
             return self._idle.pop()[1]
+        except IndexError:
+            raise queue.Empty from None
 
     def put(self, connection: HTTPConnection | None, block: bool = False) -> None:
         """Take a connection back; ``None`` is for one that was closed."""
         now = time.monotonic()
-        closed = []
-        with self._lock:
-            # The pool begins by putting a None for each place it thinks it has.
-            self._in_use = max(0, self._in_use - 1)
-            if connection is not None:
-                self._idle.append((now, connection))
-            most = max(IDLE_CONNECTIONS, self._in_use)
-            while self._idle and (len(self._idle) > most or now - self._idle[0][0] > IDLE_SECONDS):
-                closed.append(self._idle.popleft()[1])
-        for each in closed:
-            each.close()
+        # The pool begins by putting a None for each place it thinks it has.
+        with contextlib.suppress(IndexError):
+            self._in_use.pop()
+        if connection is not None:
+            self._idle.append((now, connection))
+        while (stale := self._pop_stale(now)) is not None:
+            stale.close()
+
+    def _pop_stale(self, now: float) -> HTTPConnection | None:
+        """Return the connection idle for longest, if it is one too many or too long idle."""
+        try:
+            since, connection = self._idle.popleft()
+        except IndexError:
+            return None
+        too_many = len(self._idle) >= max(IDLE_CONNECTIONS, len(self._in_use))
+        if too_many or now - since > IDLE_SECONDS:
+            return connection
+        self._idle.appendleft((since, connection))
+        return None
 
 
 class _Adapter(HTTPAdapter):

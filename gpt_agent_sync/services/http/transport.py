@@ -1,4 +1,4 @@
-"""Requests over a ``requests.Session``; with ``sessions`` the only module that imports requests.
+"""Requests over a ``requests.Session``; ``sessions`` and ``failures`` beside it know requests too.
 
 It is imported when the first request is made. Every request goes through ``Session.send()``, so
 that what programs bring from that ecosystem works: sessions, adapters, auth, proxies, ``responses``
@@ -8,25 +8,20 @@ and ``requests-mock``, VCR.py, OpenTelemetry. Only what the libraries document i
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-import ssl
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import attrs
 import requests
 from requests.utils import default_user_agent
-from urllib3.exceptions import (
-    ClosedPoolError,
-    HTTPError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-)
+from urllib3.exceptions import HTTPError
 
-from gpt_agent_sync.errors import ServiceUnavailableError
+from gpt_agent_sync.errors import ConfigurationError, ServiceUnavailableError
 from gpt_agent_sync.services.http.closing import FeedClosed, Interruptible
 from gpt_agent_sync.services.http.deadlines import deadlines
+from gpt_agent_sync.services.http.failures import failure
 from gpt_agent_sync.services.http.sessions import AS_IT_IS, USER_AGENT, new_session
 
 EVENT_STREAM = "text/event-stream"
@@ -109,29 +104,17 @@ class Transport:
             streams: Whether an answer of server-sent events is left to be read as it comes.
 
         Raises:
-            ServiceUnavailableError: If there was no answer; ``in_doubt`` tells whether the request
+            ServiceUnavailableError: If there was no answer; ``in_doubt`` says whether the request
                 may have arrived.
+            ConfigurationError: If the session has an address, proxy, header or certificate that
+                cannot be used.
         """
-        what = f"{method} {url.partition('?')[0]}"
+        what = _named(method, url)
         try:
             request = self._prepared(method, url, headers, body)
-        except requests.RequestException as exc:
-            raise _failure(exc, what, in_doubt=False) from exc
-        try:
-            response = self._session.send(
-                request, timeout=timeout, allow_redirects=False, **self._environment
-            )
-        except (requests.RequestException, HTTPError) as exc:
-            raise _failure(exc, what, in_doubt=_may_have_arrived(exc)) from exc
-        if response.status_code < 200:
-            # Early hints and the like: http.client passes over 100 only and takes the others for
-            # the answer. The real one is still to come on this connection, where the next request,
-            # maybe another user's, would get it.
-            response.close()
-            raise ServiceUnavailableError(
-                f"{what} failed: interim answer {response.status_code} in place of the answer",
-                in_doubt=True,
-            )
+        except (requests.RequestException, ValueError) as exc:
+            raise failure(exc, what, sent=False) from None
+        response = self._answer(request, timeout, what)
         if streams and response.status_code < 400 and _is_event_stream(response.headers):
             body, stream = b"", RawStream(response, what)
             return RawAnswer(response.status_code, response.headers, body, request.headers, stream)
@@ -139,10 +122,43 @@ class Transport:
             body = response.content
             return RawAnswer(response.status_code, response.headers, body, request.headers)
         except (requests.RequestException, HTTPError) as exc:
-            raise _failure(exc, what, in_doubt=True) from exc
+            raise failure(exc, what, sent=True) from exc
         finally:
             # After a whole answer the connection is back in its pool, and this closes nothing.
             response.close()
+
+    def _answer(
+        self, request: requests.PreparedRequest, timeout: tuple[float, float], what: str
+    ) -> requests.Response:
+        """Send a request, and return the answer with its body still to be read."""
+        try:
+            return self._session.send(
+                request, timeout=timeout, allow_redirects=False, **self._environment
+            )
+        except (requests.HTTPError, requests.TooManyRedirects) as exc:
+            # A hook that calls raise_for_status(), as many do: what the answer means we read.
+            if exc.response is None:
+                raise failure(exc, what, sent=True) from exc
+            return exc.response
+        except (requests.RequestException, HTTPError, ValueError) as exc:
+            error = failure(exc, what, sent=True if self._repeats_itself(request) else None)
+            raise error from (None if isinstance(error, ConfigurationError) else exc)
+        except OSError as exc:
+            # Certificates that are not there; other errors of the system come in requests' own.
+            if "Could not find" not in str(exc):
+                raise
+            raise ConfigurationError(f"{what} cannot be made: {exc}") from exc
+
+    def _repeats_itself(self, request: requests.PreparedRequest) -> bool:
+        """Return whether an adapter of the program's may have sent a request more than once.
+
+        Then its last failure says nothing of the first.
+        """
+        if self._is_ours:
+            return False
+        adapter = self._session.get_adapter(str(request.url))
+        retries = getattr(adapter, "max_retries", None)
+        return request.method != "GET" and bool(getattr(retries, "total", 0))
 
     def close(self) -> None:
         """Close the idle connections, unless the session is the program's."""
@@ -185,8 +201,31 @@ class Transport:
         # Without any auth requests looks for a password in .netrc, and puts that in place of ours.
         keeps_key = session.auth is None and (self._is_ours or "authorization" in given)
         auth = AS_IT_IS if keeps_key else None
-        return session.prepare_request(
+        request = session.prepare_request(
             requests.Request(method, url, headers=headers, data=body, auth=auth)
+        )
+        # Before the program's own: one that reads the body of an interim answer, which has none,
+        # would put the connection back into its pool.
+        request.hooks["response"].insert(0, _refuse_interim)
+        return request
+
+
+def _named(method: str, url: str) -> str:
+    return f"{method} {url.partition('?')[0]}"
+
+
+def _refuse_interim(response: requests.Response, **options: Any) -> None:
+    """Refuse early hints and the like; a hook of requests.
+
+    http.client passes over 100 only and takes the others for the answer. The real one is still to
+    come on this connection, where the next request, maybe another user's, would get it.
+    """
+    if response.status_code < 200:
+        response.close()
+        what = _named(str(response.request.method), str(response.request.url))
+        raise ServiceUnavailableError(
+            f"{what} failed: interim answer {response.status_code} in place of the answer",
+            in_doubt=True,
         )
 
 
@@ -202,7 +241,10 @@ class RawStream(Interruptible):
         self._response = response
         self._what = what
         self._ended = False
+        self._pid = os.getpid()
         self._over = False
+        # A hook of the program's may have read it all, to log it say; requests keeps that.
+        self._kept = response.content if _is_read(response) else None
         packed = response.headers.get("Content-Encoding", "identity").lower() != "identity"
         # We ask for no compression; the option is passed only where a server compresses all the
         # same, as responses that stand in for urllib3's in tests do not all have it.
@@ -218,21 +260,28 @@ class RawStream(Interruptible):
         if self._over:
             return b""
         try:
-            data: bytes = self._response.raw.read1(READ_SIZE, **self._options)
+            data = self._read()
         except Exception as exc:
             self.close()
             if self._ended:
                 raise FeedClosed from exc
             if not isinstance(exc, (HTTPError, OSError, ValueError)):
                 raise
-            raise _failure(exc, self._what, in_doubt=True) from exc
+            raise failure(exc, self._what, sent=True) from exc
         if self._ended:
             # A stream without a length looks whole when its socket is shut down, and what TLS
             # still gives then may be anything.
             self.close()
             raise FeedClosed
-        if not data:
+        if not data or _is_read(self._response):
+            # With its last bytes the connection is back in the pool, and not ours to end any more.
             self.close()
+        return data
+
+    def _read(self) -> bytes:
+        if self._kept is not None:
+            return self._kept
+        data: bytes = self._response.raw.read1(READ_SIZE, **self._options)
         return data
 
     def finish(self, patience: float) -> None:
@@ -241,7 +290,12 @@ class RawStream(Interruptible):
         Args:
             patience: Seconds to wait for the end, altogether.
         """
-        with contextlib.suppress(ServiceUnavailableError, FeedClosed), deadlines.at(patience, self):
+        # RuntimeError: no thread can be started any more, at exit say, and then there is no next
+        # request to keep the connection for.
+        with (
+            contextlib.suppress(ServiceUnavailableError, FeedClosed, RuntimeError),
+            deadlines.at(patience, self),
+        ):
             while self.read():
                 pass
         self.close()
@@ -249,8 +303,11 @@ class RawStream(Interruptible):
     def end(self) -> None:
         """End it, from any thread, waking who reads; the reader then closes it."""
         self._ended = True
-        # urllib3 refuses, rightly, once the connection went back to its pool; answers that stand
-        # in for its own in tests have no socket.
+        if self._over or self._pid != os.getpid():
+            # In a forked child the socket is the parent's too, who reads on.
+            return
+        # urllib3 refuses once the connection is back in its pool, where it is another's; answers
+        # that stand in for its own in tests have no socket.
         with contextlib.suppress(ValueError, RuntimeError, OSError, AttributeError):
             self._response.raw.shutdown()
 
@@ -268,56 +325,11 @@ class RawStream(Interruptible):
             self.close()
 
 
+def _is_read(response: requests.Response) -> bool:
+    """Return whether a body was read to its end."""
+    return bool(getattr(response.raw, "closed", False))
+
+
 def _is_event_stream(headers: Mapping[str, str]) -> bool:
     """Return whether a body is one of events: media types know no case, and have parameters."""
     return headers.get("Content-Type", "").partition(";")[0].strip().lower() == EVENT_STREAM
-
-
-_NEVER_SENT = (
-    requests.ConnectTimeout,
-    NewConnectionError,
-    ProxyError,
-    ClosedPoolError,
-    ssl.SSLCertVerificationError,
-)
-
-
-def _may_have_arrived(exc: BaseException) -> bool:
-    """Return whether the service may have got a request that failed before its answer.
-
-    requests has one class for a connection that was refused and one that broke off; what lies
-    below tells them apart. A certificate is judged before anything is sent.
-    """
-    return not any(isinstance(cause, _NEVER_SENT) for cause in _causes(exc))
-
-
-def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Return an exception and all that it wraps, urllib3's ``reason`` included."""
-    seen: list[BaseException] = []
-    waiting: list[Any] = [exc]
-    while waiting:
-        cause = waiting.pop()
-        if isinstance(cause, BaseException) and cause not in seen:
-            seen.append(cause)
-            yield cause
-            waiting += [getattr(cause, "reason", None), cause.__cause__, cause.__context__]
-            waiting += cause.args
-
-
-def _root(exc: BaseException) -> BaseException:
-    """Return what lies at the bottom of an exception: the words that people know."""
-    inner = [getattr(exc, "reason", None), *exc.args, exc.__cause__]
-    return next((_root(cause) for cause in inner if isinstance(cause, BaseException)), exc)
-
-
-def _failure(exc: BaseException, what: str, *, in_doubt: bool) -> ServiceUnavailableError:
-    """Return the error that tells what became of a request."""
-    timed_out = any(
-        isinstance(cause, (requests.ReadTimeout, ReadTimeoutError)) for cause in _causes(exc)
-    )
-    root = _root(exc)
-    return ServiceUnavailableError(
-        f"{what} failed: {type(root).__name__}: {root}",
-        in_doubt=in_doubt,
-        timed_out=in_doubt and timed_out,
-    )

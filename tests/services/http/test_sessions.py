@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import copy
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,18 @@ from requests.auth import AuthBase
 import gpt_agent_sync as gpt
 from gpt_agent_sync.services.http.sessions import IDLE_CONNECTIONS
 from gpt_agent_sync.testing import CallTools, Reply
+from tests.support.plain import PlainServer, Speak, read_request
 from tests.support.scripted_model import ScriptedServer
-from tests.support.stub import Answerer, Request, Response, StubServer, error, table
+from tests.support.stub import (
+    Answerer,
+    HangUp,
+    Request,
+    Response,
+    StubServer,
+    error,
+    stream,
+    table,
+)
 from tests.support.tls import Authority, TlsStub
 
 MakeStub = Callable[[Answerer], StubServer]
@@ -328,6 +340,107 @@ def test_key_of_a_session_is_not_told_again(make_stub: MakeStub, session: reques
     with pytest.raises(gpt.AuthenticationError) as refused:
         created(stub, session)
     assert "sk-very-secret" not in str(refused.value)
+
+
+def logging_hook(response: requests.Response, **options: Any) -> None:
+    """Read a body, as hooks do that log answers."""
+    assert response.text is not None
+
+
+def test_interim_answer_does_not_get_past_a_hook(
+    make_plain: Callable[[Speak], PlainServer], session: requests.Session
+) -> None:
+    """A hook that reads bodies does not give one caller's answer to the next."""
+    numbers = itertools.count(1)
+
+    def say(reader: BufferedIOBase, writer: BufferedIOBase) -> None:
+        number = next(numbers)
+        while read_request(reader):
+            if number == 1:
+                writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            body = b'{"id": "thread_%d"}' % number
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    session.hooks["response"].append(logging_hook)
+    server = make_plain(say)
+    service = gpt.AssistantsService(server.base_url, session=session)
+    with pytest.raises(gpt.ServiceUnavailableError, match="interim answer 103") as failed:
+        service.create_thread()
+    assert failed.value.in_doubt
+    assert service.create_thread() == "thread_2"
+
+
+def test_stream_that_a_hook_has_read_is_read_all_the_same(
+    make_stub: MakeStub, session: requests.Session
+) -> None:
+    """A hook that reads bodies takes no event away, and has no run started twice."""
+    begun = b'event: thread.run.created\ndata: {"id": "run_1", "status": "queued"}\n\n'
+    ended = b'event: thread.run.completed\ndata: {"id": "run_1", "status": "completed"}\n\n'
+    answers = {line: [Response(body)] for line, body in TURN.items()}
+    stub = make_stub(table({**answers, "POST /threads/thread_1/runs": [stream(begun, ended)]}))
+    session.hooks["response"].append(logging_hook)
+    assert asked(gpt.AssistantsService(stub.base_url, "key", session=session)) == "hello"
+    assert stub.lines.count("POST /threads/thread_1/runs") == 1
+
+
+def test_hook_that_raises_for_statuses_changes_no_error(
+    make_stub: MakeStub, session: requests.Session
+) -> None:
+    """A hook that calls ``raise_for_status()`` leaves refusals what they are."""
+
+    def check(response: requests.Response, **options: Any) -> None:
+        response.raise_for_status()
+
+    session.hooks["response"].append(check)
+    stub = make_stub(table({"POST /threads": [error(401, "no such key")]}))
+    with pytest.raises(gpt.AuthenticationError, match="no such key"):
+        created(stub, session)
+
+
+def test_request_that_a_proxy_passed_on_is_in_doubt(
+    make_stub: MakeStub, session: requests.Session
+) -> None:
+    """A server behind a proxy that drops the connection may have the request."""
+    stub = make_stub(table({"POST /threads": [HangUp]}))
+    session.proxies = {"http": stub.base_url.removesuffix("/v1")}
+    service = gpt.AssistantsService("http://service.invalid/v1", session=session)
+    with pytest.raises(gpt.ServiceUnavailableError) as failed:
+        service.create_thread()
+    assert (failed.value.in_doubt, stub.lines) == (True, ["POST /threads"])
+
+
+def test_error_that_is_being_handled_says_nothing_of_a_request(
+    make_stub: MakeStub, session: requests.Session, nowhere: str
+) -> None:
+    """A request made while another error is handled is judged by its own."""
+    stub = make_stub(table({"POST /threads": [HangUp]}))
+    try:
+        session.get(nowhere, timeout=PATIENCE)
+    except requests.ConnectionError:
+        with pytest.raises(gpt.ServiceUnavailableError) as failed:
+            created(stub, session)
+    assert (failed.value.in_doubt, stub.lines) == (True, ["POST /threads"])
+
+
+def test_header_that_cannot_be_sent_is_not_shown(
+    stub: StubServer, session: requests.Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session's key that no header can carry is refused without being quoted."""
+    session.headers["Authorization"] = " Bearer sk-very-secret"
+    with pytest.raises(gpt.ConfigurationError, match="InvalidHeader") as refused:
+        created(stub, session)
+    assert "sk-very-secret" not in str(refused.value) + caplog.text
+    assert (refused.value.__cause__, refused.value.__suppress_context__) == (None, True)
+
+
+def test_certificates_that_are_not_there_are_told(
+    stub: StubServer, session: requests.Session, tmp_path: Path
+) -> None:
+    """A file of certificates that is not there is a matter of configuration."""
+    session.verify = str(tmp_path / "nowhere.pem")
+    service = gpt.AssistantsService("https://127.0.0.1:1/v1", session=session)
+    with pytest.raises(gpt.ConfigurationError, match=r"nowhere\.pem"):
+        service.create_thread()
 
 
 # what stays the program's

@@ -8,7 +8,6 @@ import gzip
 import itertools
 import os
 import queue
-import socketserver
 import threading
 import warnings
 import weakref
@@ -32,6 +31,7 @@ from gpt_agent_sync.services.http.transport import (
     RawStream,
     Transport,
 )
+from tests.support.plain import PlainServer, Speak, request_lines
 from tests.support.stub import Answerer, HangUp, Request, Response, StubServer, stream, table
 from tests.support.tls import Authority, TlsStub
 
@@ -48,58 +48,6 @@ STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 EMPTY_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 MakeStub = Callable[[Answerer], StubServer]
-Speak = Callable[[BufferedIOBase, BufferedIOBase], None]
-
-
-class PlainServer:
-    """A server on a loopback port that says on each connection what the test has it say.
-
-    Attributes:
-        left: Released when a connection has been closed by the server.
-
-    Args:
-        speak: Reads and writes one connection.
-    """
-
-    def __init__(self, speak: Speak) -> None:
-        self.left = threading.Semaphore(0)
-        left = self.left
-
-        class Handler(socketserver.StreamRequestHandler):
-            disable_nagle_algorithm = True
-
-            def handle(self) -> None:
-                with contextlib.suppress(ConnectionError):
-                    speak(self.rfile, self.wfile)
-
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-
-            def close_request(self, request: Any) -> None:
-                super().close_request(request)
-                left.release()
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        )
-        self._thread.start()
-
-    @property
-    def base_url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-
-    def stop(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-def request_lines(reader: BufferedIOBase) -> list[bytes]:
-    """Read the next request that has no body, and return its lines; none at the end."""
-    return list(iter(lambda: reader.readline().rstrip(b"\r\n"), b""))
 
 
 class Caller:
@@ -154,20 +102,6 @@ def caller() -> Iterator[MakeCaller]:
     yield make
     for each in made:
         each.transport.close()
-
-
-@pytest.fixture
-def make_plain() -> Iterator[Callable[[Speak], PlainServer]]:
-    """Return a maker of plain servers; they are stopped."""
-    servers: list[PlainServer] = []
-
-    def make(speak: Speak) -> PlainServer:
-        servers.append(PlainServer(speak))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.stop()
 
 
 MakePlain = Callable[[Speak], PlainServer]
