@@ -39,7 +39,7 @@ class WireError(Exception):
 
 
 def missing(param: str) -> WireError:
-    """Return the refusal of a body without a required parameter."""
+    """Return the error for a body without a required parameter."""
     return WireError(
         400,
         f"Missing required parameter: '{param}'.",
@@ -49,7 +49,7 @@ def missing(param: str) -> WireError:
 
 
 def unknown_model(model: str) -> WireError:
-    """Return the refusal of a model that nobody serves."""
+    """Return the error for a model that nobody serves."""
     return WireError(
         400,
         f"The requested model '{model}' does not exist.",

@@ -15,7 +15,7 @@ POLL_AFTER_MS = 20
 """Milliseconds that clients are asked to wait before they poll a live run or response again."""
 
 NotFound = Callable[[str], WireError]
-"""Returns the refusal of an id that is not there."""
+"""Returns the error for an id that is not there."""
 
 
 def require(item: Object | None, refusal: WireError) -> Object:

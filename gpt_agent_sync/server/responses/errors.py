@@ -9,22 +9,22 @@ _ARTICLES = {"incomplete": "an"}
 
 
 def conversation_not_found(conversation_id: str) -> WireError:
-    """Return the refusal of a conversation that is not there."""
+    """Return the error for a conversation that is not there."""
     return WireError(404, f"Conversation with id '{conversation_id}' not found.")
 
 
 def item_not_found(item_id: str) -> WireError:
-    """Return the refusal of an item that is not there."""
+    """Return the error for an item that is not there."""
     return WireError(404, f"Item with id '{item_id}' not found.")
 
 
 def response_not_found(response_id: str) -> WireError:
-    """Return the refusal of a response that is not there."""
+    """Return the error for a response that is not there."""
     return WireError(404, f"Response with id '{response_id}' not found.")
 
 
 def previous_response_not_found(response_id: str) -> WireError:
-    """Return the refusal of a previous response that is not there."""
+    """Return the error for a previous response that is not there."""
     return WireError(
         400,
         f"Previous response with id '{response_id}' not found.",
@@ -34,7 +34,7 @@ def previous_response_not_found(response_id: str) -> WireError:
 
 
 def malformed_id(param: str, value: str, prefix: str) -> WireError:
-    """Return the refusal of what cannot be an id."""
+    """Return the error for what cannot be an id."""
     return WireError(
         400,
         f"Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.",
@@ -44,7 +44,7 @@ def malformed_id(param: str, value: str, prefix: str) -> WireError:
 
 
 def conversation_locked() -> WireError:
-    """Return the refusal of a response while another one is live in the conversation."""
+    """Return the error for a response while another one is live in the conversation."""
     return WireError(
         400,
         "Another process is currently operating on this conversation. "
@@ -55,7 +55,7 @@ def conversation_locked() -> WireError:
 
 
 def mutually_exclusive() -> WireError:
-    """Return the refusal of two histories at once."""
+    """Return the error for two histories at once."""
     return WireError(
         400,
         "Mutually exclusive parameters: 'previous_response_id' and 'conversation' "
@@ -65,12 +65,12 @@ def mutually_exclusive() -> WireError:
 
 
 def no_tool_output(call_id: str) -> WireError:
-    """Return the refusal of input that leaves a call without output."""
+    """Return the error for input that leaves a call without output."""
     return WireError(400, f"No tool output found for function call {call_id}.", param="input")
 
 
 def no_tool_call(call_id: str) -> WireError:
-    """Return the refusal of an output that no call waits for."""
+    """Return the error for an output that no call waits for."""
     return WireError(
         400,
         f"No tool call found for function call output with call_id {call_id}.",
@@ -79,7 +79,7 @@ def no_tool_call(call_id: str) -> WireError:
 
 
 def not_streamed() -> WireError:
-    """Return the refusal to stream a response again that is not streamed from the background."""
+    """Return the error for an attempt to stream a response that no background has streamed."""
     return WireError(
         400,
         "This response cannot be streamed because it was not created with background=true.",
@@ -88,7 +88,7 @@ def not_streamed() -> WireError:
 
 
 def duplicate_item(item_id: str) -> WireError:
-    """Return the refusal of an item that is there already."""
+    """Return the error for an item that is there already."""
     return WireError(
         400,
         f"Duplicate item found with id {item_id}. "
@@ -98,7 +98,7 @@ def duplicate_item(item_id: str) -> WireError:
 
 
 def too_many_items(count: int, limit: int) -> WireError:
-    """Return the refusal of more items than a request may add."""
+    """Return the error for more items than a request may add."""
     return WireError(
         400,
         f"Invalid 'items': array too long. Expected an array with maximum length {limit}, "
@@ -109,7 +109,7 @@ def too_many_items(count: int, limit: int) -> WireError:
 
 
 def unsupported(param: str, value: object, supported: str) -> WireError:
-    """Return the refusal of a value that the wire or this server does not have."""
+    """Return the error for a value that the wire or this server does not have."""
     return WireError(
         400,
         f"Invalid value: '{value}'. Supported values are: {supported}.",
@@ -119,10 +119,10 @@ def unsupported(param: str, value: object, supported: str) -> WireError:
 
 
 def cannot_cancel_final(status: str) -> WireError:
-    """Return the refusal to cancel a response in a final status."""
+    """Return the error for an attempt to cancel a response in a final status."""
     return WireError(400, f"Cannot cancel {_ARTICLES.get(status, 'a')} {status} response.")
 
 
 def cannot_cancel_foreground() -> WireError:
-    """Return the refusal to cancel a response that its caller waits for."""
+    """Return the error for an attempt to cancel a response that its caller waits for."""
     return WireError(400, "Cannot cancel a synchronous response.")

@@ -1,4 +1,4 @@
-"""Reading answers: the JSON object, the hints in the headers, the refusals."""
+"""Reading answers: the JSON object, the hints in the headers, the errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Answer:
 
     Attributes:
         data: The JSON object.
-        poll_after: Seconds the server asks to wait before the next look
+        poll_after: Seconds the server asks to wait before the next poll
             (``openai-poll-after-ms``).
         request: Method and path, for error messages.
         request_id: The server's id of the request.
@@ -58,7 +58,7 @@ def read_answer(request: str, status: int, headers: Mapping[str, str], body: byt
         body: The whole body.
 
     Raises:
-        ServiceError: If the answer is a refusal, or not a JSON object.
+        ServiceError: If the answer is an error, or not a JSON object.
     """
     # OpenAI's name for it, and that of Azure's gateway.
     request_id = headers.get("x-request-id") or headers.get("apim-request-id")

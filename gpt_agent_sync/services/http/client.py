@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SHORTEST_SECRET = 8
-"""Characters: a shorter key is a word of everyday, which a refusal may hold by chance."""
+"""Characters: a shorter key is an everyday word, which an error may hold by chance."""
 
 _KEY_HEADERS = ("Authorization", "api-key", "x-api-key")
 
@@ -269,8 +269,10 @@ def _read(request: str, answer: RawAnswer) -> Answer:
     if answer.stream is not None:
         request_id = answer.headers.get("x-request-id")
         return Answer({}, None, request, request_id, ServerEvents(answer.stream))
-    told = answer.body if answer.status < 400 else _without_key(answer.body, answer.request_headers)
-    return read_answer(request, answer.status, answer.headers, told)
+    body = answer.body
+    if answer.status >= 400:
+        body = _without_key(body, answer.request_headers)
+    return read_answer(request, answer.status, answer.headers, body)
 
 
 def _opened(answer: Answer, opens: Opens) -> Answer:
@@ -294,12 +296,12 @@ def _opened(answer: Answer, opens: Opens) -> Answer:
         events.close()
         raise
     raise ServiceUnavailableError(
-        f"the stream of {answer.request} ended before it told what was made", in_doubt=True
+        f"the stream of {answer.request} ended before it said what was made", in_doubt=True
     )
 
 
 def _without_key(body: bytes, headers: Mapping[str, str | bytes]) -> bytes:
-    """Return a refusal without the keys: some servers tell which one they refuse."""
+    """Return an error's body without the keys: some servers say which one they refuse."""
     for name in _KEY_HEADERS:
         value = headers.get(name, b"")
         key = (value.encode() if isinstance(value, str) else value).rpartition(b" ")[2]

@@ -1,4 +1,4 @@
-"""What a service's refusal means: from status, code and words to one of our errors."""
+"""What an error answer means: from status, code and message to one of our errors."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def error_from_answer(
 def error_from_event(request: str, data: Mapping[str, Any]) -> ServiceError:
     """Return the error that an event of a stream stands for, by its code and type.
 
-    What tells neither may have been handled all the same.
+    What has neither may have been handled all the same.
 
     Args:
         request: Method and path, for the message.
@@ -105,7 +105,7 @@ def lacks_outputs(error: ServiceError) -> bool:
 
 
 def missing_call(error: ServiceError) -> str | None:
-    """Return the id of the call that has no output, where the refusal names it."""
+    """Return the id of the call that has no output, where the error names it."""
     found = _CALL_ID.search(error.message)
     return found.group(1) if found else None
 

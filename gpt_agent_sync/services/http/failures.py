@@ -43,7 +43,7 @@ _BEFORE_THE_REQUEST = ("Tunnel connection failed", "handshake operation timed ou
 
 
 def failure(exc: BaseException, what: str, *, sent: bool | None = None) -> GptAgentError:
-    """Return the error that tells what became of a request.
+    """Return the error that says what became of a request.
 
     Args:
         exc: What requests or urllib3 raised.

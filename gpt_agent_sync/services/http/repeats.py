@@ -23,7 +23,7 @@ FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 8.0
 
 LONGEST_RETRY_AFTER = 60.0
-"""Seconds: a service that asks for a longer pause gets its error told instead."""
+"""Seconds: where a service asks for a longer pause its error is raised instead."""
 
 T = TypeVar("T")
 

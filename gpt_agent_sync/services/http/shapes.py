@@ -10,7 +10,7 @@ from typing import Any
 from gpt_agent_sync.errors import ProtocolError
 from gpt_agent_sync.records import Usage
 
-_OBJECT = (dict, Mapping)  # the first is what JSON gives, and quickly told
+_OBJECT = (dict, Mapping)  # the first is what JSON gives, and quickly checked
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
@@ -77,7 +77,7 @@ _TEXT_FIELDS = {
 
 
 def join_texts(parts: Iterable[Mapping[str, Any]]) -> str:
-    """Join the texts of a message's parts; a refusal is a text too."""
+    """Join the texts of a message's parts; a refusal counts as text too."""
     return "".join(_part_text(part) for part in parts)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BOM = b"\xef\xbb\xbf"
 
 SIGNS_OF_LIFE = 30.0
-"""Seconds in which comments may come and no event, before that is told."""
+"""Seconds in which comments may come and no event, before the reader is told so."""
 
 _PLAIN = re.compile(rb"(?:event: ?([^\r\n]*)\n)?data: ?([^\r\n]*)\n\n")
 """An event as servers write nearly all of them; the others are read line by line."""

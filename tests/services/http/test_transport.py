@@ -321,6 +321,29 @@ def test_child_does_not_end_the_streams_of_its_parent(
     assert whole(opened) == b"data: 2\n\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_child_that_ends_a_stream_leaves_it_to_its_parent(
+    make_stub: MakeStub, caller: MakeCaller
+) -> None:
+    """A forked child that ends what its parent reads, as a shutdown does, ends nothing there."""
+    go_on = threading.Event()
+    pieces = (b"data: 1\n\n", lambda: go_on.wait(PATIENCE), b"data: 2\n\n")
+    stub = make_stub(table({"GET /x": [stream(*pieces)]}))
+    opened = caller(stub.base_url).stream()
+    assert opened.read() == b"data: 1\n\n"
+    child = os.fork()
+    if child == 0:
+        try:
+            opened.end()
+            os._exit(0)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    go_on.set()
+    assert whole(opened) == b"data: 2\n\n"
+
+
 def test_closing_closes_idle_connections(make_plain: MakePlain, caller: MakeCaller) -> None:
     """A transport that is closed keeps no connection open."""
     gone = threading.Event()
