@@ -74,9 +74,9 @@ class RemoteService(Service):
         self._address = self._check_address(address)
         if auth is not None and not callable(auth):
             raise ConfigurationError("auth must be a callable that returns a bearer token")
-        self._session, authenticates = _read_session(session)
+        self._session, self._session_credentials = _read_session(session)
         # What says by itself who asks is not overruled by a key of the environment.
-        named = api_key is not None or auth is not None or authenticates
+        named = not (api_key is None and auth is None and self._session_credentials is None)
         key = api_key if named else os.environ.get("OPENAI_API_KEY") or None
         self._api_key = None if auth is not None else check_api_key(key)
         if address is None and not named and key is None:
@@ -125,7 +125,7 @@ class RemoteService(Service):
 
     @property
     def identity(self) -> Hashable:
-        """Class, address, API version, session, and a digest of key, project and headers."""
+        """Class, address, API version, credentials, and a digest of key, project and headers."""
         # A digest: the identity is a key of dictionaries, and may come to be shown.
         secrets = repr((self._api_key, sorted(self._own_headers.items())))
         return (
@@ -134,8 +134,7 @@ class RemoteService(Service):
             self._api_version,
             hashlib.sha256(secrets.encode()).hexdigest(),
             None if self._auth is None else _hashable(self._auth),
-            # What a session sends of its own may change: it is the same only as itself.
-            self._session,
+            self._session_credentials,
         )
 
     def __repr__(self) -> str:
@@ -235,14 +234,24 @@ class RemoteService(Service):
 
 def _read_session(
     session: requests.Session | None,
-) -> tuple[requests.Session | None, bool]:
-    """Return the program's session, and whether it carries credentials of its own."""
-    if session is None:
-        return None, False
-    # Imported here: only a program with a session of its own has loaded requests already.
-    from gpt_agent_sync.services.http.sessions import carries_credentials, check_session
+) -> tuple[requests.Session | None, Hashable]:
+    """Return the program's session, and what it says by itself of who asks, ``None`` for nothing.
 
-    return check_session(session), carries_credentials(session)
+    That is read once: services are keys, whose identity must not change with the session.
+    """
+    if session is None:
+        return None, None
+    # Imported here: only a program with a session of its own has loaded requests already.
+    from gpt_agent_sync.services.http.sessions import check_session
+
+    header = check_session(session).headers.get("Authorization")
+    auth = session.auth
+    if auth is None and header is None:
+        return session, None
+    # A name and password are texts, an auth of any other kind is an object.
+    texts = repr((header, None if callable(auth) else auth))
+    digest = hashlib.sha256(texts.encode()).hexdigest()
+    return session, (_hashable(auth) if callable(auth) else None, digest)
 
 
 def _fetch_token(auth: AuthSource) -> str:
@@ -257,7 +266,7 @@ def _fetch_token(auth: AuthSource) -> str:
     return token
 
 
-def _hashable(auth: AuthSource) -> Hashable:
+def _hashable(auth: object) -> Hashable:
     try:
         hash(auth)
     except TypeError:

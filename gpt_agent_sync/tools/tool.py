@@ -98,6 +98,7 @@ def describe(function: Any, options: ToolOptions) -> Tool:
     Raises:
         ToolRegistrationError: If it cannot be one.
     """
+    # The signature and the docstring are those of the function that a static method wraps.
     handler = function.__func__ if isinstance(function, staticmethod) else function
     name = options.name if options.name is not None else getattr(handler, "__name__", None)
     if name is None:
@@ -123,12 +124,14 @@ def check_handler(handler: Any, name: str) -> None:
     Raises:
         ToolRegistrationError: If it cannot.
     """
+    # A class is callable, and registering one is nearly always a slip for one of its methods.
     if not callable(handler) or isinstance(handler, type):
         raise ToolRegistrationError(name, f"{handler!r} is no function")
     if getattr(handler, "__name__", None) == "<lambda>":
         raise ToolRegistrationError(
             "<lambda>", "a lambda has no annotations; write a function with def"
         )
+    # An object's own __call__ may be the coroutine, or what a partial wraps.
     call = handler.__func__ if isinstance(handler, staticmethod) else handler
     call = call.func if isinstance(call, functools.partial) else call
     call = call if inspect.isroutine(call) else type(call).__call__
@@ -179,6 +182,7 @@ def _encode(value: object, prepare: Callable[[Any], Any] | None) -> str:
 
 
 def _to_builtins(value: object) -> object:
+    # Imported here: a program without tools need not pay for it.
     import msgspec
 
     return msgspec.to_builtins(value, str_keys=True)

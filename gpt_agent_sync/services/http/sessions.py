@@ -37,11 +37,6 @@ def check_session(session: object) -> requests.Session:
     return session
 
 
-def carries_credentials(session: requests.Session) -> bool:
-    """Return whether a session says by itself who asks."""
-    return session.auth is not None or "Authorization" in session.headers
-
-
 def new_session(trust_environment: bool) -> requests.Session:
     """Return a session for one service, which is not changed any more.
 

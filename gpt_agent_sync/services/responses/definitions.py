@@ -51,6 +51,7 @@ class RegisteredAssistants:
         known = self._by_id.get(assistant_id)
         if known is not None:
             return known
+        # Sent as a model's name it would be refused in words that say nothing of assistants.
         if assistant_id.startswith(ASSISTANT_PREFIX):
             raise ConfigurationError(
                 f"assistant {assistant_id!r} is not known here: on the Responses wire assistants "
@@ -71,6 +72,8 @@ class RegisteredAssistants:
             AssistantNotSetError: If it is not known which assistant it is.
         """
         parameters = chain.parameters
+        # This process may have the assistant registered otherwise, or not at all: a run goes on as
+        # it was begun.
         if parameters and parameters.get("model"):
             return read_assistant(parameters), read_options(parameters)
         assistant_id = request.assistant_id or chain.assistant_id

@@ -472,13 +472,32 @@ def test_what_is_no_session_is_refused() -> None:
         gpt.ResponsesService("http://host/v1", session=wrong)
 
 
-def test_services_with_other_sessions_are_not_equal(session: requests.Session) -> None:
-    """Services are equal over the same session, and not over another one."""
+def test_services_with_other_sessions_are_equal(session: requests.Session) -> None:
+    """Services are equal whatever session carries the same key, so that they share their agents."""
     with requests.Session() as other:
+        one, same = (gpt.ResponsesService(BASE, "key", session=each) for each in (session, other))
+        assert (one, hash(one)) == (same, hash(same))
+
+
+def test_services_whose_sessions_say_who_asks_are_not_equal(session: requests.Session) -> None:
+    """Sessions with credentials of their own make services that are equal by those alone."""
+    session.headers["Authorization"] = "Bearer one"
+    with requests.Session() as other:
+        other.auth = ("somebody", "secret")
         one, same, different = (
-            gpt.ResponsesService(BASE, "key", session=each) for each in (session, session, other)
+            gpt.ResponsesService(BASE, session=each) for each in (session, session, other)
         )
         assert (one == same, one == different) == (True, False)
+        assert "Bearer" not in repr(one.identity)
+        assert "secret" not in repr(different.identity)
+
+
+def test_identity_does_not_change_with_the_session(session: requests.Session) -> None:
+    """A service stays equal to itself, whatever becomes of its session."""
+    service = gpt.ResponsesService(BASE, "key", session=session)
+    before = service.identity
+    session.auth = ("somebody", "secret")
+    assert service.identity == before
 
 
 def test_session_needs_no_key_for_openai(session: requests.Session) -> None:
