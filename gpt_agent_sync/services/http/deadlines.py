@@ -7,7 +7,6 @@ belongs to the library that opened the socket.
 from __future__ import annotations
 
 import contextlib
-import heapq
 import itertools
 import threading
 import time
@@ -17,13 +16,16 @@ from gpt_agent_sync import forks
 from gpt_agent_sync.services.http.closing import Interruptible
 
 TICK = 0.25
-"""Seconds that a deadline may be met late, and that the thread sleeps while there is none.
+"""Seconds between two looks at the deadlines: one may be met late by that.
 
-To be woken for each deadline, and then to find it kept, would cost a busy process two switches of
+To wake the thread for each, mostly to find it kept, would cost a busy process two switches of
 threads a turn.
 """
 
-LINGER = 2.0
+CLOSING_TICK = 0.02
+"""The same when the deadlines are closed."""
+
+LINGER = 1.0
 """Seconds the thread waits for another deadline before it ends."""
 
 
@@ -35,12 +37,13 @@ class Deadlines:
         self._begin()
 
     def _begin(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
-        self._due: list[tuple[float, int]] = []
-        self._calls: dict[int, Interruptible] = {}
+        # The lock is for the thread's start and end alone. Calls come and go by single operations
+        # on a dictionary, which are atomic: a thousand runs that end together must not queue here.
+        self._lock = threading.Lock()
+        self._calls: dict[int, tuple[float, Interruptible]] = {}
         self._thread: threading.Thread | None = None
-        self._wakes_at = 0.0
-        self._closing = False
+        self._closing = threading.Event()
+        self._pause = threading.Event()  # is never set
 
     @contextlib.contextmanager
     def at(self, seconds: float, call: Interruptible) -> Iterator[None]:
@@ -49,35 +52,28 @@ class Deadlines:
         Args:
             seconds: How long it may take.
             call: What is ended then, on the deadlines' thread.
+
+        Raises:
+            RuntimeError: If no thread can be started.
         """
         number = next(self._counter)
-        due = time.monotonic() + seconds
-        with self._condition:
-            self._closing = False
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="gpt-agent-deadlines", daemon=True)
-                thread.start()
-                self._thread = thread
-            self._calls[number] = call
-            heapq.heappush(self._due, (due, number))
-            if due + TICK < self._wakes_at:
-                self._condition.notify()
+        self._calls[number] = time.monotonic() + seconds, call
         try:
+            # After the call is there: a thread that is about to end sees it, or is gone by now.
+            if self._thread is None:
+                self._start()
             yield
         finally:
-            with self._condition:
-                self._calls.pop(number, None)
+            self._calls.pop(number, None)
 
     def close(self, timeout: float) -> None:
-        """End the thread once it has no deadline to keep; a later one starts another.
+        """End the thread, once it has no deadline to keep; a later one starts another.
 
         Args:
             timeout: Seconds to wait for its end.
         """
-        with self._condition:
-            self._closing = True
-            thread = self._thread
-            self._condition.notify()
+        self._closing.set()
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
@@ -85,32 +81,31 @@ class Deadlines:
         """Begin anew, in a forked child that has no such thread."""
         self._begin()
 
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._closing.clear()
+                thread = threading.Thread(target=self._run, name="gpt-agent-deadlines", daemon=True)
+                thread.start()
+                self._thread = thread
+
     def _run(self) -> None:
-        idle_since = time.monotonic()
+        used_at = time.monotonic()
         while True:
-            with self._condition:
-                late = self._late()
-                if not late:
-                    now = time.monotonic()
-                    idle_since = now if self._calls else idle_since
-                    if not self._calls and (self._closing or now - idle_since >= LINGER):
+            if self._closing.wait(TICK) and self._calls:
+                # Closed with deadlines still to keep: it stays for them, and not much longer.
+                self._pause.wait(CLOSING_TICK)
+            now = time.monotonic()
+            for number, (due, call) in self._calls.copy().items():
+                # Whoever takes it out has it: a block that is done in this moment is not ended.
+                if due <= now and self._calls.pop(number, None) is not None:
+                    call.end()
+            used_at = now if self._calls else used_at
+            if self._closing.is_set() or now - used_at >= LINGER:
+                with self._lock:
+                    if not self._calls:
                         self._thread = None
                         return
-                    pause = max(0.0, self._due[0][0] - now) if self._due else TICK
-                    self._wakes_at = now + pause
-                    self._condition.wait(pause)
-            # Outside the lock: ending reaches into a library, and may take a lock there.
-            for call in late:
-                call.end()
-
-    def _late(self) -> list[Interruptible]:
-        """Return what is past its deadline; what was done in time is forgotten."""
-        now, late = time.monotonic(), []
-        while self._due and (self._due[0][0] <= now or self._due[0][1] not in self._calls):
-            call = self._calls.pop(heapq.heappop(self._due)[1], None)
-            if call is not None:
-                late.append(call)
-        return late
 
 
 deadlines = Deadlines()

@@ -6,12 +6,12 @@ import collections
 import contextlib
 import queue
 import time
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from requests.cookies import RequestsCookieJar
 from urllib3.connection import HTTPConnection
 
 from gpt_agent_sync.errors import ConfigurationError
@@ -47,12 +47,21 @@ def new_session(trust_environment: bool) -> requests.Session:
     session.trust_env = trust_environment
     session.headers.clear()
     session.headers["User-Agent"] = USER_AGENT
-    # A cookie of one request would go with those of other threads.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.cookies = _NoCookies()
     adapter = _Adapter()
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
+
+
+class _NoCookies(RequestsCookieJar):
+    """A jar that keeps nothing: a cookie of one request would go with those of other threads.
+
+    Nor does it take its lock for each answer, where a thousand agents would queue.
+    """
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Look for none."""
 
 
 class _AsItIs(AuthBase):

@@ -526,7 +526,17 @@ def test_child_leaves_the_connections_of_a_session_to_its_parent(
     assert stub.connections == 2
 
 
-# connections of ours
+# sessions of ours
+
+
+def test_cookies_are_not_kept(make_stub: MakeStub) -> None:
+    """A cookie of one request does not go with the next one, which may be another user's."""
+    answer = Response(THREAD, headers={"Set-Cookie": "user=alice; Path=/"})
+    stub = make_stub(table({"POST /threads": [answer]}))
+    service = gpt.AssistantsService(stub.base_url, "key")
+    service.create_thread()
+    service.create_thread()
+    assert ["cookie" in request.headers for request in stub.requests] == [False, False]
 
 
 def test_burst_leaves_few_connections(make_stub: MakeStub) -> None:
