@@ -14,7 +14,7 @@ Decision = Callable[..., Transition]
 """A pure function whose first argument is a ``Progress``."""
 
 
-SIGNAL_PAUSE = 0.25
+SIGNAL_PAUSE = 0.5
 """Seconds after which the main thread, while it waits, lets Python handle its signals."""
 
 

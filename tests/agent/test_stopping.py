@@ -19,6 +19,7 @@ from gpt_agent_sync import signals
 from gpt_agent_sync.records import FeedUpdate, RunRequest
 from gpt_agent_sync.services.base import Feed
 from gpt_agent_sync.testing import CallTools, EventRecorder, Hold, Reply, ScriptedService
+from tests.support.forks import forks, in_forked_child
 from tests.support.stub import Answerer, Request, Response, StubServer, listing
 from tests.support.talk import PATIENCE, Talk
 
@@ -370,8 +371,7 @@ except KeyboardInterrupt:
     assert (done.returncode, done.stdout, done.stderr) == (0, "RunCancelled\n", "")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_forked_child_sees_no_live_agents(local: gpt.LocalService) -> None:
     """After a fork the child's agents are stopped, and it connects anew; the parent's live on."""
     assistant_id = gpt.create_assistant(model="demo", service=local)
@@ -380,18 +380,15 @@ def test_forked_child_sees_no_live_agents(local: gpt.LocalService) -> None:
     scripted = ScriptedService([Reply("child")])
     other_id = gpt.create_thread(service=scripted)
     other = gpt.connect(other_id, "a", service=scripted)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            dead = not agent.is_alive and not other.is_alive
-            again = gpt.connect(other_id, "a", service=scripted)
-            answered = again is not other and again.ask("hello", timeout=PATIENCE) == "child"
-            gpt.shutdown_all()
-            code = 0 if dead and answered else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def connects_anew() -> bool:
+        dead = not agent.is_alive and not other.is_alive
+        again = gpt.connect(other_id, "a", service=scripted)
+        answered = again is not other and again.ask("hello", timeout=PATIENCE) == "child"
+        gpt.shutdown_all()
+        return dead and answered
+
+    assert in_forked_child(connects_anew)
     assert agent.is_alive
     assert "You said" in agent.ask("hello", timeout=PATIENCE)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from gpt_agent_sync.services.http.answers import Answer, read_retry_after
 from gpt_agent_sync.services.http.client import HttpClient, Limits
 from gpt_agent_sync.services.http.errors import error_from_answer, read_error
 from gpt_agent_sync.services.http.repeats import LONGEST_BACKOFF, backoff
+from tests.support.forks import forks, in_forked_child
 from tests.support.stub import Answerer, HangUp, Request, Response, StubServer, error, table
 
 MakeStub = Callable[[Answerer], StubServer]
@@ -280,20 +280,13 @@ def test_threads_share_connections(make_stub: MakeStub) -> None:
     shared.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_child_uses_connections_of_its_own(make_stub: MakeStub) -> None:
     """After a fork the child opens its own connection, and the parent's still works."""
     stub = make_stub(table({"GET /x": [Response({"a": 1})]}))
     shared = client()
     shared.get(f"{stub.base_url}/x")
-    child = os.fork()
-    if child == 0:
-        try:
-            os._exit(0 if shared.get(f"{stub.base_url}/x").data == {"a": 1} else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert in_forked_child(lambda: shared.get(f"{stub.base_url}/x").data == {"a": 1})
     shared.get(f"{stub.base_url}/x")
     assert stub.connections == 2
     shared.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 
@@ -10,6 +9,7 @@ import pytest
 
 from gpt_agent_sync.services.http.closing import Interruptible
 from gpt_agent_sync.services.http.deadlines import Deadlines
+from tests.support.forks import forks, in_forked_child
 
 PATIENCE = 10.0
 
@@ -80,18 +80,15 @@ def test_deadlines_can_be_used_again(deadlines: Deadlines) -> None:
         assert call.ended.wait(PATIENCE)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_child_has_a_thread_of_its_own(deadlines: Deadlines) -> None:
     """A forked child, which has no threads of its parent, meets its deadlines all the same."""
+
+    def met() -> bool:
+        deadlines.forget()
+        call = Call()
+        with deadlines.at(0.01, call):
+            return call.ended.wait(PATIENCE)
+
     with deadlines.at(PATIENCE, Call()):
-        child = os.fork()
-        if child == 0:
-            try:
-                deadlines.forget()
-                call = Call()
-                with deadlines.at(0.01, call):
-                    os._exit(0 if call.ended.wait(PATIENCE) else 1)
-            finally:
-                os._exit(2)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert in_forked_child(met)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import copy
 import itertools
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from requests.auth import AuthBase
 import gpt_agent_sync as gpt
 from gpt_agent_sync.services.http.sessions import IDLE_CONNECTIONS
 from gpt_agent_sync.testing import CallTools, Reply
+from tests.support.forks import forks, in_forked_child
 from tests.support.plain import PlainServer, Speak, read_request
 from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import (
@@ -507,21 +507,14 @@ def test_session_needs_no_key_for_openai(session: requests.Session) -> None:
     assert service.base_url == "https://api.openai.com/v1"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_child_leaves_the_connections_of_a_session_to_its_parent(
     stub: StubServer, session: requests.Session
 ) -> None:
     """A forked child that uses the program's session opens connections of its own."""
     service = gpt.AssistantsService(stub.base_url, session=session)
     service.create_thread()
-    child = os.fork()
-    if child == 0:
-        try:
-            os._exit(0 if service.create_thread() == "thread_1" else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert in_forked_child(lambda: service.create_thread() == "thread_1")
     service.create_thread()
     assert stub.connections == 2
 

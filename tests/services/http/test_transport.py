@@ -6,7 +6,6 @@ import contextlib
 import gc
 import gzip
 import itertools
-import os
 import queue
 import threading
 import warnings
@@ -31,6 +30,7 @@ from gpt_agent_sync.services.http.transport import (
     RawStream,
     Transport,
 )
+from tests.support.forks import forks, in_forked_child
 from tests.support.plain import PlainServer, Speak, request_lines
 from tests.support.stub import Answerer, HangUp, Request, Response, StubServer, stream, table
 from tests.support.tls import Authority, TlsStub
@@ -296,52 +296,34 @@ def test_dropped_stream_closes_its_connection(make_plain: MakePlain, caller: Mak
     assert complaints == []
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_child_does_not_end_the_streams_of_its_parent(
-    make_stub: MakeStub, caller: MakeCaller
+def drop(held: list[RawStream]) -> bool:
+    """Drop the one stream that is held; return whether nobody else holds it."""
+    seen = weakref.ref(held[0])
+    held.clear()
+    gc.collect()
+    return seen() is None
+
+
+def end(held: list[RawStream]) -> bool:
+    """End the one stream that is held, as a shutdown does."""
+    held[0].end()
+    return True
+
+
+@forks
+@pytest.mark.parametrize("let_go", [drop, end])
+def test_child_leaves_the_streams_of_its_parent(
+    make_stub: MakeStub, caller: MakeCaller, let_go: Callable[[list[RawStream]], bool]
 ) -> None:
-    """A forked child that drops a stream leaves it to its parent."""
+    """A forked child that drops or ends a stream leaves it to its parent."""
     go_on = threading.Event()
     pieces = (b"data: 1\n\n", lambda: go_on.wait(PATIENCE), b"data: 2\n\n")
     stub = make_stub(table({"GET /x": [stream(*pieces)]}))
-    opened = caller(stub.base_url).stream()
-    assert opened.read() == b"data: 1\n\n"
-    child = os.fork()
-    if child == 0:
-        try:
-            seen = weakref.ref(opened)
-            del opened
-            gc.collect()
-            os._exit(0 if seen() is None else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    held = [caller(stub.base_url).stream()]
+    assert held[0].read() == b"data: 1\n\n"
+    assert in_forked_child(lambda: let_go(held))
     go_on.set()
-    assert whole(opened) == b"data: 2\n\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_child_that_ends_a_stream_leaves_it_to_its_parent(
-    make_stub: MakeStub, caller: MakeCaller
-) -> None:
-    """A forked child that ends what its parent reads, as a shutdown does, ends nothing there."""
-    go_on = threading.Event()
-    pieces = (b"data: 1\n\n", lambda: go_on.wait(PATIENCE), b"data: 2\n\n")
-    stub = make_stub(table({"GET /x": [stream(*pieces)]}))
-    opened = caller(stub.base_url).stream()
-    assert opened.read() == b"data: 1\n\n"
-    child = os.fork()
-    if child == 0:
-        try:
-            opened.end()
-            os._exit(0)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    go_on.set()
-    assert whole(opened) == b"data: 2\n\n"
+    assert whole(held[0]) == b"data: 2\n\n"
 
 
 def test_closing_closes_idle_connections(make_plain: MakePlain, caller: MakeCaller) -> None:
