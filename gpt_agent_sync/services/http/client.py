@@ -243,11 +243,11 @@ class HttpClient:
         return {**kept, **fields}
 
     def _get_transport(self, url: str) -> Transport:
-        # Imported here, as ``requests`` costs most of the import time of all we need.
-        from gpt_agent_sync.services.http.transport import Transport
-
         transport = self._transports.get(os.getpid())
         if transport is None:
+            # Imported here, as ``requests`` costs most of the import time of all we need.
+            from gpt_agent_sync.services.http.transport import Transport
+
             made = Transport(url, self._session, trust_environment=self._trust_environment)
             if os.getpid() != self._pid:
                 # Before another thread can find it, which would send over the parent's connections.
