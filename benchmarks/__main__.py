@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import import_time
+from benchmarks import import_time, journal
 from benchmarks.clients import Job, Measured, measure
 from benchmarks.crowds import measure_idle, measure_sustained
 from benchmarks.plot import draw
@@ -288,6 +288,8 @@ def main() -> None:
             ("A steady rate, streamed runs of 1 s", sustained_table(base_url, quick=quick)),
             ("Idle agents", idle_table(base_url, quick=quick)),
             ("Import", import_table(quick=quick)),
+            ("A tool call in a journal", table(journal.HEAD, journal.rows())),
+            ("A turn with a journal", table(journal.TURN_HEAD, journal.turn_rows())),
             ("Turns", turns_table(base_url, quick=quick)),
         ]
     notes = " and ".join(f"{doubling(seen)} ({NAMES[sdk]})" for sdk, seen in series.items() if seen)

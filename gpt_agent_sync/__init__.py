@@ -17,24 +17,35 @@ program's tool handlers, and delivers everything that happens as events. There i
 
 import importlib
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from gpt_agent_sync import signals
 from gpt_agent_sync.agent.agent import Agent
 from gpt_agent_sync.agent.text_streams import TextStream
-from gpt_agent_sync.api import connect, create_assistant, create_thread, shutdown_all
+from gpt_agent_sync.api import (
+    EventsModule,
+    connect,
+    create_assistant,
+    create_thread,
+    shutdown_all,
+)
+from gpt_agent_sync.backplane.base import Backplane
 from gpt_agent_sync.configuration import configure, get_settings
 from gpt_agent_sync.decisions.state import AgentState
 from gpt_agent_sync.errors import (
     AgentNotAliveError,
     AssistantNotSetError,
     AuthenticationError,
+    BackplaneError,
     BlankThreadIdError,
     BlankValueError,
     ConfigurationError,
     GptAgentError,
     InvalidThreadIdError,
     InvalidToolCallIdError,
+    JournalError,
+    OutputTooLongError,
     ProtocolError,
     RateLimitError,
     RequestRejectedError,
@@ -44,6 +55,7 @@ from gpt_agent_sync.errors import (
     ServiceBusyError,
     ServiceError,
     ServiceUnavailableError,
+    ThreadBusyError,
     ToolRegistrationError,
     WaitTimeoutError,
 )
@@ -52,6 +64,7 @@ from gpt_agent_sync.events import (
     AssistantMessageAdded,
     AssistantMessageDelta,
     Event,
+    EventsMissed,
     QuotaExceeded,
     RateLimited,
     RateLimitRetriesExhausted,
@@ -61,46 +74,63 @@ from gpt_agent_sync.events import (
     RunFailed,
     RunStarted,
     ToolCallFailed,
+    ToolCallInterrupted,
     ToolCallOutputRecorded,
     ToolCallRequested,
     ToolEvent,
     ToolOutputSubmissionFailed,
     UserMessageAdded,
 )
+from gpt_agent_sync.journal.base import Journal
+from gpt_agent_sync.journal.memory import MemoryJournal
 from gpt_agent_sync.listening.event_streams import EventStream
 from gpt_agent_sync.listening.subscriptions import Subscription, on
-from gpt_agent_sync.records import RunOptions, Usage
+from gpt_agent_sync.listening.thread_events import ThreadEvents
+from gpt_agent_sync.records import Message, RunOptions, Usage
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.settings import Settings
+from gpt_agent_sync.tools.recovery import FAIL, RERUN
 from gpt_agent_sync.tools.tool import ToolContext
 from gpt_agent_sync.tools.toolbox import Toolbox, default_toolbox
 from gpt_agent_sync.version import __version__
 
 if TYPE_CHECKING:
+    from gpt_agent_sync.api import thread_events as events
+    from gpt_agent_sync.backplane.redis import RedisBackplane
+    from gpt_agent_sync.journal.redis import RedisJournal
+    from gpt_agent_sync.journal.sqlite import SqliteJournal
     from gpt_agent_sync.services.assistants.service import AssistantsService
     from gpt_agent_sync.services.local import LocalService
     from gpt_agent_sync.services.responses import ResponsesService
 
 tool = default_toolbox.tool
 
-_SERVICES = {
+# ``events`` is the module of the events, and the function that iterates over a thread's: both are
+# names of this package, and programs use both.
+sys.modules[f"{__name__}.events"].__class__ = EventsModule
+
+_LOADED_WHEN_NAMED = {
     "AssistantsService": "gpt_agent_sync.services.assistants.service",
+    "RedisBackplane": "gpt_agent_sync.backplane.redis",
+    "RedisJournal": "gpt_agent_sync.journal.redis",
     "LocalService": "gpt_agent_sync.services.local",
     "ResponsesService": "gpt_agent_sync.services.responses",
+    "SqliteJournal": "gpt_agent_sync.journal.sqlite",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load a service class when it is first named: a program needs one of them, if any."""
-    if name not in _SERVICES:
+    """Load a class when it is first named: a program needs one service and one journal, if any."""
+    if name not in _LOADED_WHEN_NAMED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(importlib.import_module(_SERVICES[name]), name)
+    found = getattr(importlib.import_module(_LOADED_WHEN_NAMED[name]), name)
+    globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    """Name the service classes too."""
-    return sorted({*globals(), *_SERVICES})
+    """Name these classes too."""
+    return sorted({*globals(), *_LOADED_WHEN_NAMED})
 
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -111,18 +141,23 @@ __all__ = [  # noqa: RUF022  (grouped by what they are, not by letter)
     "connect",
     "create_assistant",
     "create_thread",
+    "events",
     "get_settings",
     "on",
     "shutdown_all",
     "tool",
     # what they give and take
+    "FAIL",
+    "RERUN",
     "Agent",
     "AgentState",
     "EventStream",
+    "Message",
     "RunOptions",
     "Settings",
     "Subscription",
     "TextStream",
+    "ThreadEvents",
     "ToolContext",
     "Toolbox",
     "Usage",
@@ -131,6 +166,14 @@ __all__ = [  # noqa: RUF022  (grouped by what they are, not by letter)
     "LocalService",
     "ResponsesService",
     "Service",
+    # journals
+    "Journal",
+    "MemoryJournal",
+    "RedisJournal",
+    "SqliteJournal",
+    # backplanes
+    "Backplane",
+    "RedisBackplane",
     # events
     "Event",
     "RunEvent",
@@ -138,6 +181,7 @@ __all__ = [  # noqa: RUF022  (grouped by what they are, not by letter)
     "AgentStopped",
     "AssistantMessageAdded",
     "AssistantMessageDelta",
+    "EventsMissed",
     "QuotaExceeded",
     "RateLimitRetriesExhausted",
     "RateLimited",
@@ -146,6 +190,7 @@ __all__ = [  # noqa: RUF022  (grouped by what they are, not by letter)
     "RunFailed",
     "RunStarted",
     "ToolCallFailed",
+    "ToolCallInterrupted",
     "ToolCallOutputRecorded",
     "ToolCallRequested",
     "ToolOutputSubmissionFailed",
@@ -156,11 +201,14 @@ __all__ = [  # noqa: RUF022  (grouped by what they are, not by letter)
     "AgentNotAliveError",
     "AssistantNotSetError",
     "AuthenticationError",
+    "BackplaneError",
     "BlankThreadIdError",
     "BlankValueError",
     "ConfigurationError",
     "InvalidThreadIdError",
     "InvalidToolCallIdError",
+    "JournalError",
+    "OutputTooLongError",
     "ProtocolError",
     "RateLimitError",
     "RequestRejectedError",
@@ -170,6 +218,7 @@ __all__ = [  # noqa: RUF022  (grouped by what they are, not by letter)
     "ServiceBusyError",
     "ServiceError",
     "ServiceUnavailableError",
+    "ThreadBusyError",
     "ToolRegistrationError",
     "WaitTimeoutError",
     "__version__",

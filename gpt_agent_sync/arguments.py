@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from gpt_agent_sync.errors import BlankValueError
 
@@ -70,6 +71,21 @@ def require_text(name: str, value: object) -> str:
     return value
 
 
+DOTS = (".", "..")
+"""What is no id, as it has another meaning in a path."""
+
+
+def path_part(object_id: str) -> str:
+    """Return an id as a part of a URL's path.
+
+    Raises:
+        ValueError: If it is ``.`` or ``..``, which would lead to another path.
+    """
+    if object_id in DOTS:
+        raise ValueError(f"{object_id!r} is no id: it would lead to another address")
+    return quote(object_id, safe="")
+
+
 def read_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     """Return a copy of the pairs if every wire can carry them (16 pairs, 64 and 512 characters).
 
@@ -105,3 +121,41 @@ def check_timeout(timeout: object) -> None:
         raise TypeError(f"timeout must be seconds, or None, not {timeout!r}")
     if not timeout >= 0:  # written so that NaN is refused too
         raise ValueError(f"timeout must be 0 seconds or more, or None, not {timeout!r}")
+
+
+def check_order(order: object) -> None:
+    """Check the order of a list.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if order not in ("asc", "desc"):
+        raise ValueError(
+            f"order must be 'asc' (oldest first) or 'desc' (newest first), not {order!r}"
+        )
+
+
+def check_limit(limit: object) -> None:
+    """Check how many a caller wants at most; ``None`` is for all there are.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is below 1.
+    """
+    if limit is None:
+        return
+    wanted = f"limit must be a whole number of 1 or more, or None for all there are, not {limit!r}"
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise TypeError(wanted)
+    if limit < 1:
+        raise ValueError(wanted)
+
+
+def check_bool(name: str, value: object) -> None:
+    """Check an argument that is either true or false.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")

@@ -35,6 +35,7 @@ def get_settings() -> Settings:
     Raises:
         ConfigurationError: If a ``GPT_AGENT_*`` variable cannot be read.
     """
+    forks.check()
     with _defaults.lock:
         return _settings()
 
@@ -60,6 +61,7 @@ def configure(**changes: Any) -> Settings:
     """
     if "service" in changes:
         check_service(changes["service"])
+    forks.check()
     with _defaults.lock:
         _defaults.settings = with_changes(_settings(), changes)
         return _defaults.settings

@@ -89,8 +89,18 @@ class InvalidToolCallIdError(GptAgentError, LookupError):
         super().__init__(f"no unanswered tool call {tool_call_id!r}; waiting for: {known}")
 
 
-class RunInProgressError(GptAgentError):
-    """A message was refused because a run is active; nothing was posted.
+class ThreadBusyError(GptAgentError):
+    """The thread has a live run, of this agent or of another caller, that has to end first.
+
+    Attributes:
+        run_id: The live run, where it is known.
+    """
+
+    run_id: str | None = None
+
+
+class RunInProgressError(ThreadBusyError):
+    """A message, or a run, was refused because this agent's run is active; nothing was posted.
 
     Attributes:
         thread_id: The thread.
@@ -160,6 +170,8 @@ class RunFailedError(GptAgentError):
 
     def __init__(self, event: RunFailed | RunCancelled) -> None:
         self.event = event
+        if getattr(event, "in_doubt", False):
+            self.in_doubt = True
         name = f"run {event.id!r}" if event.id else "a run that could not be started"
         status = getattr(event, "status", "cancelled")
         detail = ": ".join(
@@ -260,8 +272,20 @@ class RequestRejectedError(ServiceError):
     """The service refused the request as it stands (other 4xx)."""
 
 
-class ServiceBusyError(ServiceError):
-    """The thread has a live run, or the conversation is locked.
+class OutputTooLongError(RequestRejectedError):
+    """The service refused a tool's output as too long.
+
+    Attributes:
+        limit: The most bytes that it takes.
+    """
+
+    def __init__(self, message: str, *, limit: int, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.limit = limit
+
+
+class ServiceBusyError(ServiceError, ThreadBusyError):
+    """The service refused: the thread has a live run, or the conversation is locked.
 
     Attributes:
         run_id: The live run, where the service names it.
@@ -307,3 +331,44 @@ class ServiceUnavailableError(ServiceError):
 
 class ProtocolError(ServiceError):
     """An answer is not JSON, or lacks what the wire promises."""
+
+
+class JournalError(GptAgentError):
+    """The journal could not be read or written; what was to be done there is not done.
+
+    Attributes:
+        journal: Which journal, such as the path of its file.
+        action: What was to be done.
+        reason: Why it could not be.
+    """
+
+    def __init__(self, journal: str, action: str, reason: str) -> None:
+        self.journal = journal
+        self.action = action
+        self.reason = reason
+        super().__init__(f"cannot {action} in the journal {journal}: {reason}")
+
+
+class BackplaneError(GptAgentError):
+    """The backplane could not be reached, or an owner did not answer; nothing was begun.
+
+    Attributes:
+        backplane: Which backplane.
+        action: What was to be done.
+        reason: Why it could not be.
+    """
+
+    def __init__(self, backplane: str, action: str, reason: str) -> None:
+        self.backplane = backplane
+        self.action = action
+        self.reason = reason
+        super().__init__(f"cannot {action} over the backplane {backplane}: {reason}")
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an exception as text: its class and message; the class alone if ``str()`` raises."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except BaseException:
+        return name

@@ -27,17 +27,29 @@ class Event:
     Attributes:
         thread_id: The conversation the fact belongs to.
         at: When it was noted, UTC; left out of comparisons.
+        cursor: Its place among the thread's events, from which ``gpt_agent_sync.events()`` goes on;
+            ``None`` for what is told in one process alone. Left out of comparisons.
     """
 
     thread_id: str
     at: datetime = attrs.field(factory=_now, eq=False)
+    cursor: str | None = attrs.field(default=None, eq=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the event as JSON-ready data, with its class's name under ``"type"``."""
+        """Return the event as JSON-ready data, with its class's name under ``"type"``.
+
+        A cursor is there where the event has one.
+        """
         data: dict[str, Any] = {"type": type(self).__name__}
         for field in attrs.fields(type(self)):
             data[field.name] = _to_json(getattr(self, field.name))
+        if self.cursor is None:
+            del data["cursor"]
         return data
+
+    def _take_place(self, cursor: str) -> None:
+        """Give the event its place, before anybody is told of it."""
+        object.__setattr__(self, "cursor", cursor)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Event:
@@ -138,6 +150,7 @@ class RunFailed(RunEvent):
         status: ``"failed"``, ``"expired"`` or ``"incomplete"``.
         code: The code of the reason, where there is one.
         message: The reason, in the service's words or in ours.
+        in_doubt: Whether the service may have started it all the same.
     """
 
     id: str | None
@@ -145,6 +158,7 @@ class RunFailed(RunEvent):
     status: str
     code: str | None = None
     message: str | None = None
+    in_doubt: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -286,12 +300,37 @@ class ToolCallFailed(ToolEvent):
         run_id: The run that waits.
         name: The tool's name.
         message: What went wrong.
+        code: What kind of failure it is, where there is a word for it: ``"output_too_long"`` when
+            the service refused the handler's output for its length, ``"interrupted"`` when it was
+            begun before and not finished, ``"journal_error"`` when it could not be noted.
     """
 
     id: str
     run_id: str
     name: str
     message: str
+    code: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallInterrupted(ToolEvent):
+    """A call was begun before and not finished, and its tool has ``after_crash="ask"``.
+
+    It waits for ``submit_tool_output()`` or ``rerun_tool_call()``.
+
+    Attributes:
+        id: The call's id.
+        run_id: The run that waits.
+        name: The tool's name.
+        arguments: The arguments.
+        attempt: How often it was begun.
+    """
+
+    id: str
+    run_id: str
+    name: str
+    arguments: dict[str, Any] | str
+    attempt: int
 
 
 @attrs.frozen(kw_only=True)
@@ -305,6 +344,17 @@ class ToolOutputSubmissionFailed(ToolEvent):
 
     run_id: str
     message: str
+
+
+@attrs.frozen(kw_only=True)
+class EventsMissed(Event):
+    """Events of other processes are not kept any more, and were not told; those after them follow.
+
+    Attributes:
+        after: The place of the last event that was told before them.
+    """
+
+    after: str
 
 
 @attrs.frozen(kw_only=True)
@@ -338,7 +388,9 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
         ToolCallRequested,
         ToolCallOutputRecorded,
         ToolCallFailed,
+        ToolCallInterrupted,
         ToolOutputSubmissionFailed,
+        EventsMissed,
         AgentStopped,
     )
 }

@@ -6,7 +6,8 @@ None of them depends on a wire. All are frozen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 import attrs
 
@@ -14,6 +15,12 @@ from gpt_agent_sync.arguments import ContentParts, read_metadata
 
 LIVE_STATUSES = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 FINAL_STATUSES = frozenset({"completed", "failed", "cancelled", "expired", "incomplete"})
+
+TOKEN_KEY = "gpt_agent_sync_token"  # noqa: S105  # nosec B105
+"""The metadata key, no secret, by which a message or run is found again after a lost answer."""
+
+Order = Literal["asc", "desc"]
+"""The order of a list: oldest first, or newest first."""
 
 
 @attrs.frozen(kw_only=True)
@@ -199,6 +206,7 @@ class Message:
         content: All text parts joined.
         parts: The raw content parts.
         metadata: The pairs kept with it.
+        created_at: When it was added, UTC; ``None`` where the wire does not say, as Responses.
     """
 
     id: str
@@ -208,6 +216,7 @@ class Message:
     content: str = ""
     parts: ContentParts = ()
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    created_at: datetime | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -220,10 +229,14 @@ class RunSnapshot:
         assistant_id: The assistant that runs.
         tool_calls: The calls a run in ``requires_action`` waits for.
         unsupported_action: The kind of a required action that cannot be answered.
+        unsupported_call: The kind of call that a run failed for, as it cannot be answered.
+            Cancelling the run closes the call.
         error_code: The code of a failed run, or the reason of an incomplete one.
         error_message: The service's words for it.
         usage: Tokens used, once the service says.
         messages_known: Whether the feed has given all messages that the run has finished so far.
+        age: Seconds since it was created, by the service's clock, where that is known.
+        expires_in: Seconds until the service gives it up, likewise.
     """
 
     id: str
@@ -231,10 +244,13 @@ class RunSnapshot:
     assistant_id: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     unsupported_action: str | None = None
+    unsupported_call: str | None = None
     error_code: str | None = None
     error_message: str | None = None
     usage: Usage | None = None
     messages_known: bool = False
+    age: float | None = None
+    expires_in: float | None = None
 
     @property
     def is_final(self) -> bool:
@@ -278,10 +294,12 @@ class Posted:
         message_id: The message's id.
         receipt: What the service wants back when the run is started, opaque to others. It may
             hold a connection.
+        run_id: The run that was started with the message, if it was.
     """
 
     message_id: str
     receipt: Any = None
+    run_id: str | None = None
 
     def drop(self) -> None:
         """Close what the receipt holds, if no run is started with it."""
@@ -293,8 +311,29 @@ def _always() -> bool:
     return True
 
 
+def _nothing() -> None:
+    pass
+
+
 Pause = Callable[[float], None]
 """Waits for that many seconds, or raises ``FeedClosed`` when nobody wants the answer any more."""
+
+
+@attrs.frozen(kw_only=True)
+class TimedPause:
+    """A ``Pause`` of a caller whose time is limited: requests too take no longer than that.
+
+    Attributes:
+        wait: Waits for that many seconds; raises at once where the time would be up by then.
+        until: When the time is up, monotonic seconds; ``None`` for never.
+    """
+
+    wait: Pause
+    until: float | None = None
+
+    def __call__(self, seconds: float) -> None:
+        """Wait."""
+        self.wait(seconds)
 
 
 @attrs.frozen(kw_only=True)
@@ -304,22 +343,36 @@ class RunRequest:
     Attributes:
         thread_id: The conversation.
         assistant_id: The assistant, ``None`` for a run that was found in progress.
-        posted: The receipt of the message that the run answers, if we posted it.
+        posted: The receipt of the message that the run answers, if we posted it; without it a run
+            that is started answers what is newest in the thread.
+        run_id: The turn's run so far, which one that is started takes the place of; ``None`` for
+            the turn's first.
         options: What the run does differently.
         tools: Schemas of the registered handlers.
         heartbeat_interval: The longest pause between two polls, seconds.
         streaming: Whether the service is to stream the run, where it can.
         wants_deltas: Returns whether anybody receives text as it arrives; where nobody does, a feed
-            may leave it out. Called on the worker's thread.
+            may leave it out. Called on the worker's thread, and on the one that posts the message.
         messages_known: Whether feeds have given all messages that the run has finished so far.
         last_message_id: The newest message known before this one, if any.
         last_run_id: The newest run known before this one, if any.
-        pause: Waits before the message's post is repeated; ``None`` for a plain wait.
+        pause: Waits before the message's post is repeated; ``None`` for a plain wait. A
+            ``TimedPause`` bounds the requests of the post too.
+        token: What the message is found again by; ``None`` for one that the service makes up.
+        may_be_posted: Whether a process that was killed may have posted the message. It was not
+            there a moment ago, but may be in a response that holds the conversation until it ends.
+        before_post: Called before the message is posted without its run, which is to be started
+            later: a process that was killed in between would leave it unanswered.
+        waits_for_lock: Whether what begins a run may wait, as long as a request may take, for a
+            thread that another caller's run holds; if not, it is refused at once.
+        deadline: When the run is given up, monotonic seconds; ``None`` for never. A feed yields a
+            snapshot then, or ends.
     """
 
     thread_id: str
     assistant_id: str | None
     posted: Posted | None = None
+    run_id: str | None = None
     options: RunOptions = attrs.field(factory=RunOptions)
     tools: tuple[ToolSchema, ...] = ()
     heartbeat_interval: float = 1.0
@@ -329,3 +382,8 @@ class RunRequest:
     last_message_id: str | None = None
     last_run_id: str | None = None
     pause: Pause | None = attrs.field(default=None, eq=False, repr=False)
+    token: str | None = None
+    may_be_posted: bool = False
+    before_post: Callable[[], None] = attrs.field(default=_nothing, eq=False, repr=False)
+    waits_for_lock: bool = True
+    deadline: float | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
 from gpt_agent_sync.errors import ConfigurationError
+from gpt_agent_sync.secret import Secret, conceal
 
 ENVIRONMENT_PREFIX = "GPT_AGENT_"
 
@@ -30,6 +32,43 @@ class AnyService(Protocol):
     @property
     def identity(self) -> Hashable:
         """What makes two services the same."""
+
+
+@runtime_checkable
+class AnyJournal(Protocol):
+    """Anything that may be configured as a journal; ``gpt_agent_sync.Journal`` is the contract.
+
+    As with services, the settings import none.
+    """
+
+    def claim(
+        self,
+        scope: Any,
+        kind: str,
+        key: str,
+        *,
+        owner: str,
+        lease: float,
+        data: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Take an entry to work on it, if it is free."""
+
+    def renew(self, owner: str, lease: float) -> None:
+        """Have the leases of all that an owner still owns run from now."""
+
+
+@runtime_checkable
+class AnyBackplane(Protocol):
+    """Anything that may be a backplane; ``gpt_agent_sync.Backplane`` is the contract.
+
+    As with services, the settings import none.
+    """
+
+    def acquire(self, scope: Any) -> Any:
+        """Take the lease of a thread if nobody holds it."""
+
+    def confirm(self, lease: Any) -> bool:
+        """Return whether a lease is still held."""
 
 
 def unknown_service(value: object) -> ConfigurationError:
@@ -83,17 +122,26 @@ def _flag(instance: object, field: attrs.Attribute[Any], value: object) -> None:
         raise _refuse(field.name, value, "True or False")
 
 
-def _no_journal(instance: object, field: attrs.Attribute[Any], value: object) -> None:
-    if value is not None:
-        raise _refuse(field.name, value, "None: this version keeps no tool journal")
+def _journal(instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    is_path = isinstance(value, os.PathLike) or (isinstance(value, str) and bool(value.strip()))
+    is_journal = isinstance(value, AnyJournal) and not isinstance(value, type)
+    if value is not None and not is_path and not is_journal:
+        raise _refuse(field.name, value, "a Journal object, the path of a file, or None")
+
+
+def _backplane(instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    is_url = isinstance(value, Secret)
+    is_backplane = isinstance(value, AnyBackplane) and not isinstance(value, type)
+    if value is not None and not is_url and not is_backplane:
+        raise _refuse(field.name, value, "a Backplane object, the URL of a Redis, or None")
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
     """The process defaults; times are seconds.
 
-    ``configure()`` changes them, and each but ``service`` objects may come from the
-    environment as ``GPT_AGENT_<NAME>``. An agent keeps the settings it was made under; the bounds
+    ``configure()`` changes them, and each but objects may come from the environment as
+    ``GPT_AGENT_<NAME>``. An agent keeps the settings it was made under; the bounds
     of requests and ``tool_workers`` belong to the process and change at once.
 
     Attributes:
@@ -105,13 +153,23 @@ class Settings:
         idle_timeout: How long an agent without a run lives; ``None`` for ever.
         connect_timeout: How long opening a connection may take.
         read_timeout: How long a service may be silent within a request.
+        request_timeout: How long a request may take altogether, however its answer trickles in; of
+            a stream, up to the event that opens it. Where a longer silence is allowed that counts.
+        max_answer_bytes: How large an answer may be, unpacked. A larger one is a ``ProtocolError``.
         http_retries: How often a request is repeated where that is safe.
         rate_limit_retries: How often a run that met a rate limit is started again.
         rate_limit_delay: The pause before that, where the service names none.
-        tool_workers: How many handlers run at once, over all agents.
+        tool_workers: How many handlers run at once, over all agents. Calls that have waited for
+            10 s go past handlers that have run for as long; at most as many again run then.
         tool_timeout: How long a handler may take; ``None`` for ever. Its thread goes on, and what
             it returns is dropped.
-        journal: Reserved for the tool journal; only ``None`` for now.
+        journal: What keeps tool calls and waiting messages over a crash: a ``Journal`` object, or
+            the path of a file, which a ``SqliteJournal`` keeps; ``None`` keeps them in memory.
+        backplane: What processes share that have agents of the same threads: a ``Backplane``
+            object, or the URL of a Redis; ``None`` where there is one process. It is kept as a
+            secret, as the URL may have a password.
+        run_timeout: How long a run may take; ``None`` for as long as the service lets it. One that
+            takes longer is cancelled and told as ``RunFailed`` with the code ``"run_timeout"``.
     """
 
     service: AnyService | str | None = None
@@ -122,6 +180,8 @@ class Settings:
     )
     connect_timeout: float = attrs.field(default=5.0, validator=_seconds(above_zero=True))
     read_timeout: float = attrs.field(default=30.0, validator=_seconds(above_zero=True))
+    request_timeout: float = attrs.field(default=120.0, validator=_seconds(above_zero=True))
+    max_answer_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_count(1))
     http_retries: int = attrs.field(default=4, validator=_count(0))
     rate_limit_retries: int = attrs.field(default=10, validator=_count(0))
     rate_limit_delay: float = attrs.field(default=30.0, validator=_seconds())
@@ -129,7 +189,15 @@ class Settings:
     tool_timeout: float | None = attrs.field(
         default=None, validator=_seconds(above_zero=True, optional=True)
     )
-    journal: str | None = attrs.field(default=None, validator=_no_journal)
+    journal: AnyJournal | str | os.PathLike[str] | None = attrs.field(
+        default=None, validator=_journal
+    )
+    backplane: AnyBackplane | Secret | None = attrs.field(
+        default=None, converter=conceal, validator=_backplane
+    )
+    run_timeout: float | None = attrs.field(
+        default=900.0, validator=_seconds(above_zero=True, optional=True)
+    )
 
 
 SETTING_NAMES = tuple(field.name for field in attrs.fields(Settings))
@@ -195,12 +263,16 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "idle_timeout": _read_optional_seconds,
     "connect_timeout": float,
     "read_timeout": float,
+    "request_timeout": float,
+    "max_answer_bytes": int,
     "http_retries": int,
     "rate_limit_retries": int,
     "rate_limit_delay": float,
     "tool_workers": int,
     "tool_timeout": _read_optional_seconds,
     "journal": str,
+    "backplane": str,
+    "run_timeout": _read_optional_seconds,
 }
 
 SETTING_VARIABLES = tuple(ENVIRONMENT_PREFIX + name.upper() for name in _READERS)

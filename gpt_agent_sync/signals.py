@@ -52,11 +52,13 @@ class EventSignal(blinker.Signal):
 
     def connect(self, receiver: F, sender: Any = blinker.ANY, weak: bool = True) -> F:
         """Connect a receiver; see ``blinker.Signal.connect``."""
+        forks.check()
         with self._lock:
             return super().connect(receiver, sender, weak)
 
     def disconnect(self, receiver: Callable[..., Any], sender: Any = blinker.ANY) -> None:
         """Disconnect a receiver; see ``blinker.Signal.disconnect``."""
+        forks.check()
         with self._lock:
             while True:
                 try:
@@ -99,6 +101,8 @@ assistant_message_delta = _signal(events.AssistantMessageDelta)
 tool_call_requested = _signal(events.ToolCallRequested)
 tool_call_output_recorded = _signal(events.ToolCallOutputRecorded)
 tool_call_failed = _signal(events.ToolCallFailed)
+tool_call_interrupted = _signal(events.ToolCallInterrupted)
+events_missed = _signal(events.EventsMissed)
 tool_output_submission_failed = _signal(events.ToolOutputSubmissionFailed)
 agent_stopped = _signal(events.AgentStopped)
 

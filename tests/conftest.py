@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 pytest_plugins = [
     "tests.plugins.authorities",
+    "tests.plugins.faults",
     "tests.plugins.processes",
+    "tests.plugins.redis_servers",
     "tests.plugins.servers",
     "tests.plugins.services",
 ]
+
+# Before anything imports it, so that what its assertions saw is shown.
+pytest.register_assert_rewrite("gpt_agent_sync.testing.journals")

@@ -56,7 +56,7 @@ def test_configure_nothing() -> None:
         {"tool_workers": 3, "streaming": "yes"},
         {"tool_workers": 3, "service": "nowhere"},
         {"tool_workers": 3, "service": 7},
-        {"tool_workers": 3, "journal": "calls.db"},
+        {"tool_workers": 3, "journal": 7},
     ],
 )
 def test_nothing_changes_on_an_error(changes: dict[str, Any]) -> None:

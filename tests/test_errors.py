@@ -23,6 +23,7 @@ ERRORS: list[GptAgentError] = [
     errors.InvalidThreadIdError("t", "it is gone"),
     errors.BlankThreadIdError(" "),
     errors.InvalidToolCallIdError("call_1", ["call_2", "call_3"]),
+    errors.ThreadBusyError("busy"),
     errors.RunInProgressError("t", "run_1"),
     errors.RunNotInProgressError("t"),
     errors.AssistantNotSetError("t"),
@@ -34,10 +35,13 @@ ERRORS: list[GptAgentError] = [
     errors.ServiceError("no", status=500, code="oops", request_id="req_1"),
     errors.AuthenticationError("no", status=401),
     errors.RequestRejectedError("no", status=400),
+    errors.OutputTooLongError("no", status=400, limit=100),
     errors.ServiceBusyError("no", status=409, run_id="run_1"),
     errors.RateLimitError("no", status=429, retry_after=2.0),
     errors.ServiceUnavailableError("no", in_doubt=True),
     errors.ProtocolError("no", status=200),
+    errors.JournalError("calls.db", "claim call 'call_1'", "disk full"),
+    errors.BackplaneError("redis", "take the lease", "timed out"),
 ]
 
 
@@ -49,7 +53,8 @@ ERRORS: list[GptAgentError] = [
         (errors.InvalidThreadIdError, (GptAgentError, LookupError)),
         (errors.BlankThreadIdError, (errors.InvalidThreadIdError, errors.BlankValueError)),
         (errors.InvalidToolCallIdError, (GptAgentError, LookupError)),
-        (errors.RunInProgressError, (GptAgentError,)),
+        (errors.ThreadBusyError, (GptAgentError,)),
+        (errors.RunInProgressError, (errors.ThreadBusyError,)),
         (errors.RunNotInProgressError, (GptAgentError,)),
         (errors.AssistantNotSetError, (GptAgentError,)),
         (errors.AgentNotAliveError, (GptAgentError,)),
@@ -60,10 +65,12 @@ ERRORS: list[GptAgentError] = [
         (errors.ServiceError, (GptAgentError,)),
         (errors.AuthenticationError, (ServiceError,)),
         (errors.RequestRejectedError, (ServiceError,)),
-        (errors.ServiceBusyError, (ServiceError,)),
+        (errors.ServiceBusyError, (ServiceError, errors.ThreadBusyError)),
         (errors.RateLimitError, (ServiceError,)),
         (errors.ServiceUnavailableError, (ServiceError,)),
         (errors.ProtocolError, (ServiceError,)),
+        (errors.JournalError, (GptAgentError,)),
+        (errors.BackplaneError, (GptAgentError,)),
     ],
 )
 def test_hierarchy(error: type[Exception], bases: tuple[type[Exception], ...]) -> None:
@@ -259,6 +266,7 @@ def test_keys_of_the_wrong_type_are_not_shown(key: object) -> None:
 def test_key_from_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error about an unusable ``OPENAI_API_KEY`` does not show it."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk secret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1/v1")
     with pytest.raises(gpt.ConfigurationError, match=r"^api_key ") as caught:
-        gpt.AssistantsService("http://127.0.0.1/v1")
+        gpt.AssistantsService()
     assert "secret" not in f"{caught.value!r} {caught.value}"

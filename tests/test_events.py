@@ -11,7 +11,6 @@ import attrs
 import pytest
 
 import gpt_agent_sync as gpt
-from gpt_agent_sync import events
 from gpt_agent_sync.events import EVENT_TYPES, Event
 from gpt_agent_sync.records import Usage
 
@@ -19,19 +18,19 @@ AT = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=timezone.utc)
 PARTS = ({"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "u"}})
 
 EXAMPLES: list[Event] = [
-    events.UserMessageAdded(thread_id="t", at=AT, id="msg_1", content="hi"),
-    events.UserMessageAdded(thread_id="t", at=AT, id="msg_1", content=PARTS),
-    events.RunStarted(thread_id="t", at=AT, id="run_1", assistant_id="a"),
-    events.RunStarted(thread_id="t", at=AT, id="run_1", assistant_id=None),
-    events.RunCompleted(thread_id="t", at=AT, id="run_1", assistant_id="a"),
-    events.RunCompleted(
+    gpt.UserMessageAdded(thread_id="t", at=AT, id="msg_1", content="hi"),
+    gpt.UserMessageAdded(thread_id="t", at=AT, id="msg_1", content=PARTS),
+    gpt.RunStarted(thread_id="t", at=AT, id="run_1", assistant_id="a"),
+    gpt.RunStarted(thread_id="t", at=AT, id="run_1", assistant_id=None),
+    gpt.RunCompleted(thread_id="t", at=AT, id="run_1", assistant_id="a"),
+    gpt.RunCompleted(
         thread_id="t",
         at=AT,
         id="run_1",
         assistant_id="a",
         usage=Usage(input_tokens=1, output_tokens=2, total_tokens=3),
     ),
-    events.RunFailed(
+    gpt.RunFailed(
         thread_id="t",
         at=AT,
         id="run_1",
@@ -40,10 +39,10 @@ EXAMPLES: list[Event] = [
         code="boom",
         message="It broke.",
     ),
-    events.RunFailed(thread_id="t", at=AT, id=None, assistant_id=None, status="expired"),
-    events.RunCancelled(thread_id="t", at=AT, id="run_1", assistant_id="a"),
-    events.RunCancelled(thread_id="t", at=AT, id=None, assistant_id=None),
-    events.RateLimited(
+    gpt.RunFailed(thread_id="t", at=AT, id=None, assistant_id=None, status="expired"),
+    gpt.RunCancelled(thread_id="t", at=AT, id="run_1", assistant_id="a"),
+    gpt.RunCancelled(thread_id="t", at=AT, id=None, assistant_id=None),
+    gpt.RateLimited(
         thread_id="t",
         at=AT,
         run_id="run_1",
@@ -51,9 +50,9 @@ EXAMPLES: list[Event] = [
         retry_in=1.5,
         retries_remaining=9,
     ),
-    events.RateLimitRetriesExhausted(thread_id="t", at=AT, run_id="run_1", assistant_id="a"),
-    events.QuotaExceeded(thread_id="t", at=AT, run_id=None, assistant_id="a"),
-    events.AssistantMessageAdded(
+    gpt.RateLimitRetriesExhausted(thread_id="t", at=AT, run_id="run_1", assistant_id="a"),
+    gpt.QuotaExceeded(thread_id="t", at=AT, run_id=None, assistant_id="a"),
+    gpt.AssistantMessageAdded(
         thread_id="t",
         at=AT,
         message_id="msg_2",
@@ -62,29 +61,31 @@ EXAMPLES: list[Event] = [
         content="hi",
         parts=PARTS,
     ),
-    events.AssistantMessageAdded(
+    gpt.AssistantMessageAdded(
         thread_id="t", at=AT, message_id="msg_2", run_id=None, assistant_id=None, content=""
     ),
-    events.AssistantMessageDelta(
-        thread_id="t", at=AT, message_id="msg_2", run_id="run_1", text="h"
-    ),
-    events.ToolCallRequested(
+    gpt.AssistantMessageDelta(thread_id="t", at=AT, message_id="msg_2", run_id="run_1", text="h"),
+    gpt.ToolCallRequested(
         thread_id="t", at=AT, id="call_1", run_id="run_1", name="add", arguments={"a": [1]}
     ),
-    events.ToolCallRequested(
+    gpt.ToolCallRequested(
         thread_id="t", at=AT, id="call_1", run_id="run_1", name="add", arguments="{broken"
     ),
-    events.ToolCallOutputRecorded(
+    gpt.ToolCallOutputRecorded(
         thread_id="t", at=AT, id="call_1", run_id="run_1", name="add", output="5"
     ),
-    events.ToolCallFailed(
+    gpt.ToolCallInterrupted(
+        thread_id="t", at=AT, id="call_1", run_id="run_1", name="add", arguments={}, attempt=2
+    ),
+    gpt.ToolCallFailed(
         thread_id="t", at=AT, id="call_1", run_id="run_1", name="add", message="It broke."
     ),
-    events.ToolOutputSubmissionFailed(thread_id="t", at=AT, run_id="run_1", message="no"),
-    events.AgentStopped(thread_id="t", at=AT, reason="shutdown"),
+    gpt.ToolOutputSubmissionFailed(thread_id="t", at=AT, run_id="run_1", message="no"),
+    gpt.EventsMissed(thread_id="t", at=AT, after="1-2"),
+    gpt.AgentStopped(thread_id="t", at=AT, reason="shutdown", cursor="1-3"),
 ]
 
-BASES = (events.Event, events.RunEvent, events.ToolEvent)
+BASES = (gpt.Event, gpt.RunEvent, gpt.ToolEvent)
 
 all_examples = pytest.mark.parametrize(
     "event", EXAMPLES, ids=lambda event: str(type(event).__name__)
@@ -95,7 +96,7 @@ def test_table_is_complete() -> None:
     """The table that events are read back by has every concrete event class."""
     defined = {
         event_class
-        for event_class in vars(events).values()
+        for event_class in vars(gpt.events).values()
         if isinstance(event_class, type) and issubclass(event_class, Event)
     }
     assert set(EVENT_TYPES.values()) == defined - set(BASES)
@@ -127,8 +128,10 @@ def test_type(event: Event) -> None:
 
 @all_examples
 def test_fields(event: Event) -> None:
-    """The data has every field of the event."""
+    """The data has every field of the event; its cursor where it has one."""
     names = [field.name for field in attrs.fields(type(event))]
+    if event.cursor is None:
+        names.remove("cursor")
     assert sorted(event.to_dict()) == sorted(["type", *names])
 
 
@@ -187,7 +190,7 @@ def test_keyword_only(event: Event) -> None:
 def test_time_is_now_in_utc() -> None:
     """An event notes the moment it was made, in UTC."""
     before = datetime.now(timezone.utc)
-    at = events.AgentStopped(thread_id="t", reason="idle").at
+    at = gpt.AgentStopped(thread_id="t", reason="idle").at
     assert before <= at <= datetime.now(timezone.utc)
     assert at.utcoffset() == timedelta(0)
 
@@ -195,9 +198,9 @@ def test_time_is_now_in_utc() -> None:
 @pytest.mark.parametrize(
     "base, names",
     [
-        (events.Event, list(EVENT_TYPES)),
+        (gpt.Event, list(EVENT_TYPES)),
         (
-            events.RunEvent,
+            gpt.RunEvent,
             [
                 "RunStarted",
                 "RunCompleted",
@@ -209,11 +212,12 @@ def test_time_is_now_in_utc() -> None:
             ],
         ),
         (
-            events.ToolEvent,
+            gpt.ToolEvent,
             [
                 "ToolCallRequested",
                 "ToolCallOutputRecorded",
                 "ToolCallFailed",
+                "ToolCallInterrupted",
                 "ToolOutputSubmissionFailed",
             ],
         ),
@@ -226,7 +230,7 @@ def test_base_classes(base: type[Event], names: list[str]) -> None:
 
 def test_data_of_an_event() -> None:
     """The data is plain: texts, numbers, lists and dictionaries."""
-    event = events.RunCompleted(
+    event = gpt.RunCompleted(
         thread_id="t", at=AT, id="run_1", assistant_id=None, usage=Usage(total_tokens=3)
     )
     assert event.to_dict() == {
@@ -242,9 +246,7 @@ def test_data_of_an_event() -> None:
 def test_defaults_may_be_missing() -> None:
     """Data without the fields that have defaults can be read."""
     data = {"type": "RunCompleted", "thread_id": "t", "id": "run_1", "assistant_id": None}
-    assert Event.from_dict(data) == events.RunCompleted(
-        thread_id="t", id="run_1", assistant_id=None
-    )
+    assert Event.from_dict(data) == gpt.RunCompleted(thread_id="t", id="run_1", assistant_id=None)
 
 
 STOPPED = {"type": "AgentStopped", "thread_id": "t", "reason": "idle"}
@@ -289,4 +291,4 @@ def test_data_of_no_event(data: Mapping[str, Any], words: str) -> None:
 @pytest.mark.parametrize("reason", ["SHUTDOWN", "IDLE", "ERROR"])
 def test_reasons_to_stop(reason: str) -> None:
     """The reasons to stop have names on the class."""
-    assert getattr(events.AgentStopped, reason) == reason.lower()
+    assert getattr(gpt.AgentStopped, reason) == reason.lower()

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -379,7 +379,7 @@ def test_flask_shows_the_reason_of_a_refusal(site: Site) -> None:
 class AwayService(ScriptedService):
     """Know all threads, and fail to read them."""
 
-    def messages_after(self, thread_id: str, message_id: str) -> Sequence[Message]:
+    def messages(self, thread_id: str, **how: Any) -> Iterator[Message]:
         """Fail."""
         raise gpt.ServiceUnavailableError("away")
 

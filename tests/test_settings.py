@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
 from gpt_agent_sync.errors import ConfigurationError
+from gpt_agent_sync.journal.memory import MemoryJournal
 from gpt_agent_sync.settings import (
     SETTING_NAMES,
     SETTING_VARIABLES,
@@ -24,17 +26,29 @@ DEFAULTS = {
     "idle_timeout": 120.0,
     "connect_timeout": 5.0,
     "read_timeout": 30.0,
+    "request_timeout": 120.0,
+    "max_answer_bytes": 67108864,
     "http_retries": 4,
     "rate_limit_retries": 10,
     "rate_limit_delay": 30.0,
     "tool_workers": 16,
     "tool_timeout": None,
     "journal": None,
+    "backplane": None,
+    "run_timeout": 900.0,
 }
 
-POSITIVE = ("heartbeat_interval", "idle_timeout", "connect_timeout", "read_timeout", "tool_timeout")
+POSITIVE = (
+    "heartbeat_interval",
+    "idle_timeout",
+    "connect_timeout",
+    "read_timeout",
+    "request_timeout",
+    "tool_timeout",
+    "run_timeout",
+)
 SECONDS = (*POSITIVE, "rate_limit_delay")
-COUNTS = ("http_retries", "rate_limit_retries", "tool_workers")
+COUNTS = ("http_retries", "rate_limit_retries", "tool_workers", "max_answer_bytes")
 
 
 def test_defaults() -> None:
@@ -69,9 +83,13 @@ def test_keyword_only() -> None:
         ("rate_limit_retries", 0),
         ("idle_timeout", None),
         ("tool_timeout", None),
+        ("run_timeout", None),
         ("streaming", False),
         ("service", "local"),
         ("journal", None),
+        ("journal", "calls.db"),
+        ("journal", Path("calls.db")),
+        ("journal", MemoryJournal()),
     ],
 )
 def test_usable_values(name: str, value: Any) -> None:
@@ -124,10 +142,11 @@ def test_unusable_flags(value: Any) -> None:
         with_changes(Settings(), {"streaming": value})
 
 
-def test_journal_is_reserved() -> None:
-    """There is no tool journal to be had yet."""
-    with pytest.raises(ConfigurationError, match="setting journal must be None: this version"):
-        with_changes(Settings(), {"journal": "calls.db"})
+@pytest.mark.parametrize("value", ["", " ", 1, True, b"calls.db", object(), MemoryJournal])
+def test_unusable_journals(value: Any) -> None:
+    """A journal is an object of the kind or a path; its class was passed by mistake."""
+    with pytest.raises(ConfigurationError, match="setting journal must be a Journal object, the"):
+        with_changes(Settings(), {"journal": value})
 
 
 @pytest.mark.parametrize(
@@ -193,6 +212,7 @@ def test_empty_environment() -> None:
         ("tool_workers", "2", 2),
         *(("streaming", text, True) for text in ("1", "true", "YES", "On")),
         *(("streaming", text, False) for text in ("0", "False", "no", "OFF")),
+        ("journal", " calls.db ", "calls.db"),
         ("heartbeat_interval", "", 1.0),
         ("http_retries", "  ", 4),
     ],
@@ -218,7 +238,6 @@ def test_variable(name: str, text: str, value: object) -> None:
         ("http_retries", "-1"),
         ("tool_workers", "0"),
         ("streaming", "maybe"),
-        ("journal", "calls.db"),
     ],
 )
 def test_unusable_variable(name: str, text: str) -> None:

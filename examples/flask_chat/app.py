@@ -107,7 +107,7 @@ def find_missed(agent: gpt.Agent, last_id: str) -> list[gpt.AssistantMessageAdde
             assistant_id=message.assistant_id,
             content=message.content,
         )
-        for message in agent.service.messages_after(agent.thread_id, last_id)
+        for message in agent.messages(after=last_id)
         if message.role == "assistant"
     ]
 

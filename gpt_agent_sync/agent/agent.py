@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from gpt_agent_sync.agent import remote_verbs
+from gpt_agent_sync.agent.call_notes import CallNotes
 from gpt_agent_sync.agent.lifecycle import SHUTDOWN_PATIENCE, Lifecycle
 from gpt_agent_sync.agent.mailbox import Mailbox
+from gpt_agent_sync.agent.message_notes import MessageNotes
+from gpt_agent_sync.agent.ownership import ownership_of
 from gpt_agent_sync.agent.posting import Poster, WhenBusy
 from gpt_agent_sync.agent.run_setup import RunSetup
 from gpt_agent_sync.agent.text_streams import MESSAGE_SEPARATOR, TextStream, TurnEvents
 from gpt_agent_sync.agent.tool_calls import handling_for
 from gpt_agent_sync.agent.waiting import Waiter
 from gpt_agent_sync.agent.worker import Worker
-from gpt_agent_sync.arguments import check_timeout, require_text
+from gpt_agent_sync.arguments import check_limit, check_order, check_timeout, require_text
+from gpt_agent_sync.backplane.base import Backplane
 from gpt_agent_sync.decisions import outputs, verbs
 from gpt_agent_sync.decisions.state import AgentState, Transition
 from gpt_agent_sync.errors import AgentNotAliveError, RunFailedError
 from gpt_agent_sync.events import ClosingEvent, Event, RunCompleted
+from gpt_agent_sync.journal.base import Scope
 from gpt_agent_sync.listening.event_streams import EventStream
 from gpt_agent_sync.listening.subscribers import Subscribers
 from gpt_agent_sync.listening.subscriptions import (
@@ -27,7 +32,8 @@ from gpt_agent_sync.listening.subscriptions import (
     Subscription,
     subscribe_or_decorate,
 )
-from gpt_agent_sync.records import RunOptions
+from gpt_agent_sync.logs import get_logger
+from gpt_agent_sync.records import Message, Order, RunOptions
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.settings import Settings
 from gpt_agent_sync.tools.tool import encode_output
@@ -36,7 +42,7 @@ from gpt_agent_sync.tools.toolbox import Toolbox
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 E = TypeVar("E", bound=Event)
 
@@ -60,23 +66,55 @@ class Agent:
         idle_timeout: float | None,
         tools: Toolbox | None,
         run_options: RunOptions | None,
+        notes: CallNotes,
+        messages: MessageNotes,
+        backplane: Backplane,
         stopped: Callable[[Agent], None],
     ) -> None:
         self._thread_id = thread_id
         self._service = service
         self._mailbox = mailbox = Mailbox(first)
+        self._ownership = ownership_of(
+            backplane,
+            Scope(service=service.journal_name, thread_id=thread_id),
+            mailbox,
+            lambda request: remote_verbs.answer(self, request),
+        )
         self._subscribers = Subscribers(self, thread_id, self._refuse_to_block)
         wants_deltas = self._subscribers.wants_deltas
         self._setup = setup = RunSetup(
             thread_id, service, settings, tools, run_options, wants_deltas
         )
         self._worker = Worker(
-            self, mailbox, service, settings, setup, idle_timeout, self._subscribers.deliver
+            self,
+            mailbox,
+            service,
+            settings,
+            setup,
+            notes,
+            messages,
+            idle_timeout,
+            self._subscribers.deliver,
+            self._ownership,
         )
         self._waiter = Waiter(mailbox, self._refuse_to_block)
-        self._poster = Poster(mailbox, service, setup, self._waiter, self._worker.context)
+        self._poster = Poster(
+            mailbox,
+            service,
+            setup,
+            self._waiter,
+            messages,
+            self._ownership,
+            self._worker,
+        )
         self._lifecycle = Lifecycle(
-            thread_id, mailbox, self._subscribers, setup, self._worker, lambda: stopped(self)
+            thread_id,
+            mailbox,
+            self._subscribers,
+            setup,
+            self._worker,
+            self._ownership,
+            lambda: stopped(self),
         )
 
     @property
@@ -140,10 +178,14 @@ class Agent:
 
         Args:
             content: Text, or a sequence of content parts (text, image).
-            when_busy: What to do while a run is active. ``"raise"``: refuse. ``"wait"``: wait for
-                its end, then post. ``"queue"``: return at once; the worker posts queued messages
-                in order, one run each, and a failure becomes ``RunFailed``.
-            timeout: Seconds that ``"wait"`` waits at most; ``None`` for as long as it takes.
+            when_busy: What to do while a run is active, of this agent or of another caller.
+                ``"raise"``: refuse. ``"wait"``: wait for its end, then post. ``"queue"``: return at
+                once; the worker posts queued messages in order, one run each, and a failure becomes
+                ``RunFailed``, as does a thread that another caller holds for 600 s. With a journal
+                that outlives the process a crash loses no queued message: see ``connect()``.
+            timeout: Seconds altogether, for waiting and for the requests of the post; ``None`` for
+                as long as it takes. The requests of a message that waits in the queue have no part
+                in it.
             run_options: What this run does differently; over those given to ``connect()``.
             attachments: File attachments, as the wire takes them.
             metadata: Up to 16 pairs of texts kept with the message.
@@ -156,16 +198,50 @@ class Agent:
             BlankValueError: If the content is blank.
             ValueError: If another argument is unusable.
             AssistantNotSetError: If the agent has no assistant.
-            RunInProgressError: If a run is active, with ``when_busy="raise"``.
+            ThreadBusyError: If a run is active, with ``when_busy="raise"``: ``RunInProgressError``
+                for this agent's, ``ServiceBusyError`` for another caller's, which comes after 600 s
+                with ``"wait"`` too.
             WaitTimeoutError: If the run has not ended in time, with ``when_busy="wait"``.
             ConfigurationError: If the wire lacks an option or an attachment, or the assistant is
                 not registered.
-            ServiceBusyError: If another caller's run is active on the thread.
-            ServiceError: If the service fails; ``in_doubt`` says that it may have the message.
+            ServiceError: If the service fails, or has not answered when time is up; ``in_doubt``
+                says that it may have the message.
+            JournalError: If the journal cannot be written, with ``"queue"``; nothing is queued.
+            TypeError: If JSON cannot hold a message or an option that is to be kept in a journal.
             RuntimeError: If ``"wait"`` would wait for itself, in a callback or handler.
         """
         logger.debug("adding a user message to thread %s", self._thread_id)
         return self._poster.add(content, when_busy, timeout, run_options, attachments, metadata)
+
+    def run(
+        self, *, assistant_id: str | None = None, run_options: RunOptions | None = None
+    ) -> None:
+        """Have the worker start a run without a new message, for what is newest in the thread.
+
+        That is an answer for a message that has none, as its run failed, was cancelled, or never
+        began; a thread whose newest message is the assistant's is gone on with. While another
+        caller's run holds the thread the start waits, up to 600 s; that it failed is told as
+        ``RunFailed``.
+
+        Args:
+            assistant_id: The assistant of this run alone; else the agent's.
+            run_options: What this run does differently; over those given to ``connect()``.
+
+        Raises:
+            BlankValueError: If the id is blank.
+            TypeError: If the options are no ``RunOptions``.
+            ConfigurationError: If the wire lacks an option.
+            AgentNotAliveError: If the agent has stopped.
+            AssistantNotSetError: If there is no assistant.
+            RunInProgressError: If a run is active.
+        """
+        logger.debug("starting a run on thread %s", self._thread_id)
+        if assistant_id is not None:
+            require_text("assistant_id", assistant_id)
+        verbs.require_alive(self._mailbox.progress)
+        options = self._setup.options(run_options)
+        with self._ownership.entered():
+            self._mailbox.apply(verbs.reserve_run, assistant_id, options, self._worker.context())
 
     def submit_tool_output(self, tool_call_id: str, output: object) -> None:
         """Record the output of a tool call; the last one has all of them submitted together.
@@ -182,8 +258,39 @@ class Agent:
             InvalidToolCallIdError: If the run waits for no such call.
         """
         logger.debug("output for %s on thread %s", tool_call_id, self._thread_id)
+        call_id, text = require_text("tool_call_id", tool_call_id), encode_output(output)
+        if not self._done_elsewhere("submit_tool_output", tool_call_id=call_id, output=text):
+            self._mailbox.apply(outputs.record_output, call_id, text)
+
+    def _done_elsewhere(self, verb: str, **arguments: Any) -> bool:
+        """Have the process that runs the turn do something, if that is not this one.
+
+        Raises:
+            BackplaneError: If it does not answer in time.
+            GptAgentError: What it raises there.
+        """
+        verbs.require_alive(self._mailbox.progress)
+        found = self._ownership.ask(verb, **arguments)
+        if found is None:
+            return False
+        remote_verbs.read(found)
+        return True
+
+    def rerun_tool_call(self, tool_call_id: str) -> None:
+        """Call the handler of a call that was interrupted, after ``ToolCallInterrupted``.
+
+        Args:
+            tool_call_id: The id in the event.
+
+        Raises:
+            BlankValueError: If the id is blank.
+            AgentNotAliveError: If the agent has stopped.
+            RunNotInProgressError: If no run is active.
+            InvalidToolCallIdError: If the run waits for no such call.
+        """
         call_id = require_text("tool_call_id", tool_call_id)
-        self._mailbox.apply(outputs.record_output, call_id, encode_output(output))
+        if not self._done_elsewhere("rerun_tool_call", tool_call_id=call_id):
+            self._mailbox.apply(outputs.rerun_call, call_id)
 
     def cancel_run(self) -> None:
         """Ask the service to cancel the run; ``RunCancelled`` follows.
@@ -193,6 +300,8 @@ class Agent:
             RunNotInProgressError: If no run is active.
             ServiceError: If the service fails or refuses; the run goes on.
         """
+        if self._done_elsewhere("cancel_run"):
+            return
         run_id = self._mailbox.apply(verbs.request_cancel, self._worker.context())
         logger.debug("cancelling run %s on thread %s", run_id, self._thread_id)
         if run_id is not None:
@@ -234,7 +343,7 @@ class Agent:
         Args:
             content: Text, or a sequence of content parts.
             when_busy: What to do while another run is active: ``"raise"`` or ``"wait"``.
-            timeout: Seconds to wait altogether; ``None`` for as long as it takes.
+            timeout: Seconds altogether, requests included; ``None`` for as long as it takes.
             run_options: What this run does differently.
 
         Returns:
@@ -242,7 +351,8 @@ class Agent:
 
         Raises:
             RunFailedError: If the run does not complete; it carries the closing event.
-            WaitTimeoutError: If it takes longer; the run goes on.
+            WaitTimeoutError: If it takes longer; the run goes on. Where the service has not even
+                answered the message by then, that is a ``ServiceError``, in doubt.
             GptAgentError: All else that ``add_user_message()`` raises.
             RuntimeError: If called in a callback or handler of this agent.
         """
@@ -275,6 +385,7 @@ class Agent:
             GptAgentError: All that ``add_user_message()`` raises.
             RuntimeError: If called in a callback or handler of this agent.
         """
+        verbs.require_alive(self._mailbox.progress)
         events = self._subscribers.stream(0)  # before the message, so that nothing is missed
         try:
             pending = self._poster.ask("ask_stream()", content, when_busy, timeout, run_options)
@@ -327,6 +438,37 @@ class Agent:
         verbs.require_alive(self._mailbox.progress)
         return self._subscribers.stream(maxsize)
 
+    def messages(
+        self, *, after: str | None = None, order: Order = "asc", limit: int | None = None
+    ) -> Iterator[Message]:
+        """Return an iterator over the thread's messages, the user's and the assistant's.
+
+        Pages are requested when they are needed, on the thread that iterates, callbacks and
+        handlers included; errors of the service come out of ``next()``. Events are told
+        independently of it. What a run has not finished writing is left out; on the Responses
+        wire that is all of its turn, the user's message included.
+
+        Args:
+            after: The id of a message, as ``add_user_message()``, events and messages have it:
+                those after it, in the order asked for.
+            order: ``"asc"`` for the oldest first, ``"desc"`` for the newest first.
+            limit: How many there are at most; ``None`` for all.
+
+        Raises:
+            AgentNotAliveError: If the agent has stopped.
+            BlankValueError: If ``after`` is blank.
+            TypeError: If ``limit`` is no whole number.
+            ValueError: If ``order`` or ``limit`` is none.
+            RequestRejectedError: While iterating, if there is no message of the id ``after``.
+            ServiceError: While iterating, if the service fails.
+        """
+        if after is not None:
+            require_text("after", after)
+        check_order(order)
+        check_limit(limit)
+        self._mailbox.apply(verbs.touch)
+        return self._service.messages(self._thread_id, after=after, order=order, limit=limit)
+
     def tool(self, function: Any = None, **options: Any) -> Any:
         """Register a handler for this agent alone; see ``Toolbox.tool``.
 
@@ -339,7 +481,8 @@ class Agent:
         """Stop the agent; the service's run, if there is one, goes on without it.
 
         The events so far are still delivered, then ``AgentStopped``; queued messages that were not
-        posted yet are dropped. Idempotent, and may be called from callbacks. A request in flight
+        posted yet are dropped, or stay in a journal that outlives the process, for the next
+        ``connect()``. Idempotent, and may be called from callbacks. A request in flight
         is not waited for longer than the timeout; its thread ends by itself when the answer comes.
 
         Args:

@@ -7,12 +7,15 @@ import time
 import attrs
 
 from gpt_agent_sync.agent.mailbox import Mailbox
+from gpt_agent_sync.agent.message_notes import MessageNotes
 from gpt_agent_sync.agent.tool_calls import HandlerCalls
-from gpt_agent_sync.decisions import verbs
+from gpt_agent_sync.decisions import bounds, verbs
 from gpt_agent_sync.decisions.state import FollowRun, Phase, Progress, Request
+from gpt_agent_sync.settings import Settings
 
 HEARTBEATS_BETWEEN_POLLS = 10
-"""Heartbeats between two polls of a run that waits for outputs: it may expire meanwhile."""
+"""Heartbeats between two polls of a run that waits for outputs: it may expire meanwhile. Where
+another process handles its tools each heartbeat is one: the run goes on without a word to us."""
 
 
 @attrs.define
@@ -30,7 +33,8 @@ class Clocks:
     Args:
         mailbox: The agent's progress.
         calls: The calls of handlers, which have deadlines.
-        heartbeat_interval: Seconds.
+        messages: The notes on messages, which others may leave.
+        settings: The settings the agent was made under.
         idle_timeout: Seconds without a turn after which the agent stops; ``None`` for never.
     """
 
@@ -38,12 +42,14 @@ class Clocks:
         self,
         mailbox: Mailbox,
         calls: HandlerCalls,
-        heartbeat_interval: float,
+        messages: MessageNotes,
+        settings: Settings,
         idle_timeout: float | None,
     ) -> None:
         self._mailbox = mailbox
         self._calls = calls
-        self._poll_interval = HEARTBEATS_BETWEEN_POLLS * heartbeat_interval
+        self._messages = messages
+        self._settings = settings
         self._idle_timeout = idle_timeout
         self._deferred: _Deferred | None = None
         self._poll_at: float | None = None
@@ -71,7 +77,9 @@ class Clocks:
         times = (
             self._deferred_at(progress),
             self._next_poll_at(progress),
+            self._deadline(progress),
             self._calls.next_deadline(),
+            self._messages.look_at,
             self._idle_at(progress),
         )
         due = min((at for at in times if at is not None), default=None)
@@ -84,6 +92,11 @@ class Clocks:
             return None
         self._deferred = None
         return deferred.request
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether the run has taken too long."""
+        due = self._deadline(self._mailbox.progress)
+        return due is not None and due <= now
 
     def take_poll(self, now: float) -> bool:
         """Return whether a run that waits for outputs is to be polled now."""
@@ -107,12 +120,17 @@ class Clocks:
         ended = verbs.current_turn(progress, deferred.request.turn) is None
         return 0.0 if ended else deferred.at
 
+    def _deadline(self, progress: Progress) -> float | None:
+        turn = progress.turn
+        return None if turn is None else bounds.deadline(turn, self._settings)
+
     def _next_poll_at(self, progress: Progress) -> float | None:
         turn = progress.turn
         if turn is None or turn.phase is not Phase.AWAITING_OUTPUTS:
             self._poll_at = None
         elif self._poll_at is None:
-            self._poll_at = time.monotonic() + self._poll_interval
+            heartbeats = HEARTBEATS_BETWEEN_POLLS if progress.handles_tools else 1
+            self._poll_at = time.monotonic() + heartbeats * self._settings.heartbeat_interval
         return self._poll_at
 
     def _idle_at(self, progress: Progress) -> float | None:

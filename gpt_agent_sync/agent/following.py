@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Callable
 
@@ -12,10 +11,12 @@ import attrs
 from gpt_agent_sync.agent.mailbox import Mailbox
 from gpt_agent_sync.decisions import runs
 from gpt_agent_sync.decisions.state import DecisionContext, Phase
+from gpt_agent_sync.decisions.verbs import current_turn
+from gpt_agent_sync.logs import get_logger
 from gpt_agent_sync.records import RunSnapshot
 from gpt_agent_sync.services.base import Feed
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @attrs.define
@@ -90,6 +91,9 @@ class RunFollower:
                 logger.debug("run %s is %s", update.id, update.status)
                 followed.complete = update.ends_feed
             self._mailbox.apply(runs.feed_update, number, origin, update, self._context())
+            if not followed.complete and current_turn(self._mailbox.progress, number) is None:
+                # Given up by that decision: read on, it would hold up the next turn's steps.
+                self.drop()
         except StopIteration:
             # A feed is followed to its end and not dropped at its last snapshot: only a stream
             # that was read to the end leaves a connection that can be used again.

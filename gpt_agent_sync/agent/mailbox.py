@@ -8,14 +8,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gpt_agent_sync.decisions.state import Progress, Step, Transition
+from gpt_agent_sync import forks, waits
+from gpt_agent_sync.decisions.state import (
+    ForgetMessage,
+    Progress,
+    SettleTurn,
+    Step,
+    TakeOver,
+    Transition,
+)
+from gpt_agent_sync.events import Event
 
 Decision = Callable[..., Transition]
 """A pure function whose first argument is a ``Progress``."""
-
-
-SIGNAL_PAUSE = 0.5
-"""Seconds after which the main thread, while it waits, lets Python handle its signals."""
 
 
 class _Waiting:
@@ -40,17 +45,9 @@ class _Waiting:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait to be woken, at most that many seconds; return whether that came."""
-        if threading.current_thread() is not threading.main_thread():
-            return self._gate.acquire(timeout=-1 if timeout is None else timeout)
-        # Python's own handlers run on the main thread, and a signal that comes in the moment
-        # before it blocks does not wake it: Ctrl-C would take effect when the wait is over.
-        until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = SIGNAL_PAUSE if until is None else min(SIGNAL_PAUSE, until - time.monotonic())
-            if self._gate.acquire(timeout=max(0.0, left)):
-                return True
-            if until is not None and time.monotonic() >= until:
-                return False
+        return waits.wait(
+            lambda seconds: self._gate.acquire(timeout=-1 if seconds is None else seconds), timeout
+        )
 
 
 class Mailbox:
@@ -67,6 +64,7 @@ class Mailbox:
         self._renew_lock()
         self._progress = first.progress
         self._steps: collections.deque[Step] = collections.deque(first.steps)
+        self._is_inherited = False
         self._taken = False
         self._woken_up = False
         self._changed_at = time.monotonic()
@@ -74,7 +72,13 @@ class Mailbox:
     @property
     def progress(self) -> Progress:
         """The progress now; a frozen value, so it is read without the lock."""
+        forks.check()
         return self._progress
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child, and the agent the parent's."""
+        return self._is_inherited
 
     @property
     def changed_at(self) -> float:
@@ -90,6 +94,7 @@ class Mailbox:
         Raises:
             GptAgentError: What the decision raises; then nothing has changed.
         """
+        forks.check()
         with self._lock:
             # Kept until the lock is released: a destructor of what only the old progress holds
             # may need it.
@@ -113,6 +118,8 @@ class Mailbox:
         del before
 
     def _swap(self, transition: Transition) -> Transition:
+        if transition.drops:
+            self._steps = collections.deque(filter(_outlasts_turn, self._steps))
         if transition.steps:
             self._steps.extend(transition.steps)
             # A worker at work takes the step anyway, and a wake-up costs a switch of threads.
@@ -181,10 +188,14 @@ class Mailbox:
             self._taken = False
             self._wake_callers()
 
-    def after_fork(self, last: Transition) -> None:
-        """Start over with ``last`` in a forked child, where the lock may be held for ever."""
+    def after_fork(self, decide: Decision, *arguments: Any) -> None:
+        """Make a last decision in a forked child, where the lock may be held for ever.
+
+        Its steps are not taken: the parent's worker takes them there.
+        """
+        self._is_inherited = True
         self._renew_lock()
-        self._progress = last.progress
+        self._progress = decide(self._progress, *arguments).progress
         self._steps.clear()
         self._taken = False
 
@@ -201,6 +212,7 @@ class Mailbox:
         Returns:
             Whether it came true in time.
         """
+        forks.check()
         waiting = _Waiting(condition)
         with self._lock:
             if condition(self._progress, not self._steps and not self._taken):
@@ -212,6 +224,13 @@ class Mailbox:
             with self._lock:
                 if waiting in self._waiting:
                     self._waiting.remove(waiting)
+
+
+def _outlasts_turn(step: Step) -> bool:
+    """Return whether a step stays although another process has the turn."""
+    # What others told has its place, and how the turn came out its caller may know.
+    kept = isinstance(step, (SettleTurn, ForgetMessage, TakeOver))
+    return kept or (isinstance(step, Event) and step.cursor is not None)
 
 
 def _bounded(timeout: float | None) -> float | None:

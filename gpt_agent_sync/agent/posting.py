@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 import attrs
 
 from gpt_agent_sync.agent.mailbox import Mailbox
+from gpt_agent_sync.agent.message_notes import MessageNotes
+from gpt_agent_sync.agent.ownership import Ownership
 from gpt_agent_sync.agent.run_setup import Content, RunSetup
 from gpt_agent_sync.agent.waiting import PendingReply, Waiter, deadline
+from gpt_agent_sync.agent.worker import Worker
 from gpt_agent_sync.arguments import check_timeout
-from gpt_agent_sync.decisions import verbs
+from gpt_agent_sync.decisions import failures, remote, verbs
 from gpt_agent_sync.decisions.failures import START_PATIENCE
-from gpt_agent_sync.decisions.state import DecisionContext, Turn
-from gpt_agent_sync.errors import AgentNotAliveError, RunInProgressError, ServiceBusyError
-from gpt_agent_sync.records import RunOptions, UserMessage
+from gpt_agent_sync.decisions.state import Phase, QueuedMessage, Turn
+from gpt_agent_sync.errors import (
+    AgentNotAliveError,
+    AssistantNotSetError,
+    RunInProgressError,
+    ServiceBusyError,
+)
+from gpt_agent_sync.records import RunOptions, TimedPause, UserMessage
 from gpt_agent_sync.services.base import Service
 
 T = TypeVar("T")
+
+PAUSES = 0.01, 0.05
+"""Seconds before the right to run a turn is asked for again, between which callers spread."""
 
 WhenBusy = Literal["raise", "wait", "queue"]
 
@@ -32,7 +45,9 @@ class Poster:
         service: The service.
         setup: What runs are made with.
         waiter: The waits of callers.
-        context: Returns the context of a decision made now.
+        notes: The notes on messages in the journal.
+        ownership: The agent's part in the turns of its thread.
+        worker: Takes messages up that wait.
     """
 
     def __init__(
@@ -41,13 +56,18 @@ class Poster:
         service: Service,
         setup: RunSetup,
         waiter: Waiter,
-        context: Callable[[], DecisionContext],
+        notes: MessageNotes,
+        ownership: Ownership,
+        worker: Worker,
     ) -> None:
         self._mailbox = mailbox
         self._service = service
         self._setup = setup
         self._waiter = waiter
-        self._context = context
+        self._notes = notes
+        self._ownership = ownership
+        self._worker = worker
+        self._context = worker.context
 
     def add(
         self,
@@ -62,15 +82,18 @@ class Poster:
         verbs.require_alive(self._mailbox.progress)
         check_timeout(timeout)
         message, options = self._setup.message(content, run_options, attachments, metadata)
+        until = deadline(timeout)
+
+        def post() -> str:
+            with self._ownership.entered():
+                return self._post(self._reserve(message, options), until)
+
         if when_busy == "raise":
-            return self._post(self._reserve(message, options), None)
+            return post()
         if when_busy == "wait":
-            until = deadline(timeout)
-            return self._when_free(
-                lambda: self._post(self._reserve(message, options), until), until
-            )
+            return self._when_free(post, until)
         if when_busy == "queue":
-            return self._queue(message, options)
+            return self._queue(message, options, until)
         raise ValueError(f"when_busy must be 'raise', 'wait' or 'queue', not {when_busy!r}")
 
     def ask(
@@ -94,16 +117,83 @@ class Poster:
         until = deadline(timeout)
 
         def post() -> PendingReply:
-            turn = self._reserve(message, options, is_awaited=True)
-            return PendingReply(turn.number, self._post(turn, until), until)
+            with self._ownership.entered():
+                turn = self._reserve(message, options, is_awaited=True)
+                return PendingReply(turn.number, self._post(turn, until), until)
 
         return self._when_free(post, until) if when_busy == "wait" else post()
 
-    def _queue(self, message: UserMessage, options: RunOptions) -> str | None:
-        turn: Turn | None = self._mailbox.apply(
-            verbs.queue_message, message, options, self._context()
+    def _queue(self, message: UserMessage, options: RunOptions, until: float | None) -> str | None:
+        try:
+            with self._ownership.entered():
+                return self._post_or_queue(message, options, until)
+        except RunInProgressError:
+            self._queue_elsewhere(message, options)
+            return None
+
+    def _queue_elsewhere(self, message: UserMessage, options: RunOptions) -> None:
+        """Leave a message to the process that runs a turn, or to whoever comes next."""
+        assistant_id = self._mailbox.progress.default_assistant
+        if assistant_id is None:
+            raise AssistantNotSetError(self._mailbox.progress.thread_id)
+        queued = QueuedMessage(message=message, options=options, assistant_id=assistant_id)
+        self._mailbox.apply(remote.queue_elsewhere, self._notes.leave(queued))
+        # That process may have looked for the last time just before.
+        self._worker.take_up_messages()
+
+    def _post_or_queue(
+        self, message: UserMessage, options: RunOptions, until: float | None
+    ) -> str | None:
+        try:
+            turn = self._reserve(message, options)
+        except RunInProgressError:
+            if self._ownership.shared:
+                raise  # one queue for all processes keeps the order
+            reserved = self._queue_noted(message, options)
+            if reserved is None:
+                return None
+            turn = reserved
+            # It became free meanwhile. Noted as waiting, it would be posted again after a crash.
+            self._notes.forget(turn.key)
+        with self._given_back(turn):
+            try:
+                return self._send(turn, until, waits_for_lock=False)
+            except ServiceBusyError as exc:
+                if exc.in_doubt:
+                    raise
+                # Another caller's run holds the thread: the worker posts it when that is over.
+                self._note_queued(turn.key, message, options)
+                self._mailbox.apply(
+                    failures.request_failed, turn.number, Phase.POSTING, exc, self._context()
+                )
+                verbs.require_alive(self._mailbox.progress)
+        return None
+
+    def _queue_noted(self, message: UserMessage, options: RunOptions) -> Turn | None:
+        """Queue a message that is in the journal; return its turn if it need not wait any more."""
+        key = self._notes.new_key()
+        self._note_queued(key, message, options)
+        try:
+            turn: Turn | None = self._mailbox.apply(
+                verbs.queue_message, message, options, self._context(), key
+            )
+        except BaseException:
+            self._notes.forget(key)
+            raise
+        return turn
+
+    def _note_queued(self, key: str | None, message: UserMessage, options: RunOptions) -> None:
+        assistant_id = self._mailbox.progress.default_assistant
+        queued = QueuedMessage(message=message, options=options, assistant_id=assistant_id)
+        self._notes.note(key, queued, queued=True)
+
+    def _note_direct(self, turn: Turn, message: UserMessage) -> None:
+        """Note a message that is posted without its run."""
+        direct = QueuedMessage(
+            message=message, options=turn.options, assistant_id=turn.assistant_id
         )
-        return None if turn is None else self._post(turn, None)
+        after = self._mailbox.progress.last_message_id
+        self._notes.note(turn.key, direct, queued=False, begun=True, after=after)
 
     def _when_free(self, post: Callable[[], T], until: float | None) -> T:
         """Post when no run is in progress, neither ours nor another caller's."""
@@ -113,8 +203,11 @@ class Poster:
             try:
                 return post()
             except RunInProgressError:
-                # Another caller of this agent was quicker.
-                continue
+                # Another caller was quicker. One in another process is heard of in a moment.
+                if not verbs.is_busy(self._mailbox.progress):
+                    self._waiter.pause(random.uniform(*PAUSES), until)
+                    if until is not None and time.monotonic() >= until:
+                        raise self._waiter.timed_out() from None
             except ServiceBusyError:
                 # Another process has the thread: only asking again shows when it is free.
                 now = time.monotonic()
@@ -128,26 +221,64 @@ class Poster:
     def _reserve(
         self, message: UserMessage, options: RunOptions, *, is_awaited: bool = False
     ) -> Turn:
+        try:
+            return self._reserve_now(message, options, is_awaited=is_awaited)
+        except RunInProgressError:
+            if self._mailbox.progress.turn is not None or not self._ownership.holds:
+                raise
+            # What ended another process's turn may not have been heard yet; that has let go of it.
+            self._ownership.catch_up()
+        return self._reserve_now(message, options, is_awaited=is_awaited)
+
+    def _reserve_now(
+        self, message: UserMessage, options: RunOptions, *, is_awaited: bool = False
+    ) -> Turn:
         turn: Turn = self._mailbox.apply(
-            verbs.reserve_turn, message, options, self._context(), is_awaited=is_awaited
+            verbs.reserve_turn,
+            message,
+            options,
+            self._context(),
+            is_awaited=is_awaited,
+            key=self._notes.new_key(),
         )
         return turn
 
     def _post(self, turn: Turn, until: float | None) -> str:
+        with self._given_back(turn):
+            return self._send(turn, until)
+
+    @contextlib.contextmanager
+    def _given_back(self, turn: Turn) -> Iterator[None]:
+        """Give a reserved turn back if its message is not posted."""
+        try:
+            yield
+        except BaseException:
+            # Ctrl-C too: the reservation would block the thread for the rest of the agent's life.
+            self._mailbox.apply(verbs.message_refused, turn.number, self._context())
+            self._notes.forget(turn.key)
+            raise
+
+    def _send(self, turn: Turn, until: float | None, *, waits_for_lock: bool = True) -> str:
         message = turn.message
         assert message is not None
         request = attrs.evolve(
             self._setup.request(turn, self._mailbox.progress),
-            pause=lambda seconds: self._waiter.pause_before_retry(seconds, until),
+            pause=TimedPause(
+                wait=lambda seconds: self._waiter.pause_before_retry(seconds, until), until=until
+            ),
+            before_post=lambda: self._note_direct(turn, message),
+            waits_for_lock=waits_for_lock,
         )
+        posted = self._service.post_message(request, message)
         try:
-            posted = self._service.post_message(request, message)
+            # Where this process was held up, its lease may have run out meanwhile.
+            self._ownership.regain(until)
         except BaseException:
-            # Ctrl-C too: the reservation would block the thread for the rest of the agent's life.
-            self._mailbox.apply(verbs.message_refused, turn.number, self._context())
+            posted.drop()
             raise
         if not self._mailbox.apply(verbs.message_posted, turn.number, posted):
             # The agent stopped during the request. The caller learns that the message is there.
             posted.drop()
+            self._notes.release(turn.key)
             raise AgentNotAliveError(self._mailbox.progress.thread_id, posted.message_id)
         return posted.message_id

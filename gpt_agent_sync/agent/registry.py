@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, TypeVar
 
-from gpt_agent_sync import forks
+from gpt_agent_sync import forks, waits
 from gpt_agent_sync.errors import GptAgentError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Registry:
         Returns:
             The agent, and whether this call created it.
         """
+        forks.check()
         while True:
             with self._lock:
                 slot = self._slots.get(key)
@@ -53,7 +54,7 @@ class Registry:
             if mine:
                 return self._fill(key, slot, look_up, create), True
             # Outside the lock: a slow lookup holds up the callers of its own thread id alone.
-            slot.ready.wait()
+            waits.wait(slot.ready.wait, None)
             if slot.agent is not None:
                 return slot.agent, False
             if slot.error is not None:
@@ -87,15 +88,15 @@ class Registry:
 
     def agents(self) -> list[Agent]:
         """Return the agents that there are now."""
+        forks.check()
         with self._lock:
             slots = list(self._slots.values())
         return [slot.agent for slot in slots if slot.agent is not None]
 
-    def after_fork(self) -> list[Agent]:
-        """Start over in a forked child; return the agents, which live on in the parent only."""
-        slots, self._slots = self._slots, {}
+    def after_fork(self) -> None:
+        """Start over in a forked child: the agents live on in the parent only."""
+        self._slots = {}
         self._lock = threading.Lock()
-        return [slot.agent for slot in slots.values() if slot.agent is not None]
 
     def _discard(self, key: Key, slot: _Slot) -> None:
         with self._lock:
@@ -106,10 +107,4 @@ class Registry:
 registry = Registry()
 """The agents of this process."""
 
-
-def _after_fork() -> None:
-    for agent in registry.after_fork():
-        agent._lifecycle.after_fork()
-
-
-forks.in_child(_after_fork)
+forks.in_child(registry.after_fork)

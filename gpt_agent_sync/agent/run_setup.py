@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from gpt_agent_sync.arguments import read_content, read_metadata
+from gpt_agent_sync.decisions import bounds
 from gpt_agent_sync.decisions.state import Progress, Turn
 from gpt_agent_sync.records import RunOptions, RunRequest, UserMessage
 from gpt_agent_sync.services.base import Service
@@ -62,6 +64,9 @@ class RunSetup:
 
     def request(self, turn: Turn, progress: Progress) -> RunRequest:
         """Return what the service needs to know to work on a turn."""
+        settings = self._settings
+        if turn.run_since is None:  # its run begins now
+            turn = attrs.evolve(turn, run_since=time.monotonic())
         # The shared toolbox first, so that the schema is that of the handler that is found.
         schemas = {
             tool.name: tool.schema for toolbox in reversed(self._toolboxes()) for tool in toolbox
@@ -70,14 +75,17 @@ class RunSetup:
             thread_id=self._thread_id,
             assistant_id=turn.assistant_id,
             posted=turn.posted,
+            run_id=turn.run_id,
             options=turn.options,
             tools=tuple(schemas.values()),
-            heartbeat_interval=self._settings.heartbeat_interval,
-            streaming=self._settings.streaming,
+            heartbeat_interval=settings.heartbeat_interval,
+            streaming=settings.streaming,
             wants_deltas=self._wants_deltas,
             messages_known=turn.messages_known,
             last_message_id=progress.last_message_id,
             last_run_id=progress.last_run_id,
+            token=turn.key,
+            deadline=bounds.deadline(turn, settings),
         )
 
     def message(
@@ -100,14 +108,24 @@ class RunSetup:
             attachments=tuple(dict(attachment) for attachment in attachments or ()),
             metadata=read_metadata(metadata),
         )
+        options = self.options(run_options)
+        self._service.check_message(message, options)
+        return message, options
+
+    def options(self, run_options: RunOptions | None) -> RunOptions:
+        """Check the options that a caller gives a run, and return them over the agent's own.
+
+        Raises:
+            TypeError: If they are no ``RunOptions``.
+            ConfigurationError: If the wire lacks one.
+        """
         if run_options is not None and not isinstance(run_options, RunOptions):
             raise TypeError(f"run_options must be RunOptions, not {run_options!r}")
         options = self._options
         if run_options is not None:
             options = attrs.evolve(options, **run_options.given())
         self._service.check_options(options)
-        self._service.check_message(message, options)
-        return message, options
+        return options
 
     def _toolboxes(self) -> list[Toolbox]:
         given = self._tools

@@ -28,7 +28,8 @@ class TextAssembler:
     """The text of a run, assembled from deltas and whole messages so that none is repeated."""
 
     def __init__(self) -> None:
-        self._received: dict[str | None, str] = {}
+        # In pieces: joined each time, a long message would be copied over and over.
+        self._received: dict[str | None, list[str]] = {}
         self._current: list[str | None] = []  # at most one id, and ``None`` is an id too
 
     def add(self, event: AssistantMessageDelta | AssistantMessageAdded) -> tuple[bool, str]:
@@ -39,12 +40,11 @@ class TextAssembler:
             a whole message, what its deltas have not had yet.
         """
         if isinstance(event, AssistantMessageDelta):
-            received = self._received.get(event.message_id, "")
-            self._received[event.message_id] = received + event.text
+            self._received.setdefault(event.message_id, []).append(event.text)
             return self._switch_to(event.message_id), event.text
         # Deltas of a service that does not say of which message they are were of this one.
         message_id = event.message_id if event.message_id in self._received else None
-        received = self._received.pop(message_id, "")
+        received = "".join(self._received.pop(message_id, ()))
         if not event.content.startswith(received):
             # The run was begun again, or the service has changed its mind: the message counts.
             self._current = [event.message_id]

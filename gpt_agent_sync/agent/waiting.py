@@ -123,12 +123,13 @@ class Waiter:
 
         Raises:
             AgentNotAliveError: If the agent stops meanwhile.
-            WaitTimeoutError: If the caller's time is up.
+            WaitTimeoutError: If the caller's time would be up by then; at once.
         """
-        self.pause(seconds, until)
-        verbs.require_alive(self._mailbox.progress)
-        if until is not None and time.monotonic() >= until:
+        left = seconds_left(until)
+        if left is not None and seconds >= left:
             raise self.timed_out()
+        self.pause(seconds, None)
+        verbs.require_alive(self._mailbox.progress)
 
     def timed_out(self) -> WaitTimeoutError:
         """Return the error that names what is waited for in vain."""

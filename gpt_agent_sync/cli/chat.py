@@ -25,6 +25,7 @@ from gpt_agent_sync.services.choosing import choose_service, make_service
 from gpt_agent_sync.services.local import LocalService
 from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.settings import SERVICE_NAMES
+from gpt_agent_sync.texts import for_terminal
 from gpt_agent_sync.tools.toolbox import Toolbox, default_toolbox
 
 INSTRUCTIONS = "You are a helpful assistant. Use the tools where they help."
@@ -75,7 +76,7 @@ def chat(
             completed = talk(agent, screen) if message is None else say_once(agent, screen, message)
             agent.shutdown()
     except GptAgentError as exc:
-        raise click.ClickException(str(exc)) from exc
+        raise click.ClickException(for_terminal(str(exc))) from exc
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
@@ -176,7 +177,8 @@ def talk(agent: Agent, screen: Screen) -> bool:
         if not text.strip():
             continue
         try:
-            say(agent, text)
+            if say(agent, text) is None:
+                screen.show_note("run cancelled")
         except GptAgentError as exc:
             screen.show_note(str(exc))
     return False

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.status import Status
 
-from gpt_agent_sync import events
+import gpt_agent_sync as gpt
 from gpt_agent_sync.agent.text_streams import TextAssembler
 from gpt_agent_sync.records import Usage
+from gpt_agent_sync.texts import for_terminal, json_for_terminal
 
 
 class Screen(ABC):
@@ -39,7 +40,7 @@ class Screen(ABC):
         """Show a message that was not typed here."""
 
     @abstractmethod
-    def show(self, event: events.Event) -> None:
+    def show(self, event: gpt.Event) -> None:
         """Show an event."""
 
     @abstractmethod
@@ -73,14 +74,14 @@ class JsonScreen(Screen):
 
     def show_note(self, text: str) -> None:
         """Write it on standard error, beside the events."""
-        print(text, file=sys.stderr)
+        print(for_terminal(text), file=sys.stderr)
 
     def close(self) -> None:
         """Show nothing."""
 
-    def show(self, event: events.Event) -> None:
+    def show(self, event: gpt.Event) -> None:
         """Write the event."""
-        self._write(json.dumps(event.to_dict(), ensure_ascii=False))
+        self._write(json_for_terminal(json.dumps(event.to_dict(), ensure_ascii=False)))
 
 
 class TerminalScreen(Screen):
@@ -120,9 +121,9 @@ class TerminalScreen(Screen):
         """Write it dimmed."""
         self._print(f"[dim]{escape(text)}[/]")
 
-    def show(self, event: events.Event) -> None:
+    def show(self, event: gpt.Event) -> None:
         """Show the event, and turn the spinner on or off."""
-        if isinstance(event, events.RunStarted):
+        if isinstance(event, gpt.RunStarted):
             self._start_spinner()
         elif isinstance(event, _ENDS_SPINNER):
             self._stop_spinner()
@@ -147,15 +148,17 @@ class TerminalScreen(Screen):
         if status is not None:
             status.stop()
 
-    def _text(self, event: events.AssistantMessageDelta | events.AssistantMessageAdded) -> None:
+    def _text(self, event: gpt.AssistantMessageDelta | gpt.AssistantMessageAdded) -> None:
         """Write the new text of a message on its line, which the whole message ends."""
         begins, text = self._assembler.add(event)
         if text:
             if begins:
                 self._print("[bold blue]assistant[/] > ", end="")
-            self._console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+            self._console.print(
+                for_terminal(text), end="", markup=False, highlight=False, soft_wrap=True
+            )
             self._in_line = True
-        if isinstance(event, events.AssistantMessageAdded):
+        if isinstance(event, gpt.AssistantMessageAdded):
             self._end_line()
 
     def _end_line(self) -> None:
@@ -163,25 +166,25 @@ class TerminalScreen(Screen):
             self._in_line = False
             self._console.print()
 
-    def _call(self, event: events.ToolCallRequested) -> None:
+    def _call(self, event: gpt.ToolCallRequested) -> None:
         self._print(f"  [yellow]tool[/] {escape(event.name)}({escape(_arguments(event))})")
 
-    def _output(self, event: events.ToolCallOutputRecorded) -> None:
+    def _output(self, event: gpt.ToolCallOutputRecorded) -> None:
         self._print(f"  [yellow]  ->[/] {escape(event.output)}")
 
-    def _completed(self, event: events.RunCompleted) -> None:
+    def _completed(self, event: gpt.RunCompleted) -> None:
         usage = event.usage or Usage()
         self._tokens[0] += usage.input_tokens
         self._tokens[1] += usage.output_tokens
 
-    def _failed(self, event: events.RunFailed) -> None:
+    def _failed(self, event: gpt.RunFailed) -> None:
         reason = ": ".join(text for text in (event.code, event.message) if text)
         self._print(f"[bold red]run {event.status}[/] {escape(reason)}")
 
-    def _cancelled(self, event: events.RunCancelled) -> None:
+    def _cancelled(self, event: gpt.RunCancelled) -> None:
         self._print("[bold red]run cancelled[/]")
 
-    def _limited(self, event: events.RateLimited) -> None:
+    def _limited(self, event: gpt.RateLimited) -> None:
         self._print(f"[red]rate limit: trying again in {event.retry_in:g} s[/]")
 
     def _print(self, markup: str, end: str = "\n") -> None:
@@ -189,7 +192,12 @@ class TerminalScreen(Screen):
         self._console.print(markup, end=end, highlight=False, soft_wrap=True)
 
 
-def _arguments(event: events.ToolCallRequested) -> str:
+def escape(text: str) -> str:
+    """Return a text of others as markup that shows it, and does nothing else."""
+    return escape_markup(for_terminal(text))
+
+
+def _arguments(event: gpt.ToolCallRequested) -> str:
     if isinstance(event.arguments, str):
         return event.arguments
     return ", ".join(
@@ -198,19 +206,19 @@ def _arguments(event: events.ToolCallRequested) -> str:
 
 
 _ENDS_SPINNER = (
-    events.AssistantMessageDelta,
-    events.RunCompleted,
-    events.RunFailed,
-    events.RunCancelled,
+    gpt.AssistantMessageDelta,
+    gpt.RunCompleted,
+    gpt.RunFailed,
+    gpt.RunCancelled,
 )
 
-_SHOW: dict[type[events.Event], Callable[[TerminalScreen, Any], None]] = {
-    events.AssistantMessageAdded: TerminalScreen._text,
-    events.AssistantMessageDelta: TerminalScreen._text,
-    events.ToolCallRequested: TerminalScreen._call,
-    events.ToolCallOutputRecorded: TerminalScreen._output,
-    events.RunCompleted: TerminalScreen._completed,
-    events.RunFailed: TerminalScreen._failed,
-    events.RunCancelled: TerminalScreen._cancelled,
-    events.RateLimited: TerminalScreen._limited,
+_SHOW: dict[type[gpt.Event], Callable[[TerminalScreen, Any], None]] = {
+    gpt.AssistantMessageAdded: TerminalScreen._text,
+    gpt.AssistantMessageDelta: TerminalScreen._text,
+    gpt.ToolCallRequested: TerminalScreen._call,
+    gpt.ToolCallOutputRecorded: TerminalScreen._output,
+    gpt.RunCompleted: TerminalScreen._completed,
+    gpt.RunFailed: TerminalScreen._failed,
+    gpt.RunCancelled: TerminalScreen._cancelled,
+    gpt.RateLimited: TerminalScreen._limited,
 }

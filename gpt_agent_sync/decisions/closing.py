@@ -9,6 +9,7 @@ import attrs
 from gpt_agent_sync.decisions.state import (
     CancelRun,
     DecisionContext,
+    ForgetMessage,
     Outcome,
     Phase,
     PostMessage,
@@ -19,27 +20,30 @@ from gpt_agent_sync.decisions.state import (
     Turn,
 )
 from gpt_agent_sync.events import AssistantMessageAdded, ClosingEvent, RunFailed
-from gpt_agent_sync.records import Message, RunOptions, UserMessage
+from gpt_agent_sync.records import Message, RunOptions, RunSnapshot, UserMessage
 
 
 def new_turn(
     progress: Progress,
-    message: UserMessage,
+    message: UserMessage | None,
     options: RunOptions,
     context: DecisionContext,
     *,
+    assistant_id: str | None = None,
     is_awaited: bool = False,
+    key: str | None = None,
 ) -> Progress:
-    """Return the progress with a turn for ``message``, which is yet to be posted."""
+    """Return the progress with a turn for ``message``, which is yet to be posted, or for none."""
     number = progress.turns_begun + 1
     turn = Turn(
         number=number,
-        phase=Phase.POSTING,
+        phase=Phase.STARTING if message is None else Phase.POSTING,
         began_at=context.now,
-        assistant_id=progress.default_assistant,
+        assistant_id=assistant_id or progress.default_assistant,
         message=message,
         options=options,
         retries_left=context.settings.rate_limit_retries,
+        key=key,
     )
     awaited = progress.awaited | {number} if is_awaited else progress.awaited
     return attrs.evolve(progress, turn=turn, turns_begun=number, awaited=awaited)
@@ -51,8 +55,38 @@ def next_turn(progress: Progress, context: DecisionContext) -> Transition:
         return Transition(progress=progress)
     queued, *rest = progress.queue
     progress = attrs.evolve(progress, queue=tuple(rest))
-    progress = new_turn(progress, queued.message, queued.options, context)
+    progress = new_turn(
+        progress,
+        queued.message,
+        queued.options,
+        context,
+        assistant_id=progress.default_assistant or queued.assistant_id,
+        key=queued.key,
+    )
     return Transition(progress=progress, steps=(PostMessage(turn=progress.turns_begun),))
+
+
+def with_found_run(progress: Progress, run: RunSnapshot, context: DecisionContext) -> Progress:
+    """Return the progress with a turn for a run that was found in progress."""
+    # RunStarted was announced by whoever started it, and is not again.
+    number = progress.turns_begun + 1
+    turn = Turn(
+        number=number,
+        phase=Phase.FOLLOWING,
+        began_at=context.now,
+        assistant_id=run.assistant_id or progress.default_assistant,
+        run_id=run.id,
+        run_status=run.status,
+        messages_known=False,
+        run_since=context.now,
+        retries_left=context.settings.rate_limit_retries,
+    )
+    return attrs.evolve(progress, turn=turn, turns_begun=number)
+
+
+def forget(turn: Turn) -> tuple[ForgetMessage, ...]:
+    """Return the removal of a turn's message from the journal, if it is kept there."""
+    return () if turn.key is None else (ForgetMessage(turn=turn.number, key=turn.key),)
 
 
 def end_turn(
@@ -82,7 +116,7 @@ def end_turn(
     following = next_turn(ended, context)
     return Transition(
         progress=following.progress,
-        steps=(*before, closing, *announcement.events, settle, *following.steps),
+        steps=(*forget(turn), *before, closing, *announcement.events, settle, *following.steps),
     )
 
 
@@ -98,6 +132,7 @@ def failure(
     code: str | None,
     message: str | None,
     status: str = "failed",
+    in_doubt: bool = False,
 ) -> RunFailed:
     """Return the closing event of a turn that did not complete."""
     return RunFailed(
@@ -107,6 +142,7 @@ def failure(
         status=status,
         code=code,
         message=message,
+        in_doubt=in_doubt,
     )
 
 
@@ -116,13 +152,14 @@ def fail_turn(
     *,
     code: str | None,
     message: str,
+    status: str = "failed",
     before: Iterable[Step] = (),
     cancel: bool = False,
 ) -> Transition:
     """End the turn as failed for a reason of our own; ``cancel`` has its run cancelled too."""
     turn = progress.turn
     assert turn is not None
-    closing = failure(progress, turn, turn.run_id, code=code, message=message)
+    closing = failure(progress, turn, turn.run_id, code=code, message=message, status=status)
     steps = list(before)
     if cancel and turn.run_id is not None:
         steps.append(CancelRun(turn=turn.number, run_id=turn.run_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from gpt_agent_sync.decisions.closing import announce_messages, end_turn, fail_turn, failure
+from gpt_agent_sync.decisions.outputs import shorten_outputs
 from gpt_agent_sync.decisions.rate_limits import is_quota, is_rate_limit, named_delay
 from gpt_agent_sync.decisions.state import (
     DecisionContext,
@@ -14,6 +15,7 @@ from gpt_agent_sync.decisions.state import (
     Progress,
     Request,
     StartRun,
+    SubmitOutputs,
     Transition,
     Turn,
 )
@@ -21,12 +23,14 @@ from gpt_agent_sync.decisions.verbs import current_turn
 from gpt_agent_sync.errors import (
     AuthenticationError,
     GptAgentError,
+    OutputTooLongError,
     ProtocolError,
     RateLimitError,
     RequestRejectedError,
     ServiceBusyError,
     ServiceError,
     ServiceUnavailableError,
+    describe_error,
 )
 from gpt_agent_sync.events import (
     QuotaExceeded,
@@ -42,10 +46,14 @@ START_PATIENCE = 600.0
 """Seconds to wait for a thread that another caller's run holds: the wire's expiry of a run."""
 
 OUTAGE_HEARTBEATS = 15
-"""Heartbeats for which a live run is polled at a service that does not answer."""
+"""Heartbeats for which a service that does not answer is asked again: to poll a live run, or to
+take its outputs."""
 
-MAX_DELAY = 86400.0
-"""Seconds; a longer delay that a service names is taken as this."""
+OUTAGE_REQUESTS = 3
+"""How many requests in a row fail at least before a run is given up."""
+
+MAX_DELAY = 3600.0
+"""Seconds; a longer delay that a service names is taken as this: it is asked again then."""
 
 _CODES: dict[type[ServiceError], str] = {
     ServiceUnavailableError: "service_unavailable",
@@ -60,13 +68,14 @@ _CODES: dict[type[ServiceError], str] = {
 def failure_code(error: Exception) -> str:
     """Return the code of a failure: the service's own, else one for the class of the error."""
     if isinstance(error, ServiceError):
-        return error.code or _CODES.get(type(error), "service_error")
+        kinds = (_CODES[kind] for kind in type(error).__mro__ if kind in _CODES)
+        return error.code or next(kinds, "service_error")
     return "internal_error"
 
 
 def failure_message(error: Exception) -> str:
     """Return the message of a failure."""
-    return str(error) if isinstance(error, GptAgentError) else repr(error)
+    return str(error) if isinstance(error, GptAgentError) else describe_error(error)
 
 
 def request_failed(
@@ -100,20 +109,15 @@ _BEFORE_THE_RUN = (Phase.POSTING, Phase.STARTING)
 def _following_failed(
     progress: Progress, turn: Turn, error: Exception, context: DecisionContext
 ) -> Transition:
-    transient = isinstance(error, (ServiceUnavailableError, RateLimitError))
-    if turn.phase is Phase.AWAITING_OUTPUTS and transient:
+    if turn.phase is Phase.AWAITING_OUTPUTS and (
+        _is_outage(error) or isinstance(error, RateLimitError)
+    ):
         # The handlers are at work all the same, and the next poll comes by itself.
         return Transition(progress=progress)
-    if isinstance(error, ServiceUnavailableError):
+    if _may_pass(turn, error, context):
         # The run may well be alive at a service that restarts: closing it at once would lose it.
-        since = context.now if turn.trouble_since is None else turn.trouble_since
-        heartbeat = context.settings.heartbeat_interval
-        if context.now - since < OUTAGE_HEARTBEATS * heartbeat:
-            turn = attrs.evolve(turn, trouble_since=since)
-            return Transition(
-                progress=attrs.evolve(progress, turn=turn),
-                steps=(FollowRun(turn=turn.number, delay=heartbeat),),
-            )
+        again = FollowRun(turn=turn.number, delay=context.settings.heartbeat_interval)
+        return _with_trouble(progress, turn, again, context)
     if isinstance(error, RateLimitError) and turn.retries_left > 0:
         delay = _retry_delay(error.retry_after, error.message, context)
         turn = attrs.evolve(turn, retries_left=turn.retries_left - 1)
@@ -121,7 +125,34 @@ def _following_failed(
             progress=attrs.evolve(progress, turn=turn),
             steps=(FollowRun(turn=turn.number, delay=delay),),
         )
-    return fail_turn(progress, context, code=failure_code(error), message=failure_message(error))
+    # Given up, the run is cancelled: it would hold the thread for as long as the service lets it.
+    return fail_turn(
+        progress, context, code=failure_code(error), message=failure_message(error), cancel=True
+    )
+
+
+def _is_outage(error: Exception) -> bool:
+    """Return whether the service did not answer, or not in a way that can be read."""
+    return isinstance(error, (ProtocolError, ServiceUnavailableError))
+
+
+def _may_pass(turn: Turn, error: Exception, context: DecisionContext) -> bool:
+    """Return whether it is an outage, and not too long a one."""
+    if not _is_outage(error):
+        return False
+    # One request to a silent service may take longer than all the patience.
+    if turn.trouble_since is None or turn.troubles < OUTAGE_REQUESTS:
+        return True
+    patience = OUTAGE_HEARTBEATS * context.settings.heartbeat_interval
+    return context.now - turn.trouble_since < patience
+
+
+def _with_trouble(
+    progress: Progress, turn: Turn, again: Request, context: DecisionContext
+) -> Transition:
+    since = context.now if turn.trouble_since is None else turn.trouble_since
+    turn = attrs.evolve(turn, trouble_since=since, troubles=turn.troubles + 1)
+    return Transition(progress=attrs.evolve(progress, turn=turn), steps=(again,))
 
 
 def _start_failed(
@@ -130,7 +161,18 @@ def _start_failed(
     # The program wanted it ended, and so it has: why it never began is of no use to it.
     if turn.cancel_requested:
         return _cancelled(progress, turn, None, context)
-    failed = failure(progress, turn, None, code=failure_code(error), message=failure_message(error))
+    in_doubt = isinstance(error, GptAgentError) and error.in_doubt
+    failed = failure(
+        progress,
+        turn,
+        None,
+        code=failure_code(error),
+        message=failure_message(error),
+        in_doubt=in_doubt,
+    )
+    if in_doubt:
+        # Tried again when the thread is free, it might be done twice.
+        return end_turn(progress, failed, context)
     if isinstance(error, RateLimitError):
         # HTTP 429 means a rate limit or a used-up quota, and only the first is worth a retry.
         if is_quota(error.code, error.message):
@@ -147,7 +189,9 @@ def _start_failed(
 
 
 def _start_again(progress: Progress, turn: Turn, delay: float) -> Transition:
-    turn = attrs.evolve(turn, start_delayed=True)
+    turn = attrs.evolve(
+        turn, start_delayed=True, run_since=None, queued_since=None, expires_at=None
+    )
     again: Request
     # A message that the service has is never posted again, however often its run is started.
     if turn.posted is None and turn.message is not None:
@@ -178,6 +222,15 @@ def _out_of_quota(
 def _submission_failed(
     progress: Progress, turn: Turn, error: Exception, context: DecisionContext
 ) -> Transition:
+    if isinstance(error, OutputTooLongError):
+        shortened = shorten_outputs(progress, turn, error.limit, error.message)
+        if shortened is not None:
+            return shortened
+    if _may_pass(turn, error, context):
+        # The service looks first whether it has them.
+        delay = context.settings.heartbeat_interval
+        again = SubmitOutputs(turn=turn.number, outputs=turn.tool_outputs, delay=delay)
+        return _with_trouble(progress, turn, again, context)
     message = failure_message(error)
     # The run would wait for these outputs until it expires, and hold the thread as long.
     lost = ToolOutputSubmissionFailed(
@@ -198,6 +251,9 @@ def run_failed(
 ) -> Transition:
     """Decide what follows from a run in status ``failed``: a new start, or the end of the turn."""
     code, message = snapshot.error_code, snapshot.error_message
+    if snapshot.unsupported_call is not None:
+        # The thread takes no message before the call is closed, which the cancel does.
+        return fail_turn(progress, context, code=code, message=message or "", cancel=True)
     failed = failure(progress, turn, turn.run_id, code=code, message=message)
     if not is_rate_limit(code):
         return end_turn(progress, failed, context)

@@ -9,9 +9,11 @@ QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 _SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNIT = r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
-_AMOUNT = re.compile(rf"(\d+(?:\.\d+)?)\s*{_UNIT}(?![a-z])", re.IGNORECASE)
+# Bounded, as services may say anything: of a long number every rest would be read again.
+_NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
+_AMOUNT = re.compile(rf"(?<![\d.])({_NUMBER})\s*{_UNIT}(?![a-z])", re.IGNORECASE)
 _PHRASE = re.compile(
-    rf"(?:try again|retry)\s+(?:in|after)\s+((?:\d+(?:\.\d+)?\s*{_UNIT}\s*)+)", re.IGNORECASE
+    rf"(?:try again|retry)\s+(?:in|after)\s+((?:{_NUMBER}\s*{_UNIT}\s*)+)", re.IGNORECASE
 )
 
 

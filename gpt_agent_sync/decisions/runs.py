@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import attrs
 
-from gpt_agent_sync.decisions.closing import end_turn, fail_turn, failure
+from gpt_agent_sync.decisions import bounds
+from gpt_agent_sync.decisions.closing import end_turn, fail_turn, failure, forget
 from gpt_agent_sync.decisions.failures import run_failed
 from gpt_agent_sync.decisions.outputs import await_outputs
 from gpt_agent_sync.decisions.state import (
@@ -94,6 +95,8 @@ def feed_ended(
     turn = current_turn(progress, number)
     if turn is None:
         return Transition(progress=progress)
+    if bounds.is_overdue(turn, context):
+        return bounds.expire(progress, context)
     delay = 0.0 if interrupted else context.settings.heartbeat_interval
     if turn.phase is Phase.FOLLOWING:
         return Transition(progress=progress, steps=(FollowRun(turn=number, delay=delay),))
@@ -114,6 +117,8 @@ def _snapshot(
 ) -> Transition:
     steps: list[Step] = []
     starting = turn.phase is Phase.STARTING
+    steps.extend(forget(turn))
+    turn = bounds.with_clocks(turn, snapshot, context)
     if turn.phase is Phase.SUBMITTING:
         # The first snapshot after a submission: the service has the outputs.
         answered = frozenset(output.id for output in turn.tool_outputs)
@@ -127,7 +132,9 @@ def _snapshot(
         start_delayed=False,
         blocked_since=None,
         trouble_since=None,
+        troubles=0,
         phase=Phase.FOLLOWING if starting else turn.phase,
+        key=None,
     )
     if starting:
         steps.append(
@@ -141,9 +148,12 @@ def _snapshot(
             steps.append(CancelRun(turn=turn.number, run_id=snapshot.id))
             steps.append(FollowRun(turn=turn.number))
             return Transition(progress=attrs.evolve(progress, turn=turn), steps=tuple(steps))
-    # Servers have statuses of their own, and new ones may come: they are not final, but bounded.
-    decide = _BY_STATUS.get(snapshot.status, _unknown)
-    decided = decide(attrs.evolve(progress, turn=turn), turn, snapshot, context)
+    progress = attrs.evolve(progress, turn=turn)
+    if not snapshot.is_final and bounds.is_overdue(turn, context):
+        decided = bounds.expire(progress, context)
+    else:
+        # Servers have statuses of their own, and new ones may come: not final, but bounded.
+        decided = _BY_STATUS.get(snapshot.status, _unknown)(progress, turn, snapshot, context)
     return attrs.evolve(decided, steps=(*steps, *decided.steps))
 
 

@@ -59,13 +59,14 @@ class Phase(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Turn:
-    """A user's message and its run, or its runs after rate limits.
+    """A user's message and its run, or its runs after rate limits; or a run without a message.
 
     Attributes:
         number: Counts the agent's turns from 1.
         phase: What is being done for it.
         began_at: When it began, monotonic seconds.
-        message: The user's message; ``None`` for a run that was found in progress.
+        message: The user's message; ``None`` for a run that was found in progress, or is to answer
+            what is there already.
         options: What its runs do differently.
         assistant_id: The assistant; ``None`` where a found run does not say.
         posted: The service's receipt for the message.
@@ -81,8 +82,13 @@ class Turn:
         start_delayed: Whether the next start waits for its time.
         blocked_since: When a start was first refused because the thread was busy.
         trouble_since: Since when the service cannot be reached to follow the run.
+        troubles: How many requests in a row have failed for that.
         unknown_since: Since when the run has a status that no transition is known for.
         cancel_requested: Whether to cancel the run as soon as its id is known.
+        run_since: Since when the run is followed, monotonic seconds, as all times here are.
+        queued_since: Since when it is queued.
+        expires_at: When the service gives up waiting for outputs.
+        key: The message's key in the journal until its run is there; ``None`` where none is kept.
     """
 
     number: int
@@ -104,8 +110,42 @@ class Turn:
     start_delayed: bool = False
     blocked_since: float | None = None
     trouble_since: float | None = None
+    troubles: int = 0
     unknown_since: float | None = None
     cancel_requested: bool = False
+    run_since: float | None = None
+    queued_since: float | None = None
+    expires_at: float | None = None
+    key: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RemoteTurn:
+    """A turn that another process runs, as far as it has told.
+
+    Attributes:
+        fence: The fence of its lease.
+        message_id: The user's message.
+        run_id: The run.
+        run_status: What its events say of it.
+        assistant_id: The assistant.
+        tool_calls: Calls without an output.
+        tool_outputs: Outputs not yet with the service.
+        closing: Its closing event.
+        texts: The contents of the assistant's messages that have text.
+        own: The number that it had here, before another process took it over.
+    """
+
+    fence: int
+    message_id: str | None = None
+    run_id: str | None = None
+    run_status: str | None = None
+    assistant_id: str | None = None
+    tool_calls: tuple[ToolCallRequested, ...] = ()
+    tool_outputs: tuple[ToolCallOutputRecorded, ...] = ()
+    closing: ClosingEvent | None = None
+    texts: tuple[str, ...] = ()
+    own: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -115,10 +155,14 @@ class QueuedMessage:
     Attributes:
         message: The message.
         options: What its run does differently.
+        assistant_id: The assistant where the agent has none.
+        key: Its key in the journal; ``None`` where none is kept.
     """
 
     message: UserMessage
     options: RunOptions
+    assistant_id: str | None = None
+    key: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -143,7 +187,15 @@ class Progress:
     Attributes:
         thread_id: The conversation.
         default_assistant: The assistant of the next run.
+        handles_tools: Whether handlers are called; if not, the agent only tells of calls.
         turn: The turn in progress.
+        remote: The turn of another process, over a shared backplane.
+        heard: The last turn of another process that has come to its end.
+        cursor: What was heard last of the thread's log.
+        told_alone: What was told here of a turn that another process has taken over, and that it
+            may tell again.
+        hears_itself: Whether what comes next in the log is this agent's own.
+        pending: The keys of this process's messages that wait at the backplane for any process.
         queue: Messages that wait, oldest first.
         turns_begun: How many turns there have been.
         last_message_id: The newest message known.
@@ -159,7 +211,14 @@ class Progress:
 
     thread_id: str
     default_assistant: str | None = None
+    handles_tools: bool = True
     turn: Turn | None = None
+    remote: RemoteTurn | None = None
+    heard: RemoteTurn | None = None
+    cursor: str = ""
+    told_alone: tuple[Event, ...] = ()
+    hears_itself: bool = False
+    pending: frozenset[str] = frozenset()
     queue: tuple[QueuedMessage, ...] = ()
     turns_begun: int = 0
     last_message_id: str | None = None
@@ -174,7 +233,7 @@ class Progress:
 
     def public(self) -> AgentState:
         """Return the public part."""
-        turn = self.turn
+        turn = self.turn or self.remote
         return AgentState(
             thread_id=self.thread_id,
             default_assistant=self.default_assistant,
@@ -227,9 +286,11 @@ class CallTools(Action):
 
     Attributes:
         calls: The calls; those without a handler wait for ``submit_tool_output()``.
+        rerun: Whether they are made although they were interrupted.
     """
 
     calls: tuple[ToolCallRequested, ...]
+    rerun: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -252,6 +313,29 @@ class CancelRun(Action):
     """
 
     run_id: str
+
+
+@attrs.frozen(kw_only=True)
+class ForgetMessage(Action):
+    """The removal of the turn's message from the journal: its run is there, or will never be.
+
+    Attributes:
+        key: The message's key.
+    """
+
+    key: str
+
+
+class TakeOver(Action):
+    """The taking over of a turn whose owner has fallen silent; of no turn of this agent's."""
+
+
+class TakeUpMessages(Action):
+    """A look for messages that wait at the backplane, now that the thread is free."""
+
+
+class DropTurn(Action):
+    """The end of all work for a turn that another process has taken over."""
 
 
 @attrs.frozen(kw_only=True)
@@ -290,8 +374,11 @@ class Transition:
         progress: The progress from now on.
         steps: The events to deliver and the actions to perform, in order.
         result: The answer for the caller of the decision.
+        drops: Whether steps that are not done yet are dropped, but for what was heard of others and
+            the outcomes of turns.
     """
 
     progress: Progress
     steps: tuple[Step, ...] = ()
     result: Any = None
+    drops: bool = False

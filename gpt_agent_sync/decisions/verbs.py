@@ -6,20 +6,28 @@ from collections.abc import Iterable
 
 import attrs
 
+from gpt_agent_sync.decisions.bounds import is_dead
 from gpt_agent_sync.decisions.closing import (
     announce_messages,
     end_turn,
+    forget,
     new_turn,
     next_turn,
+    with_found_run,
 )
 from gpt_agent_sync.decisions.state import (
+    Action,
+    CancelRun,
     DecisionContext,
     FollowRun,
     Outcome,
     Phase,
     Progress,
     QueuedMessage,
+    RemoteTurn,
+    SettleTurn,
     StartRun,
+    Step,
     Transition,
     Turn,
 )
@@ -45,6 +53,9 @@ def begin(
     missed: Iterable[Message],
     last_message_id: str | None,
     context: DecisionContext,
+    handles_tools: bool = True,
+    remote: RemoteTurn | None = None,
+    cursor: str = "",
 ) -> Transition:
     """Return an agent's first progress: missed messages announced, a live run followed.
 
@@ -55,28 +66,36 @@ def begin(
         missed: The messages after ``last_message_id``, oldest first.
         last_message_id: The newest message that the program has seen.
         context: The circumstances.
+        handles_tools: Whether handlers are called.
+        remote: The turn of another process.
+        cursor: What has been heard of other processes.
     """
     progress = Progress(
         thread_id=thread_id,
         default_assistant=default_assistant,
+        handles_tools=handles_tools,
         last_message_id=last_message_id,
+        remote=remote,
+        cursor=cursor,
     )
-    announcement = announce_messages(progress, _finished(tuple(missed), live_run))
+    dead: tuple[CancelRun, ...] = ()
+    if live_run is not None and is_dead(live_run):
+        # Followed, it would hold up every new agent of the thread anew.
+        dead, live_run = (CancelRun(turn=0, run_id=live_run.id),), None
+    unfinished = live_run
+    if remote is not None and remote.run_id is not None and remote.closing is None:
+        unfinished = RunSnapshot(id=remote.run_id, status="in_progress")
+    announcement = announce_messages(progress, _finished(tuple(missed), unfinished))
+    for event in announcement.events:
+        # They are told here alone; others were told when they came.
+        if cursor:
+            event._take_place(cursor)
     if live_run is None:
-        return Transition(progress=announcement.progress, steps=announcement.events)
-    # RunStarted was announced by whoever started it, and is not again.
-    turn = Turn(
-        number=1,
-        phase=Phase.FOLLOWING,
-        began_at=context.now,
-        assistant_id=live_run.assistant_id or default_assistant,
-        run_id=live_run.id,
-        run_status=live_run.status,
-        messages_known=False,
-        retries_left=context.settings.rate_limit_retries,
-    )
+        waiting = remote.tool_calls if remote is not None else ()
+        steps: tuple[Step, ...] = (*announcement.events, *waiting, *dead)
+        return Transition(progress=announcement.progress, steps=steps)
     return Transition(
-        progress=attrs.evolve(announcement.progress, turn=turn, turns_begun=1),
+        progress=with_found_run(announcement.progress, live_run, context),
         steps=(*announcement.events, FollowRun(turn=1)),
     )
 
@@ -112,6 +131,11 @@ def touch(progress: Progress) -> Transition:
     return Transition(progress=progress)
 
 
+def again(progress: Progress, action: Action) -> Transition:
+    """Have an action performed again that could not be."""
+    return Transition(progress=progress, steps=(action,) if progress.stopped is None else ())
+
+
 def set_assistant(progress: Progress, assistant_id: str) -> Transition:
     """Make ``assistant_id`` the assistant of the next run."""
     require_alive(progress)
@@ -120,7 +144,8 @@ def set_assistant(progress: Progress, assistant_id: str) -> Transition:
 
 def is_busy(progress: Progress) -> bool:
     """Return whether a message would have to wait."""
-    return progress.turn is not None or bool(progress.queue)
+    waiting = progress.queue or progress.pending
+    return progress.turn is not None or progress.remote is not None or bool(waiting)
 
 
 def reserve_turn(
@@ -130,6 +155,7 @@ def reserve_turn(
     context: DecisionContext,
     *,
     is_awaited: bool = False,
+    key: str | None = None,
 ) -> Transition:
     """Begin a turn whose message the caller posts; the result is the turn.
 
@@ -138,23 +164,52 @@ def reserve_turn(
         RunInProgressError: If a turn is in progress.
         AssistantNotSetError: If there is no assistant to run.
     """
-    _require_assistant(progress)
-    if is_busy(progress):
-        raise RunInProgressError(
-            progress.thread_id, progress.turn.run_id if progress.turn else None
-        )
-    begun = new_turn(progress, message, options, context, is_awaited=is_awaited)
+    _require_assistant(progress, progress.default_assistant)
+    _require_free(progress)
+    begun = new_turn(progress, message, options, context, is_awaited=is_awaited, key=key)
     return Transition(progress=begun, result=begun.turn)
 
 
-def _require_assistant(progress: Progress) -> None:
+def reserve_run(
+    progress: Progress, assistant_id: str | None, options: RunOptions, context: DecisionContext
+) -> Transition:
+    """Begin a turn without a message, whose run the worker starts.
+
+    Args:
+        progress: The agent's progress.
+        assistant_id: The assistant of this run alone; ``None`` for the agent's.
+        options: What the run does differently.
+        context: The circumstances.
+
+    Raises:
+        AgentNotAliveError: If the agent has stopped.
+        RunInProgressError: If a turn is in progress.
+        AssistantNotSetError: If there is no assistant to run.
+    """
+    _require_assistant(progress, assistant_id or progress.default_assistant)
+    _require_free(progress)
+    begun = new_turn(progress, None, options, context, assistant_id=assistant_id)
+    return Transition(progress=begun, steps=(StartRun(turn=begun.turns_begun),))
+
+
+def _require_assistant(progress: Progress, assistant_id: str | None) -> None:
     require_alive(progress)
-    if progress.default_assistant is None:
+    if assistant_id is None:
         raise AssistantNotSetError(progress.thread_id)
 
 
+def _require_free(progress: Progress) -> None:
+    if is_busy(progress):
+        turn = progress.turn or progress.remote
+        raise RunInProgressError(progress.thread_id, turn.run_id if turn else None)
+
+
 def queue_message(
-    progress: Progress, message: UserMessage, options: RunOptions, context: DecisionContext
+    progress: Progress,
+    message: UserMessage,
+    options: RunOptions,
+    context: DecisionContext,
+    key: str | None = None,
 ) -> Transition:
     """Queue the message; the result is ``None``, or the turn when there is no need to wait.
 
@@ -162,10 +217,10 @@ def queue_message(
         AgentNotAliveError: If the agent has stopped.
         AssistantNotSetError: If there is no assistant to run.
     """
-    _require_assistant(progress)
+    _require_assistant(progress, progress.default_assistant)
     if not is_busy(progress):
-        return reserve_turn(progress, message, options, context)
-    queued = QueuedMessage(message=message, options=options)
+        return reserve_turn(progress, message, options, context, key=key)
+    queued = QueuedMessage(message=message, options=options, key=key)
     return Transition(progress=attrs.evolve(progress, queue=(*progress.queue, queued)))
 
 
@@ -195,6 +250,16 @@ def message_posted(progress: Progress, number: int, posted: Posted) -> Transitio
     added = UserMessageAdded(
         thread_id=progress.thread_id, id=posted.message_id, content=turn.message.content
     )
+    heard = progress.heard
+    closing = heard.closing if heard is not None else None
+    if heard is not None and closing is not None and closing.id == posted.run_id is not None:
+        # While this process was held up another one has followed the run to its end.
+        outcome = Outcome(turn=number, closing=closing, texts=heard.texts)
+        return Transition(
+            progress=attrs.evolve(progress, turn=None),
+            steps=(*forget(turn), added, SettleTurn(turn=number, outcome=outcome)),
+            result=True,
+        )
     started = attrs.evolve(turn, phase=Phase.STARTING, posted=posted)
     return Transition(
         progress=attrs.evolve(progress, turn=started, last_message_id=posted.message_id),

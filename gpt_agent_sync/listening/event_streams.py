@@ -6,6 +6,7 @@ import collections
 import threading
 from collections.abc import Callable
 
+from gpt_agent_sync import forks, waits
 from gpt_agent_sync.events import AgentStopped, Event
 from gpt_agent_sync.listening.subscriptions import Subscription
 
@@ -61,11 +62,12 @@ class EventStream:
             TimeoutError: If none came in time.
             RuntimeError: If it would wait for itself, in a callback of the same agent.
         """
+        forks.check()
         # What is there may be read in a callback; only to wait for more would be a deadlock.
         if not self._events and not self._ended:
             self._refuse_to_block("EventStream.get()")
         with self._condition:
-            if not self._condition.wait_for(lambda: self._events or self._ended, timeout):
+            if not waits.wait(self._wait_for_event, timeout):
                 raise TimeoutError(f"no event of thread {self._thread_id!r} within {timeout} s")
             if not self._events:
                 return None
@@ -73,8 +75,12 @@ class EventStream:
             self._condition.notify_all()
             return event
 
+    def _wait_for_event(self, seconds: float | None) -> bool:
+        return bool(self._condition.wait_for(lambda: self._events or self._ended, seconds))
+
     def close(self) -> None:
         """End the stream: what is untaken can still be read; idempotent."""
+        forks.check()
         self._subscription.close()
         with self._condition:
             self._ended = True

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
-from gpt_agent_sync import signals
+from gpt_agent_sync import forks, logs, signals
 from gpt_agent_sync.events import Event
+from gpt_agent_sync.logs import get_logger
+from gpt_agent_sync.threads import ends_greenlet
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 E = TypeVar("E", bound=Event)
 Callback = Callable[[E], object]
@@ -49,6 +51,7 @@ class Subscription:
         """Unsubscribe, from any thread; idempotent. A call in progress goes on to its end."""
         if not self._closed:
             # Marked first: a delivery on another thread may have this callback on its list already.
+            forks.check()
             self._closed = True
             self._detach(self)
 
@@ -194,8 +197,14 @@ def deliver(sender: object, event: Event, subscriptions: Iterable[Subscription] 
     for receiver in receivers:
         try:
             receiver(sender, event=event)
-        except BaseException:
+        except BaseException as exc:
+            if ends_greenlet(exc):
+                raise
             # Not even SystemExit of one callback may keep an event from the others.
-            logger.exception(
-                "a callback raised on %s of thread %s", type(event).__name__, event.thread_id
+            logs.log_exception(
+                logger,
+                logging.ERROR,
+                "a callback raised on %s of thread %s",
+                type(event).__name__,
+                event.thread_id,
             )

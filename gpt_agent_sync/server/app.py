@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask import Blueprint, Flask, Response, jsonify, request
+from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from gpt_agent_sync.secret import Secret, conceal
 from gpt_agent_sync.server.assistants import assistants_api, runs_api, threads_api
 from gpt_agent_sync.server.collection import new_id
 from gpt_agent_sync.server.engine import RUN_SECONDS, Engine
@@ -19,6 +20,7 @@ from gpt_agent_sync.server.models.demo import DemoModel
 from gpt_agent_sync.server.models.upstream import UpstreamModel
 from gpt_agent_sync.server.responses import conversations_api, responses_api
 from gpt_agent_sync.server.storage import Storage
+from gpt_agent_sync.server.strict_json import respond
 
 ROUTES = (assistants_api, threads_api, runs_api, conversations_api, responses_api)
 
@@ -28,7 +30,7 @@ def make_engine(
     *,
     model: str = "demo",
     upstream: str | None = None,
-    upstream_api_key: str | None = None,
+    upstream_api_key: str | Secret | None = None,
     models: Sequence[Model] = (),
     run_seconds: float = RUN_SECONDS,
     clock: Callable[[], float] = time.time,
@@ -44,6 +46,8 @@ def make_engine(
         run_seconds: How many seconds a run may take.
         clock: Returns Unix time.
     """
+    # Rebound before anything can fail: error trackers keep the variables of a frame.
+    upstream_api_key = conceal(upstream_api_key)
     chosen: list[Model] = [*models, DemoModel()]
     # Last: it serves every name.
     if upstream is not None:
@@ -53,23 +57,22 @@ def make_engine(
     )
 
 
-def create_blueprint(engine: Engine, *, api_key: str | None = None) -> Blueprint:
+def create_blueprint(engine: Engine, *, api_key: str | Secret | None = None) -> Blueprint:
     """Return the blueprint with both wires' routes, to be mounted below ``/v1``.
 
     Args:
         engine: What answers.
         api_key: The bearer key that is asked for; ``None`` asks for none.
     """
+    api_key = conceal(api_key)
+    key: Secret | None = conceal(api_key)
     blueprint = Blueprint("gpt_agent_server", __name__)
     for routes in ROUTES:
         routes.register(blueprint, engine)
 
     @blueprint.before_request
     def check_key() -> None:
-        given = request.headers.get("Authorization", "")
-        wanted = f"Bearer {api_key}"
-        # Compared in constant time, so that answers do not tell how much of a guess was right.
-        if api_key is not None and not hmac.compare_digest(given.encode(), wanted.encode()):
+        if key is not None and not _has_key(key):
             raise WireError(401, "Incorrect API key provided.", code="invalid_api_key")
 
     @blueprint.after_request
@@ -83,21 +86,29 @@ def create_blueprint(engine: Engine, *, api_key: str | None = None) -> Blueprint
     return blueprint
 
 
-def create_app(engine: Engine, *, api_key: str | None = None) -> Flask:
+def _has_key(key: Secret) -> bool:
+    """Return whether the request has the key; a frame of its own, which no traceback keeps."""
+    given, wanted = request.headers.get("Authorization", ""), f"Bearer {key.reveal()}"
+    # Compared in constant time, so that answers do not tell how much of a guess was right.
+    return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def create_app(engine: Engine, *, api_key: str | Secret | None = None) -> Flask:
     """Return an application with both wires below ``/v1``; arguments as for the blueprint."""
+    api_key = conceal(api_key)
     app = Flask("gpt_agent_server", static_folder=None)
-    # Objects come back with their keys in the order of the wire's description.
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     app.register_blueprint(create_blueprint(engine, api_key=api_key), url_prefix="/v1")
     app.register_error_handler(HTTPException, _http_error)
     return app
 
 
-def _refusal(error: WireError) -> tuple[Response, int]:
-    return jsonify(error.body()), error.status
+def _refusal(error: WireError) -> Response:
+    answer = respond(error.body())
+    answer.status_code = error.status
+    return answer
 
 
-def _http_error(error: HTTPException) -> tuple[Response, int]:
+def _http_error(error: HTTPException) -> Response:
     # Routes that do not exist are refused in the wire's form, too: clients read no HTML.
     message = f"Invalid URL ({request.method} {request.path})"
     status: Any = error.code or 500

@@ -5,14 +5,14 @@ Shapes are those of OpenAI's published description of the wire.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from gpt_agent_sync.server import strict_json
 from gpt_agent_sync.server.errors import WireError, missing
+from gpt_agent_sync.server.known_types import KnownTypes
 
 T = TypeVar("T", bound="Body")
 
@@ -43,10 +43,11 @@ class ListQuery(Body):
     run_id: str | None = None
 
 
+_known = KnownTypes()
+
 # msgspec says in words alone what is wrong and where; the wire names the parameter.
-_UNKNOWN = re.compile(r"unknown field `(.+?)`(?: - at `\$\.?(.*)`)?")
-_MISSING = re.compile(r"missing required field `(.+?)`(?: - at `\$\.?(.*)`)?")
-_INVALID = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
+_PLACE = " - at `$"
+_UNKNOWN, _MISSING = "Object contains unknown field `", "Object missing required field `"
 
 
 def read_json(body: bytes, *, optional: bool = False) -> Json:
@@ -63,7 +64,9 @@ def read_json(body: bytes, *, optional: bool = False) -> Json:
     if optional and not body.strip():
         return {}
     try:
-        data = json.loads(body)
+        data = strict_json.decode(body)
+    except strict_json.NotStrictError as exc:
+        raise WireError(400, f"The request body is not strict JSON: {exc}.") from exc
     except ValueError:
         data = None
     if not isinstance(data, dict):
@@ -120,6 +123,7 @@ def read_arguments(arguments: Mapping[str, str], body_class: type[T]) -> T:
 
 
 def _convert(data: object, body_class: type[T], *, strict: bool) -> T:
+    _known.require(body_class)
     try:
         body = msgspec.convert(data, body_class, strict=strict)
     except msgspec.ValidationError as exc:
@@ -139,21 +143,20 @@ def _check_all_metadata(body: object) -> None:
 
 
 def _refusal(problem: str) -> WireError:
-    missing_field = _MISSING.search(problem)
-    if missing_field:
-        return missing(_path(missing_field.group(2), missing_field.group(1)))
-    unknown = _UNKNOWN.search(problem)
-    if unknown:
-        param = _path(unknown.group(2), unknown.group(1))
+    # The last place in it: a value that is quoted before may say anything.
+    reason, _, place = problem.rpartition(_PLACE) if _PLACE in problem else (problem, "", "")
+    place = place.removesuffix("`").removeprefix(".")
+    if reason.startswith(_MISSING):
+        return missing(_path(place, reason[len(_MISSING) : -1]))
+    if reason.startswith(_UNKNOWN):
+        param = _path(place, reason[len(_UNKNOWN) : -1])
         return WireError(
             400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter"
         )
-    invalid = _INVALID.match(problem)
-    reason, param = (invalid.group(1), invalid.group(2) or "") if invalid else (problem, "")
-    return WireError(400, f"Invalid value for '{param}': {reason}.", param=param or None)
+    return WireError(400, f"Invalid value for '{place}': {reason}.", param=place or None)
 
 
-def _path(parent: str | None, name: str) -> str:
+def _path(parent: str, name: str) -> str:
     return f"{parent}.{name}" if parent else name
 
 

@@ -69,9 +69,14 @@ class Engine:
         """Do the work on a thread of its own."""
         # Not on a pool: a model may think for minutes, and no run is to wait for another's. And as
         # a daemon: a program ends although a model has not.
-        threading.Thread(
+        thread = threading.Thread(
             target=self.do, args=(work,), name=f"gpt-agent-server-{work.id}", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            # There is none to be had, at exit say: the request's own does it, and its caller waits.
+            self.do(work)
 
     def do(self, work: Work) -> None:
         """Do the work on the calling thread."""
@@ -87,11 +92,15 @@ class Engine:
             # database be broken.
             work.publish(last=True)
 
-    def close(self) -> None:
-        """Close the storage, and end all streams; what models still answer is dropped."""
+    def close(self, patience: float | None = None) -> None:
+        """Close the storage, and end all streams; what models still answer is dropped.
+
+        Args:
+            patience: Seconds to wait for transactions; ``None`` for as long as they may take.
+        """
         # The streams first: their readers' threads would wait for events that no longer come.
         self.streams.close()
-        self.storage.close()
+        self.storage.close(patience)
 
     def _answer(self, work: Work) -> Finish | ModelError:
         end: Finish | ModelError = Finish()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask import Response, jsonify
+from flask import Response
 
 from gpt_agent_sync.server.bodies import ListQuery
 from gpt_agent_sync.server.collection import Collection, Connection, Object
 from gpt_agent_sync.server.errors import WireError
+from gpt_agent_sync.server.strict_json import respond
 
 POLL_AFTER_MS = 20
 """Milliseconds that clients are asked to wait before they poll a live run or response again."""
@@ -56,7 +57,7 @@ def list_page(
         )
     except KeyError as exc:
         raise not_found(str(exc.args[0])) from exc
-    return jsonify(list_object([show(item) for item in found], has_more=has_more))
+    return respond(list_object([show(item) for item in found], has_more=has_more))
 
 
 def list_items(items: Sequence[Object], query: ListQuery, not_found: NotFound) -> Response:
@@ -71,7 +72,7 @@ def list_items(items: Sequence[Object], query: ListQuery, not_found: NotFound) -
         if not positions:
             raise not_found(query.after)
         ordered = ordered[positions[0] + 1 :]
-    return jsonify(list_object(ordered[: query.limit], has_more=len(ordered) > query.limit))
+    return respond(list_object(ordered[: query.limit], has_more=len(ordered) > query.limit))
 
 
 def list_object(found: Sequence[Object], *, has_more: bool = False) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def list_object(found: Sequence[Object], *, has_more: bool = False) -> dict[str,
 
 def with_poll_hint(item: Object, *, is_live: bool) -> Response:
     """Return an object as clients see it, with a hint when to poll it again while it is live."""
-    response = jsonify(shown(item))
+    response = respond(shown(item))
     if is_live:
         # The official client's create_and_poll obeys this header; its own pause would be 1 s.
         response.headers["openai-poll-after-ms"] = str(POLL_AFTER_MS)
@@ -96,7 +97,7 @@ def with_poll_hint(item: Object, *, is_live: bool) -> Response:
 
 def deleted(object_id: str, kind: str) -> Response:
     """Return the receipt for a deletion."""
-    return jsonify({"id": object_id, "object": kind, "deleted": True})
+    return respond({"id": object_id, "object": kind, "deleted": True})
 
 
 def shown(item: Object) -> Object:

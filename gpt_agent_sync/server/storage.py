@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -23,6 +24,9 @@ BUSY_TIMEOUT = 30.0
 
 CLOSING_PATIENCE = BUSY_TIMEOUT + 5.0
 """Seconds to wait for transactions when the storage is closed."""
+
+FORK_PATIENCE = 1.0
+"""Seconds that a fork waits for transactions."""
 
 DatabaseError = sa.exc.SQLAlchemyError
 """What any failure of the database is raised as."""
@@ -56,7 +60,8 @@ class Storage:
         self._connection_lock = threading.Lock() if _is_memory(url) else None
         self._condition = threading.Condition(threading.Lock())
         self._open_transactions = 0
-        self._closed = False
+        self._forks = 0
+        self._closed = self._disposed = False
         self._engine = _create_engine(url)
         with self.write() as connection:
             self._metadata.create_all(connection)
@@ -88,6 +93,7 @@ class Storage:
     def _counted(self) -> Iterator[None]:
         # Counted before the connection is opened, so that close() cannot come in between.
         with self._condition:
+            self._condition.wait_for(lambda: not self._forks)
             if self._closed:
                 raise StorageClosedError
             self._open_transactions += 1
@@ -97,14 +103,60 @@ class Storage:
             with self._condition:
                 self._open_transactions -= 1
                 self._condition.notify_all()
+            self._dispose_when_over()  # close() may not have waited for this one
 
-    def close(self) -> None:
-        """Let the transactions in progress end, refuse others, and close the connections."""
+    def _dispose_when_over(self) -> None:
+        """Close the connections where it is closed and nobody uses it: once, whoever is last."""
+        with self._condition:
+            if not self._closed or self._open_transactions or self._disposed:
+                return
+            self._disposed = True
         # SQLite in memory crashes the interpreter when it is closed under a running query.
+        self._engine.dispose()
+
+    def close(self, patience: float | None = None) -> None:
+        """Let the transactions in progress end, refuse others, and close the connections.
+
+        Args:
+            patience: Seconds to wait for transactions; ``None`` for as long as they may take.
+                Where some go on, the connections are closed with the last of them.
+        """
         with self._condition:
             self._closed = True
-            self._condition.wait_for(lambda: not self._open_transactions, CLOSING_PATIENCE)
+            self._condition.wait_for(
+                lambda: not self._open_transactions,
+                CLOSING_PATIENCE if patience is None else patience,
+            )
+        self._dispose_when_over()
+
+    def before_fork(self) -> None:
+        """Let the transactions in progress end, and begin no others until ``after_fork()``.
+
+        SQLite keeps its locks by process, and what it knows of them by file: a child that inherits
+        an open connection takes none for its own, and loses what it writes.
+        """
+        with self._condition:
+            self._forks += 1
+            quiet = self._condition.wait_for(lambda: not self._open_transactions, FORK_PATIENCE)
+        if quiet and not self._connection_lock:
+            self._engine.dispose()
+
+    def after_fork(self) -> None:
+        """Go on, in the parent."""
+        with self._condition:
+            self._forks -= 1
+            self._condition.notify_all()
+
+    def abandon(self) -> bool:
+        """Close what a forked child has inherited; return whether it may open the file itself.
+
+        Not if a transaction was in progress: its connection cannot be closed.
+        """
+        if self._connection_lock:
+            return True
+        # Where no hooks ran the parent's idle connections are still there.
         self._engine.dispose()
+        return not self._open_transactions
 
 
 def _read_location(location: str) -> sa.URL:
@@ -118,19 +170,32 @@ def _is_memory(url: sa.URL) -> bool:
 
 
 def _create_engine(url: sa.URL) -> sa.Engine:
+    # Parameters are what people and models say: they are not for errors, and the log.
     # Other databases lock single rows, by FOR UPDATE, and need no tuning here.
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url)
+        return sa.create_engine(url, hide_parameters=True)
     if _is_memory(url):
         # Every further connection to ":memory:" would open another, empty database.
         engine = sa.create_engine(
-            url, poolclass=StaticPool, connect_args={"check_same_thread": False}
+            url,
+            poolclass=StaticPool,
+            connect_args={"check_same_thread": False},
+            hide_parameters=True,
         )
     else:
-        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT})
+        _make_private(Path(url.database or ""))
+        engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True)
     _tune_sqlite(engine)
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """Make a file for what people say that others cannot read, and its folder, where missing."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Before SQLite does, which would let others read it; its further files take the modes of this.
+    # Why it cannot be made SQLite says.
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _tune_sqlite(engine: sa.Engine) -> None:

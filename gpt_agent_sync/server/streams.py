@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,8 @@ from typing import Any
 
 import attrs
 from flask import Response
+
+from gpt_agent_sync.server import strict_json
 
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent, so that a reader who has gone is noticed."""
@@ -33,7 +34,7 @@ class StreamEvent:
 
     def encode(self) -> bytes:
         """Return the event as it goes over the wire."""
-        data = self.data if isinstance(self.data, str) else json.dumps(self.data)
+        data = self.data if isinstance(self.data, str) else strict_json.encode(self.data)
         return f"event: {self.name}\ndata: {data}\n\n".encode()
 
 

@@ -11,6 +11,7 @@ from gpt_agent_sync.records import (
     AssistantDefinition,
     FeedUpdate,
     Message,
+    Order,
     Posted,
     RunOptions,
     RunRequest,
@@ -63,6 +64,18 @@ class Service(ABC):
     def identity(self) -> Hashable:
         """What makes two services the same: class, address, project, credentials."""
 
+    @property
+    def journal_name(self) -> str:
+        """The service's name in journals: the same in every process, and no secret.
+
+        By default it is a digest of the identity, which has to look the same everywhere for that.
+        """
+        # Imported here: most services have a name of their own.
+        import hashlib
+
+        digest = hashlib.sha256(repr(self.identity).encode()).hexdigest()
+        return f"{self.name}:{digest[:32]}"
+
     def __eq__(self, other: object) -> bool:
         """Compare by identity."""
         if not isinstance(other, Service):
@@ -92,8 +105,29 @@ class Service(ABC):
         """
 
     @abstractmethod
-    def messages_after(self, thread_id: str, message_id: str) -> Sequence[Message]:
-        """Return all messages after ``message_id``, oldest first."""
+    def messages(
+        self,
+        thread_id: str,
+        *,
+        after: str | None = None,
+        order: Order = "asc",
+        limit: int | None = None,
+    ) -> Iterator[Message]:
+        """Return an iterator over the thread's messages that reads a page when it needs it.
+
+        A message of the assistant that is still to be written, and so has nothing in it yet, is
+        left out. Errors of the service come out of ``next()``.
+
+        Args:
+            thread_id: The thread.
+            after: The id of a message: those after it, in the order asked for. The id that
+                ``post_message()`` gave will do.
+            order: ``"asc"`` for the oldest first, ``"desc"`` for the newest first.
+            limit: How many there are at most; ``None`` for all.
+
+        Raises:
+            RequestRejectedError: If there is no message of the id ``after``.
+        """
 
     @abstractmethod
     def check_options(self, options: RunOptions) -> None:
@@ -114,11 +148,18 @@ class Service(ABC):
 
     @abstractmethod
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
-        """Hand the user's message to the service, and return once it is there."""
+        """Hand the user's message to the service, and return once it is there.
+
+        Where that does not start its run, ``request.before_post()`` is called first; what it raises
+        comes out.
+        """
 
     @abstractmethod
     def start_run(self, request: RunRequest) -> Feed:
-        """Return a feed that starts the run of ``request`` and follows it."""
+        """Return a feed that starts the run of ``request`` and follows it.
+
+        It answers the message that was posted for it, else what is newest in the thread.
+        """
 
     @abstractmethod
     def resume_run(self, request: RunRequest, run_id: str) -> Feed:

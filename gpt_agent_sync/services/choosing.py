@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 
 from gpt_agent_sync import forks
 from gpt_agent_sync.configuration import get_settings
 from gpt_agent_sync.errors import ConfigurationError
+from gpt_agent_sync.logs import get_logger
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.settings import unknown_service
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class _Chosen:
@@ -39,6 +39,7 @@ def choose_service(service: Service | None = None) -> Service:
     Raises:
         ConfigurationError: If what is chosen is unknown, or cannot be made.
     """
+    forks.check()
     wanted: object = service if service is not None else get_settings().service
     if isinstance(wanted, Service):
         return wanted

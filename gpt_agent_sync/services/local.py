@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+import time
 import weakref
 from collections.abc import Hashable
 from importlib.util import find_spec
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gpt_agent_sync import forks
 from gpt_agent_sync.errors import ConfigurationError
+from gpt_agent_sync.secret import Secret, conceal
 from gpt_agent_sync.services.assistants.service import AssistantsService
 from gpt_agent_sync.services.checks import check_base_url
 
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
     from gpt_agent_sync.server.hosting import EmbeddedServer
 
 MEMORY = ":memory:"
+
+_HEADER_TEXT = re.compile(r"[!-~]+")
+
+FORK_PATIENCE = 1.0
+"""Seconds that a fork waits for a server that is being started."""
 
 
 class LocalService(AssistantsService):
@@ -53,6 +61,8 @@ class LocalService(AssistantsService):
         timeout: float | tuple[float, float] | None = None,
         http_retries: int | None = None,
     ) -> None:
+        # Rebound before anything can fail: error trackers keep the variables of a frame.
+        upstream, upstream_api_key = conceal(upstream), conceal(upstream_api_key)
         super().__init__("http://127.0.0.1", "local", timeout=timeout, http_retries=http_retries)
         _require_extra()
         if not isinstance(model, str) or not model.strip():
@@ -60,10 +70,12 @@ class LocalService(AssistantsService):
         self._path = _read_path(path)
         self._model = model
         self._upstream = None if upstream is None else check_base_url(upstream, "upstream")
-        self._upstream_api_key = upstream_api_key
+        self._upstream_api_key = _check_upstream_key(upstream_api_key)
         self._lock = threading.Lock()
         self._server: EmbeddedServer | None = None
+        self._is_torn = False
         _services[id(self)] = self
+        forks.renew_in_child(self)
 
     @property
     def path(self) -> str:
@@ -78,6 +90,7 @@ class LocalService(AssistantsService):
     @property
     def base_url(self) -> str:
         """Where the server listens, ending in ``/v1``; starts it."""
+        forks.check()
         server = self._server
         if server is None:
             # One server at a time in the process, and who needs this one waits for it: routes are
@@ -103,28 +116,45 @@ class LocalService(AssistantsService):
         own = id(self) if self._path == MEMORY else None
         return (type(self), self._path, self._model, self._upstream, self._upstream_api_key, own)
 
+    @property
+    def journal_name(self) -> str:
+        """The file, as the server's port is another each time; a server in memory is its own."""
+        where = f"{MEMORY}{id(self)}" if self._path == MEMORY else os.path.abspath(self._path)
+        return f"{self.name}:{where}"
+
     def __repr__(self) -> str:
         """Show file and model."""
         return f"LocalService(path={self._path!r}, model={self._model!r})"
 
     def close(self) -> None:
         """Stop the server, if it runs; the next request starts it again."""
+        forks.check()
         super().close()
+        self._stop_server(None)
+
+    def _stop_server(self, patience: float | None) -> None:
         with self._lock:
             server, self._server = self._server, None
         if server is not None:
-            server.stop()
+            server.stop(patience)
 
-    def _forget(self) -> None:
+    def _after_fork(self) -> None:
         """Let go of the server, in a forked child: its threads live in the parent only."""
         self._lock = threading.Lock()
-        self._server = None
+        server, self._server = self._server, None
+        if server is not None and not server.abandon():
+            self._is_torn = True
 
     def _start(self) -> EmbeddedServer:
         # Imported here: Flask and SQLAlchemy are the largest part of what this package can load.
         from gpt_agent_sync.server.hosting import EmbeddedServer
         from gpt_agent_sync.server.storage import DatabaseError
 
+        if self._is_torn:
+            raise ConfigurationError(
+                f"cannot open the database {self._path!r}: this process was forked in the middle "
+                "of a transaction; connect after the fork"
+            )
         try:
             return EmbeddedServer.start(
                 self._path,
@@ -141,31 +171,52 @@ class LocalService(AssistantsService):
 
 
 class _Starting:
-    """The lock under which servers are started, one after the other."""
+    """The lock under which servers are started, one after the other, and no process is forked."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self._forks: list[tuple[bool, list[EmbeddedServer]]] = []
+
+    def before_fork(self) -> None:
+        """Start no server while the process forks, and bring those there are to rest."""
+        locked = self.lock.acquire(timeout=FORK_PATIENCE)
+        found = [service._server for service in list(_services.values())]
+        servers = [server for server in found if server is not None]
+        self._forks.append((locked, servers))
+        for server in servers:
+            server.before_fork()
+
+    def after_fork(self) -> None:
+        """Go on, in the parent."""
+        locked, servers = self._forks.pop()
+        for server in servers:
+            server.after_fork()
+        if locked:
+            self.lock.release()
+
+    def renew(self) -> None:
+        """Begin anew, in the child."""
+        self.lock = threading.Lock()
+        self._forks = []
 
 
 _starting = _Starting()
+forks.around(_starting.before_fork, _starting.after_fork)
+forks.in_child(_starting.renew)
 
 # Weakly: a service that nobody holds any more is not kept for the sake of forks and exits.
 _services: weakref.WeakValueDictionary[int, LocalService] = weakref.WeakValueDictionary()
 
 
-def _after_fork() -> None:
-    _starting.lock = threading.Lock()
+def close_all(patience: float) -> None:
+    """Stop the servers of all local services of this process, at its exit.
+
+    Args:
+        patience: Seconds to wait for their transactions, altogether.
+    """
+    until = time.monotonic() + patience
     for service in list(_services.values()):
-        service._forget()
-
-
-forks.in_child(_after_fork)
-
-
-def close_all() -> None:
-    """Stop the servers of all local services of this process."""
-    for service in list(_services.values()):
-        service.close()
+        service._stop_server(max(0.0, until - time.monotonic()))
 
 
 def _require_extra() -> None:
@@ -174,6 +225,18 @@ def _require_extra() -> None:
         raise ConfigurationError(
             f"LocalService needs {' and '.join(missing)}: pip install 'gpt_agent_sync[server]'"
         )
+
+
+def _check_upstream_key(api_key: object) -> Secret | None:
+    if api_key is None:
+        return None
+    # Not stripped: what a program has read with its line's end it uses so elsewhere, too.
+    if not isinstance(api_key, Secret) or not _HEADER_TEXT.fullmatch(api_key.reveal()):
+        raise ConfigurationError(
+            "upstream_api_key must be a text of characters that an HTTP header can carry, without "
+            "spaces or a line's end: strip it"
+        )
+    return api_key
 
 
 def _read_path(path: str | os.PathLike[str] | None) -> str:

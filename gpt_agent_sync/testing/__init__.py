@@ -1,4 +1,4 @@
-"""For programs' own tests: a service without HTTP, and a recorder of events.
+"""For programs' own tests: a service without HTTP, a recorder of events, crashes, and a contract.
 
 from gpt_agent_sync.testing import CallTools, EventRecorder, Reply, ScriptedService
 
@@ -10,17 +10,23 @@ agent.add_user_message("What is 2 + 3?")
 recorder.wait_for(gpt.RunCompleted)
 """
 
+from gpt_agent_sync.testing.backplanes import BackplaneConformance
+from gpt_agent_sync.testing.crashes import crash_after
+from gpt_agent_sync.testing.journals import JournalConformance
 from gpt_agent_sync.testing.recorder import EventRecorder
 from gpt_agent_sync.testing.script import CallTools, Fail, Hold, Incomplete, Reply, ScriptStep
 from gpt_agent_sync.testing.scripted import ScriptedService
 
 __all__ = [
+    "BackplaneConformance",
     "CallTools",
     "EventRecorder",
     "Fail",
     "Hold",
     "Incomplete",
+    "JournalConformance",
     "Reply",
     "ScriptStep",
     "ScriptedService",
+    "crash_after",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from gpt_agent_sync.records import (
     AssistantDefinition,
     FeedUpdate,
     Message,
+    Order,
     Posted,
     RunOptions,
     RunRequest,
@@ -75,14 +77,23 @@ class ScriptedService(Service):
         newest = self._threads.newest_run(thread_id)
         return None if newest is None or newest.snapshot.is_final else newest.snapshot
 
-    def messages_after(self, thread_id: str, message_id: str) -> Sequence[Message]:
-        """Return the later messages; see ``Service``."""
-        self._count("messages_after")
+    def messages(
+        self,
+        thread_id: str,
+        *,
+        after: str | None = None,
+        order: Order = "asc",
+        limit: int | None = None,
+    ) -> Iterator[Message]:
+        """Yield the messages; see ``Service``."""
+        self._count("messages")
         messages = self._threads.messages(thread_id)
-        for position, message in enumerate(messages):
-            if message.id == message_id:
-                return messages[position + 1 :]
-        raise RequestRejectedError(f"no message {message_id!r}", status=404)
+        if order == "desc":
+            messages.reverse()
+        places = [place for place, message in enumerate(messages) if message.id == after]
+        if after is not None and not places:
+            raise RequestRejectedError(f"no message {after!r}", status=404)
+        yield from itertools.islice(messages[places[0] + 1 if places else 0 :], limit)
 
     def check_options(self, options: RunOptions) -> None:
         """Accept all options but ``truncation``, so that a refusal can be tested."""
@@ -92,6 +103,7 @@ class ScriptedService(Service):
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
         """Add the message; see ``Service``."""
         self._count("post_message")
+        request.before_post()
         posted = self._threads.add_message(request.thread_id, _text(message.content))
         return Posted(message_id=posted.id)
 
@@ -102,7 +114,7 @@ class ScriptedService(Service):
             self._count("start_run")
             return self._threads.start_run(request.thread_id, request.assistant_id)
 
-        return _ScriptedFeed(self._threads, start)
+        return _ScriptedFeed(self._threads, start, request.deadline)
 
     def resume_run(self, request: RunRequest, run_id: str) -> Feed:
         """Return a feed that follows a run; see ``Service``."""
@@ -111,7 +123,7 @@ class ScriptedService(Service):
             self._count("resume_run")
             return self._threads.run(request.thread_id, run_id)
 
-        return _ScriptedFeed(self._threads, resume)
+        return _ScriptedFeed(self._threads, resume, request.deadline)
 
     def submit_tool_outputs(
         self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput]
@@ -124,7 +136,7 @@ class ScriptedService(Service):
             self._threads.submit(run, outputs)
             return run
 
-        return _ScriptedFeed(self._threads, submit)
+        return _ScriptedFeed(self._threads, submit, request.deadline)
 
     def cancel_run(self, thread_id: str, run_id: str) -> None:
         """Cancel the run; see ``Service``."""
@@ -139,8 +151,11 @@ class ScriptedService(Service):
 class _ScriptedFeed(Feed):
     """A feed of a scripted run; the run advances because it is followed."""
 
-    def __init__(self, threads: ScriptedThreads, first: Callable[[], ScriptedRun]) -> None:
+    def __init__(
+        self, threads: ScriptedThreads, first: Callable[[], ScriptedRun], deadline: float | None
+    ) -> None:
         self._threads = threads
+        self._deadline = deadline
         self._closed = False
         self._updates = self._follow(first)
 
@@ -160,7 +175,8 @@ class _ScriptedFeed(Feed):
             threads.begin_step(run)
         if run.held and run.snapshot.status == "in_progress":
             yield run.snapshot
-            threads.wait_while_held(run, lambda: self._closed)
+            while not threads.wait_while_held(run, lambda: self._closed, self._deadline):
+                yield run.snapshot
             if self._closed:
                 return
         threads.finish_step(run)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 import attrs
@@ -81,7 +83,10 @@ class ScriptedThreads:
         """Create a thread that begins with these messages, and return its id."""
         with self._condition:
             thread_id = self.new_id("thread")
-            given = [attrs.evolve(message, id=self.new_id("msg")) for message in messages]
+            given = [
+                attrs.evolve(message, id=self.new_id("msg"), created_at=_now())
+                for message in messages
+            ]
             self._threads[thread_id] = _Thread(messages=given)
             return thread_id
 
@@ -93,7 +98,7 @@ class ScriptedThreads:
     def add_message(self, thread_id: str, text: str) -> Message:
         """Add a user's message to a thread without a live run."""
         with self._condition:
-            message = Message(id=self.new_id("msg"), role="user", content=text)
+            message = Message(id=self.new_id("msg"), role="user", content=text, created_at=_now())
             self._free_thread(thread_id).messages.append(message)
             return message
 
@@ -166,11 +171,23 @@ class ScriptedThreads:
                 _PERFORM[type(step)](self, run, step)
                 self._condition.notify_all()
 
-    def wait_while_held(self, run: ScriptedRun, closed: Callable[[], bool]) -> None:
-        """Block while the run is held, or until ``closed()`` holds after a ``wake()``."""
+    def wait_while_held(
+        self, run: ScriptedRun, closed: Callable[[], bool], deadline: float | None
+    ) -> bool:
+        """Block while the run is held, or until ``closed()`` holds after a ``wake()``.
+
+        Args:
+            run: The run.
+            closed: Returns whether nobody follows it any more.
+            deadline: When to give up, monotonic seconds; ``None`` for never.
+
+        Returns:
+            Whether it came to that before the deadline.
+        """
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
         with self._condition:
-            self._condition.wait_for(
-                lambda: closed() or not self._held or run.snapshot.status != "in_progress"
+            return self._condition.wait_for(
+                lambda: closed() or not self._held or run.snapshot.status != "in_progress", left
             )
 
     def wake(self) -> None:
@@ -232,8 +249,13 @@ class ScriptedThreads:
                     assistant_id=run.snapshot.assistant_id,
                     content=text,
                     parts=(part,),
+                    created_at=_now(),
                 )
             )
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 _PERFORM: dict[type[Any], Any] = {

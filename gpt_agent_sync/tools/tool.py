@@ -8,12 +8,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import attrs
 
 from gpt_agent_sync.errors import ToolRegistrationError
 from gpt_agent_sync.records import ToolSchema
+from gpt_agent_sync.tools.recovery import AfterCrash, check_after_crash
 from gpt_agent_sync.tools.schema import Signature, read_signature
 
 if TYPE_CHECKING:
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What wires allow as a function's name."""
+
+
+ErrorsShown = Literal["full", "class"]
+"""What the model is told of an exception: class and message, or the class alone."""
+
+
+class CallMemory(Protocol):
+    """What keeps a handler's note for its next attempt."""
+
+    @property
+    def remembered(self) -> Any:
+        """What was remembered last, ``None`` when nothing was."""
+
+    def remember(self, value: Any) -> None:
+        """Keep a value that JSON can hold."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +51,10 @@ class ToolContext:
         tool_call_id: The call.
         agent: The agent; a handler of its calls may use all but ``wait()`` and ``ask()``.
         deadline: When the call times out, in ``time.monotonic()`` seconds; ``None`` for never.
+        attempt: The number of this attempt, from 1: how often the call was begun, by this process
+            or another that was interrupted.
+        idempotency_key: A UUID of the call, the same in every process and for every attempt: what
+            a destination that knows such keys is given, so that it acts once.
     """
 
     thread_id: str
@@ -42,6 +62,27 @@ class ToolContext:
     tool_call_id: str
     agent: Agent
     deadline: float | None = None
+    attempt: int = 1
+    idempotency_key: str = ""
+    _memory: CallMemory | None = attrs.field(default=None, eq=False, repr=False)
+
+    @property
+    def remembered(self) -> Any:
+        """What ``remember()`` was given last, in this attempt or an earlier one, else ``None``."""
+        return None if self._memory is None else self._memory.remembered
+
+    def remember(self, value: Any) -> None:
+        """Keep a value in the journal, for the next attempt should this one be interrupted.
+
+        Args:
+            value: What JSON can hold, such as the id of what was created at the destination.
+
+        Raises:
+            TypeError: If JSON cannot hold it.
+            JournalError: If it cannot be kept.
+        """
+        if self._memory is not None:
+            self._memory.remember(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -53,12 +94,16 @@ class Tool:
         handler: The function that is called.
         timeout: Seconds it may take; ``None`` leaves that to the settings.
         signature: How it is called.
+        after_crash: What becomes of a call that was interrupted.
+        errors: What the model is told of an exception.
     """
 
     schema: ToolSchema
     handler: Callable[..., Any]
     timeout: float | None
     signature: Signature
+    after_crash: AfterCrash = "fail"
+    errors: ErrorsShown = "full"
 
     @property
     def name(self) -> str:
@@ -85,11 +130,15 @@ class ToolOptions:
         name: The tool's name; else the function's.
         description: How the tool is described; else by the docstring up to its first section.
         timeout: Seconds it may take; else ``Settings.tool_timeout``.
+        after_crash: What becomes of a call that was interrupted.
+        errors: What the model is told of an exception.
     """
 
     name: str | None = None
     description: str | None = None
     timeout: float | None = None
+    after_crash: AfterCrash = "fail"
+    errors: ErrorsShown = "full"
 
 
 def describe(function: Any, options: ToolOptions) -> Tool:
@@ -109,13 +158,25 @@ def describe(function: Any, options: ToolOptions) -> Tool:
             str(name), "a name is 1 to 64 of letters, digits, '_' and '-'; pass name="
         )
     _check_timeout(name, options.timeout)
+    check_after_crash(name, options.after_crash)
+    if options.errors not in get_args(ErrorsShown):
+        raise ToolRegistrationError(
+            name, f"errors must be 'full' or 'class', not {options.errors!r}"
+        )
     signature = read_signature(handler, name, ToolContext)
     schema = ToolSchema(
         name=name,
         description=options.description or signature.description,
         parameters=signature.parameters,
     )
-    return Tool(schema=schema, handler=handler, timeout=options.timeout, signature=signature)
+    return Tool(
+        schema=schema,
+        handler=handler,
+        timeout=options.timeout,
+        signature=signature,
+        after_crash=options.after_crash,
+        errors=options.errors,
+    )
 
 
 def check_handler(handler: Any, name: str) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from gpt_agent_sync import forks
 from gpt_agent_sync.errors import ToolRegistrationError
 from gpt_agent_sync.records import ToolSchema
-from gpt_agent_sync.tools.tool import Tool, ToolOptions, check_handler, describe
+from gpt_agent_sync.tools.recovery import AfterCrash
+from gpt_agent_sync.tools.tool import ErrorsShown, Tool, ToolOptions, check_handler, describe
 
 if TYPE_CHECKING:
     pass
@@ -32,6 +33,7 @@ class Toolbox:
 
     def __init__(self, handlers: Iterable[Any] = ()) -> None:
         self._lock = threading.Lock()
+        forks.renew_in_child(self)
         self._tools: dict[str, Tool] = {}
         for handler in handlers:
             if callable(handler) and not _marked_methods(handler):
@@ -50,6 +52,8 @@ class Toolbox:
         name: str | None = None,
         description: str | None = None,
         timeout: float | None = None,
+        after_crash: AfterCrash = "fail",
+        errors: ErrorsShown = "full",
     ) -> Callable[[Handler], Handler]: ...
 
     @overload
@@ -60,6 +64,8 @@ class Toolbox:
         name: str | None = None,
         description: str | None = None,
         timeout: float | None = None,
+        after_crash: AfterCrash = "fail",
+        errors: ErrorsShown = "full",
     ) -> Handler: ...
 
     def tool(
@@ -69,6 +75,8 @@ class Toolbox:
         name: str | None = None,
         description: str | None = None,
         timeout: float | None = None,
+        after_crash: AfterCrash = "fail",
+        errors: ErrorsShown = "full",
     ) -> Any:
         """Register a handler; a decorator with and without parentheses, or a plain call.
 
@@ -81,15 +89,31 @@ class Toolbox:
             name: The tool's name; else the function's.
             description: How the model is told of it; else by the docstring up to its first section.
             timeout: Seconds it may take; else ``Settings.tool_timeout``.
+            after_crash: What becomes of a call that was begun, by this process or another, and not
+                finished. ``"fail"``: the model is told that it is not known whether it took effect.
+                ``"rerun"``: the handler is called again, for what only reads or may happen twice.
+                ``"ask"``: ``ToolCallInterrupted`` is told, and the call waits for
+                ``submit_tool_output()`` or ``rerun_tool_call()``. A function of the call's
+                arguments (a ``dict``) and its ``ToolContext``, called on a thread of the pool: it
+                looks at the destination, and returns the output, ``RERUN`` or ``FAIL``.
+            errors: What the model is told of an exception: ``"full"`` for its class and message,
+                without the secrets that are known or look like one, ``"class"`` for its class
+                alone. ``ToolCallFailed`` has both.
 
         Returns:
             The function, unchanged; or a decorator when no function is given.
 
         Raises:
-            ToolRegistrationError: If the name is taken or unusable, or the handler is a lambda,
-                asynchronous, or has a signature without a JSON schema.
+            ToolRegistrationError: If the name is taken or unusable, another argument is unknown, or
+                the handler is a lambda, asynchronous, or has a signature without a JSON schema.
         """
-        options = ToolOptions(name=name, description=description, timeout=timeout)
+        options = ToolOptions(
+            name=name,
+            description=description,
+            timeout=timeout,
+            after_crash=after_crash,
+            errors=errors,
+        )
         if function is None:
             return lambda decorated: self._register(decorated, options)
         return self._register(function, options)
@@ -122,6 +146,7 @@ class Toolbox:
         Raises:
             KeyError: If there is none of that name.
         """
+        forks.check()
         with self._lock:
             rest = dict(self._tools)
             del rest[name]
@@ -129,6 +154,7 @@ class Toolbox:
 
     def clear(self) -> None:
         """Remove all tools."""
+        forks.check()
         with self._lock:
             self._tools = {}
 
@@ -172,6 +198,7 @@ class Toolbox:
         return function
 
     def _add(self, tool: Tool) -> None:
+        forks.check()
         with self._lock:
             taken = tool.name in self._tools
             if not taken:
@@ -188,8 +215,6 @@ class Toolbox:
 
 default_toolbox = Toolbox()
 """The toolbox that ``gpt_agent_sync.tool`` registers in, and that all agents search last."""
-
-forks.in_child(default_toolbox._after_fork)
 
 
 def _is_method_in_class_body(function: Any) -> bool:

@@ -11,7 +11,7 @@ import pytest
 import gpt_agent_sync as gpt
 from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply
 from tests.plugins.services import WIRES, MakeService
-from tests.support.assistants_stub import RUN_START
+from tests.support.assistants_stub import RUN_START, message
 from tests.support.event_streams import ResponseEvents, delta, finished, run
 from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import Answerer, Response, StubServer, listing, stream, table
@@ -129,7 +129,7 @@ def test_texts_come_before_the_run_has_ended(
     answers = {
         "GET /threads/t": [Response({"id": "t"})],
         "GET /threads/t/runs": [listing()],
-        "POST /threads/t/messages": [Response({"id": "m"})],
+        "GET /threads/t/messages": [listing(message("m", "hello", "user"))],
         RUN_START: [
             stream(
                 run("queued"),

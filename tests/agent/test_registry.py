@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ class MissingHistory(ScriptedService):
         super().__init__()
         self.asked, self.go_on = threading.Event(), threading.Event()
 
-    def messages_after(self, thread_id: str, message_id: str) -> Sequence[Message]:
+    def messages(self, thread_id: str, **how: Any) -> Iterator[Message]:
         """Fail."""
         self.asked.set()
         assert self.go_on.wait(PATIENCE)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import requests
 
 import gpt_agent_sync as gpt
-from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply
+from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply, ScriptStep
 from gpt_agent_sync.testing.script import Script
 from tests.plugins.services import WIRES
 from tests.support.polling import wait_for
@@ -36,6 +38,10 @@ class Party:
             on_event=self.recorders[caller],
             **options,  # type: ignore[arg-type]
         )
+
+    def agent(self, caller: int, **options: Any) -> gpt.Agent:
+        """Return the agent of a caller that has joined."""
+        return gpt.connect(self.thread_id, service=self.services[caller], **options)
 
     def wait_for(self, caller: int, kind: type[gpt.Event]) -> gpt.Event:
         """Wait until a caller has received an event."""
@@ -129,6 +135,66 @@ def test_run_that_another_caller_ended_is_reported(party: SetUp) -> None:
     assert made.recorders[0].wait_for(gpt.AssistantMessageAdded).content == "thanks"
 
 
+def told(recorder: EventRecorder) -> list[tuple[str, object]]:
+    """Return what a caller has heard of a run from its calls on, each with what it is about."""
+    about = {
+        "ToolCallRequested": "arguments",
+        "ToolCallOutputRecorded": "output",
+        "RunCompleted": "id",
+        "AssistantMessageAdded": "content",
+    }
+    named = [(type(event).__name__, event) for event in recorder.events]
+    return [(name, getattr(event, about[name])) for name, event in named if name in about]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_tool_runs_once_where_the_other_caller_listens(party: SetUp, *, streaming: bool) -> None:
+    """Of two callers the one that listens is told of calls and their run's end, and calls nobody.
+
+    What the other one records is its own to tell.
+    """
+    gpt.configure(streaming=streaming, heartbeat_interval=0.1)
+    runs, heard = [], threading.Semaphore(0)
+
+    @gpt.tool
+    def book(what: str) -> str:
+        """Book something."""
+        runs.append(what)
+        assert heard.acquire(timeout=PATIENCE)
+        return "booked"
+
+    made = party(
+        [CallTools(("book", {"what": "a"})), CallTools(("book", {"what": "b"})), Reply("x")]
+    )
+    made.join(0).add_user_message("go")
+    made.wait_for(0, gpt.ToolCallRequested)
+    made.join(1, handle_tools=False)
+    for count in (1, 2):
+        made.recorders[1].wait_for(gpt.ToolCallRequested, count=count)
+        heard.release()
+    for caller in (0, 1):
+        made.agent(caller, handle_tools=False).wait(PATIENCE)
+    assert runs == ["a", "b"]
+    run = made.recorders[0].of(gpt.RunCompleted)[0].id
+    mine, theirs = map(told, made.recorders)
+    assert [fact for fact in mine if fact[0] != "ToolCallOutputRecorded"] == theirs
+    assert theirs == [
+        ("ToolCallRequested", {"what": "a"}),
+        ("ToolCallRequested", {"what": "b"}),
+        ("RunCompleted", run),
+        ("AssistantMessageAdded", "x"),
+    ]
+
+
+@pytest.mark.usefixtures("add")
+def test_listening_caller_offers_its_tools(party: SetUp) -> None:
+    """The runs that it starts know of the handlers all the same: another caller has them."""
+    made = party([Reply("one")])
+    made.join(0, handle_tools=False).ask("a", timeout=PATIENCE)
+    (request,) = made.server.model.requests
+    assert [tool["function"]["name"] for tool in request.tools] == ["add"]
+
+
 def test_missed_reply_is_announced_while_the_next_run_is_live(party: SetUp) -> None:
     """What was said before a run that is under way is missed, and told; its own words are not."""
     made = party([Reply("one"), Reply("two"), Hold(Reply("three"))])
@@ -182,6 +248,64 @@ def test_run_goes_on_with_its_options_elsewhere(responses_party: SetUp) -> None:
     assert (after.model, after.options) == (before.model, before.options)
 
 
+def texts_added(recorder: EventRecorder) -> list[object]:
+    """Return what the service has of a caller's messages, in order."""
+    return [event.content for event in recorder.of(gpt.UserMessageAdded)]
+
+
+@pytest.fixture
+def crowded(party: SetUp) -> Party:
+    """Return a party whose second caller is connected when the first one's run is under way."""
+    made = party([Hold(Reply("first")), Reply("second"), Reply("third")])
+    made.join(1)
+    made.join(0).add_user_message("a")
+    made.wait_for(0, gpt.RunStarted)
+    return made
+
+
+def test_messages_are_queued_behind_another_callers_run(crowded: Party) -> None:
+    """What is queued while another caller's run goes on is posted after it, in order."""
+    agent = crowded.agent(1)
+    assert agent.add_user_message("b", when_busy="queue") is None
+    assert agent.add_user_message("c", when_busy="queue") is None
+    assert texts_added(crowded.recorders[1]) == []
+    crowded.server.model.released.set()
+    agent.wait(PATIENCE)
+    assert texts_added(crowded.recorders[1]) == ["b", "c"]
+    replies = [event.content for event in crowded.recorders[1].of(gpt.AssistantMessageAdded)]
+    assert replies == ["second", "third"]
+
+
+def test_message_queued_behind_another_callers_run_may_be_cancelled(crowded: Party) -> None:
+    """A message that waits for another caller's run is given up by a cancel, and told so."""
+    agent = crowded.agent(1)
+    agent.add_user_message("b", when_busy="queue")
+    agent.cancel_run()
+    assert isinstance(agent.wait(PATIENCE), gpt.RunCancelled)
+    assert texts_added(crowded.recorders[1]) == []
+
+
+def test_message_queued_behind_another_callers_run_ends_with_the_agent(crowded: Party) -> None:
+    """An agent that is shut down posts nothing more."""
+    agent = crowded.agent(1)
+    agent.add_user_message("b", when_busy="queue")
+    agent.shutdown()
+    crowded.server.model.released.set()
+    crowded.agent(0).wait(PATIENCE)
+    said = [message.content for message in crowded.agent(0).messages()]
+    assert said == ["a", "first"]
+
+
+def test_run_waits_for_another_callers_run(crowded: Party) -> None:
+    """A run without a message is started when another caller's run is over."""
+    agent = crowded.agent(1)
+    agent.run()
+    crowded.server.model.released.set()
+    assert isinstance(agent.wait(PATIENCE), gpt.RunCompleted)
+    said = [message.content for message in agent.messages()]
+    assert said == ["a", "first", "second"]
+
+
 @pytest.fixture
 def locked(responses_party: SetUp) -> Party:
     """Return a party whose first caller is connected when other software locks the conversation."""
@@ -217,3 +341,34 @@ def test_message_is_posted_when_the_lock_is_gone(locked: Party) -> None:
         wait_for(lambda: agent.running, bool)
         locked.server.model.released.set()
         assert waiting.result(PATIENCE) == "ok"
+
+
+def test_callers_who_ask_at_once_get_their_own_replies(party: SetUp) -> None:
+    """Two callers who ask on one thread again and again: no reply is the other's, no tool twice."""
+    ran: list[int] = []
+    lock = threading.Lock()
+
+    @gpt.tool
+    def note(number: int) -> int:
+        """Note a number."""
+        with lock:
+            ran.append(number)
+        return number
+
+    def script(text: str, outputs: Mapping[str, str]) -> ScriptStep:
+        if "note" in outputs:
+            return Reply(f"noted {outputs['note']}")
+        return CallTools(("note", {"number": int(text)}))
+
+    made = party(script)
+    agents = [made.join(0), made.join(1)]
+
+    def ask(caller: int) -> list[str]:
+        numbers = range(caller * 100, caller * 100 + 8)
+        ask = agents[caller].ask
+        return [ask(str(number), when_busy="wait", timeout=120) for number in numbers]
+
+    with ThreadPoolExecutor(2) as threads:
+        replies = list(threads.map(ask, (0, 1)))
+    assert replies == [[f"noted {n}" for n in range(8)], [f"noted {n}" for n in range(100, 108)]]
+    assert sorted(ran) == [*range(8), *range(100, 108)]

@@ -102,7 +102,7 @@ def test_shutdown_does_not_wait_for_a_silent_server(
             release.wait(PATIENCE)
         return listing() if request.method == "GET" else Response({"id": "x", "status": "queued"})
 
-    service = gpt.AssistantsService(make_stub(answer).base_url, "key")
+    service = gpt.AssistantsService(make_stub(answer).base_url, "key", additional_messages=False)
     recorder = EventRecorder()
     agent = gpt.connect("t", "a", service=service, on_event=recorder)
     agent.add_user_message("hello")

@@ -74,6 +74,35 @@ def test_exception_is_answered_with_an_error(caplog: pytest.LogCaptureFixture) -
     assert "Traceback" in caplog.text
 
 
+def test_exception_is_told_without_secrets() -> None:
+    """A password in an exception's text goes to nobody."""
+
+    @gpt.tool
+    def look_up() -> str:
+        """Look something up."""
+        raise ConnectionError("no answer from postgresql://app:hunter2@db/shop")
+
+    talk = call("look_up")
+    talk.say()
+    assert failure(talk) == "ConnectionError: no answer from postgresql://***@db/shop"
+
+
+def test_exception_may_be_told_by_its_class_alone() -> None:
+    """A tool may keep the words of its exceptions from the model; the program has them."""
+
+    @gpt.tool(errors="class")
+    def look_up() -> str:
+        """Look something up."""
+        raise ConnectionError("no answer from the database of the accounts")
+
+    talk = call("look_up")
+    talk.say()
+    recorded = talk.recorder.wait_for(gpt.ToolCallOutputRecorded)
+    assert json.loads(recorded.output) == {"error": "ConnectionError"}
+    failed = talk.recorder.wait_for(gpt.ToolCallFailed)
+    assert failed.message == "ConnectionError: no answer from the database of the accounts"
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_exit_in_a_handler_is_only_a_failure() -> None:
     """A handler that wants to leave the program does not take the agent with it."""
@@ -430,3 +459,84 @@ def test_call_answered_in_a_callback_is_not_handled() -> None:
     talk.say()
     assert called == []
     assert talk.recorder.of(gpt.ToolCallOutputRecorded)[0].output == "callback"
+
+
+class Unreadable(Exception):
+    """An exception that raises whatever one does with it."""
+
+    @property
+    def __cause__(self) -> BaseException:  # type: ignore[override]  # as foreign code may have it
+        raise SystemExit
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    __repr__ = __str__
+
+
+class Misplaced(SyntaxError):
+    """An exception whose place in a text is none, so that its traceback cannot be shown."""
+
+    lineno: Any = "here"
+    text: Any = 3
+    filename: Any = object()
+
+    def __str__(self) -> str:
+        return "no place"
+
+
+UNPRINTABLE = [Unreadable(), Misplaced()]
+
+
+@pytest.mark.parametrize("error", UNPRINTABLE, ids=lambda error: type(error).__name__)
+def test_exception_that_cannot_be_printed(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    """A handler's exception that nobody can print is reported and logged by its class."""
+
+    @gpt.tool
+    def fail() -> str:
+        """Fail."""
+        raise error
+
+    talk = call("fail")
+    assert talk.agent.ask("go", timeout=PATIENCE) == "ok"
+    assert type(error).__name__ in failure(talk)
+    assert type(error).__name__ in caplog.text
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", UNPRINTABLE, ids=lambda error: type(error).__name__)
+def test_callback_whose_exception_cannot_be_printed(
+    caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """A callback's exception that nobody can print keeps no event from the others."""
+
+    def fail(event: gpt.Event) -> None:
+        raise error
+
+    talk = Talk(ScriptedService([Reply("ok")]))
+    talk.agent.on(gpt.RunStarted, fail)
+    assert talk.agent.ask("go", timeout=PATIENCE) == "ok"
+    assert type(error).__name__ in caplog.text
+
+
+def test_no_thread_for_a_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call for which no thread can be started is answered as failed, and the run goes on."""
+
+    @gpt.tool
+    def add() -> str:
+        """Add."""
+        raise AssertionError("not to be called")
+
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name.startswith("gpt-agent-tool-"):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    talk = call("add")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert talk.agent.ask("go", timeout=PATIENCE) == "ok"
+    assert "can't start new thread" in failure(talk)

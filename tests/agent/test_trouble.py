@@ -10,7 +10,7 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.testing import CallTools, EventRecorder, Hold, Reply
-from tests.plugins.services import WIRES
+from tests.plugins.services import WIRES, MakeService
 from tests.support.scripted_model import ScriptedServer
 from tests.support.stub import (
     Answerer,
@@ -50,7 +50,7 @@ def stub_agent(
     }
     chosen = {lines[name]: given for name, given in {**usual, **answers}.items()}
     stub = make_stub(table({"GET /threads/t": [Response({"id": "t"})], **chosen}))
-    service = gpt.AssistantsService(stub.base_url, "key", http_retries=1)
+    service = gpt.AssistantsService(stub.base_url, "key", http_retries=1, additional_messages=False)
     return gpt.connect("t", "a", service=service, on_event=recorder), stub
 
 
@@ -195,6 +195,7 @@ def test_outputs_that_cannot_be_sent_are_reported(
     make_stub: MakeStub, recorder: EventRecorder
 ) -> None:
     """When the outputs cannot be sent, that is reported, the run is cancelled and has failed."""
+    gpt.configure(heartbeat_interval=0.01)
     agent, stub = stub_agent(
         make_stub,
         recorder,
@@ -208,7 +209,7 @@ def test_outputs_that_cannot_be_sent_are_reported(
     assert isinstance(failed, gpt.RunFailed)
     assert failed.code == "tool_output_submission_failed"
     assert recorder.names[-2:] == ["ToolOutputSubmissionFailed", "RunFailed"]
-    assert stub.lines.count(f"POST {RUN}/submit_tool_outputs") == 2
+    assert stub.lines.count(f"POST {RUN}/submit_tool_outputs") == 8
     assert stub.lines[-1] == f"POST {RUN}/cancel"
 
 
@@ -300,7 +301,7 @@ def test_cancel_before_the_run_has_an_id(make_stub: MakeStub, recorder: EventRec
             assert go_on.wait(PATIENCE)
         return answers(request)
 
-    service = gpt.AssistantsService(make_stub(answer).base_url, "key")
+    service = gpt.AssistantsService(make_stub(answer).base_url, "key", additional_messages=False)
     agent = gpt.connect("t", "a", service=service, on_event=recorder)
     agent.add_user_message("hello")
     assert asked.wait(PATIENCE)
@@ -397,3 +398,27 @@ def test_second_process_sees_the_thread_busy(
     talk.agent.submit_tool_output(requested.id, "x")
     assert other.add_user_message("mine", when_busy="wait", timeout=PATIENCE)
     assert isinstance(other.wait(PATIENCE), gpt.RunCompleted)
+
+
+# runs that take too long
+
+
+def test_run_that_takes_too_long_is_given_up(make_service: MakeService) -> None:
+    """A run past ``run_timeout`` is cancelled and told, and the thread is free for the next."""
+    gpt.configure(run_timeout=0.3, heartbeat_interval=0.05)
+    talk = Talk(make_service([Hold(), Reply("next")]))
+    with pytest.raises(gpt.RunFailedError) as failed:
+        talk.agent.ask("hello", timeout=PATIENCE)
+    event = failed.value.event
+    assert isinstance(event, gpt.RunFailed)
+    assert (event.status, event.code) == ("expired", "run_timeout")
+    assert talk.agent.ask("hello", when_busy="wait", timeout=PATIENCE) == "next"
+
+
+def test_run_whose_outputs_never_come_is_given_up(make_service: MakeService) -> None:
+    """A call that nobody answers does not hold the thread for longer than ``run_timeout``."""
+    gpt.configure(run_timeout=0.3, heartbeat_interval=0.05)
+    talk = Talk(make_service([CallTools(("nobody", {})), Reply("next")]))
+    with pytest.raises(gpt.RunFailedError, match="run_timeout"):
+        talk.agent.ask("hello", timeout=PATIENCE)
+    assert talk.agent.ask("hello", when_busy="wait", timeout=PATIENCE) == "next"

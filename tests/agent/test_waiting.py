@@ -361,6 +361,14 @@ def test_queued_message_outlasts_another_callers_run() -> None:
     assert len(talk.recorder.of(gpt.RunCompleted)) == 3
 
 
+def test_message_in_doubt_is_not_queued() -> None:
+    """A message that the service may have is the caller's error, although the thread is busy."""
+    talk = Talk(ContraryService(ServiceBusyError("busy", in_doubt=True)))
+    with pytest.raises(gpt.ServiceBusyError):
+        talk.agent.add_user_message("hello", when_busy="queue")
+    assert not talk.agent.running
+
+
 def test_queued_message_that_fails_is_reported() -> None:
     """A queued message that the service refuses for good is reported as a failed run without id."""
     service = ContraryService()

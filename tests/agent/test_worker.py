@@ -16,15 +16,16 @@ MakeStub = Callable[[Answerer], StubServer]
 RUN = "/threads/t/runs/r"
 
 
-def waiting(call_id: str = "c") -> Response:
+def waiting(call_id: str = "c", arguments: str = "{}") -> Response:
     """Return a run that waits for an output."""
-    calls = [{"id": call_id, "function": {"name": "go", "arguments": "{}"}}]
+    calls = [{"id": call_id, "function": {"name": "go", "arguments": arguments}}]
     action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
     return Response({"id": "r", "status": "requires_action", "required_action": action})
 
 
 def agent_over(make_stub: MakeStub, answer: Answerer, **options: Any) -> tuple[gpt.Agent, Any]:
     """Return an agent over a stub, and its recorder."""
+    options = {"additional_messages": False, **options}
     service = gpt.AssistantsService(make_stub(answer).base_url, "key", **options)
     recorder = EventRecorder()
     return gpt.connect("t", "a", service=service, on_event=recorder), recorder
@@ -107,6 +108,33 @@ def test_late_output_does_not_answer_a_later_call_of_the_same_id(make_stub: Make
     release.set()
     assert done.wait(PATIENCE)
     assert outputs == ["fresh"]
+
+
+def test_later_call_of_the_same_id_is_made(make_stub: MakeStub) -> None:
+    """A run that uses an id again, for other arguments, does not get the first call's output."""
+
+    @gpt.tool
+    def go(to: str) -> str:
+        """Go there."""
+        return to
+
+    outputs = list[str]()
+
+    def answer(request: Request) -> Response:
+        if request.path.endswith("/submit_tool_outputs"):
+            outputs.append(request.body["tool_outputs"][0]["output"])
+            status = "in_progress" if outputs == ["Oslo"] else "completed"
+            return Response({"id": "r", "status": status})
+        if request.line == f"GET {RUN}":
+            return waiting("call_0", '{"to": "Rome"}' if outputs else '{"to": "Oslo"}')
+        if request.path.startswith("/assistants"):
+            return Response({"id": "a", "tools": []})
+        return Response({"id": "r", "status": "queued"}) if request.body else listing()
+
+    agent, _ = agent_over(make_stub, answer)
+    agent.add_user_message("go")
+    assert isinstance(agent.wait(PATIENCE), gpt.RunCompleted)
+    assert outputs == ["Oslo", "Rome"]
 
 
 def test_run_that_is_over_at_once_is_started_once(make_stub: MakeStub) -> None:

@@ -164,6 +164,12 @@ class AnyOrder(RuleBasedStateMachine):
         if turn is not None:
             self.posting = turn.number
 
+    @precondition(lambda self: self.posting is None)
+    @rule()
+    def run(self) -> None:
+        """Ask for a run without a message."""
+        self.apply(verbs.reserve_run, None, OPTIONS, context())
+
     @precondition(lambda self: self.progress.public().tool_calls)
     @rule(place=st.integers(0, 2), failure=st.sampled_from([None, "it broke"]))
     def record_output(self, place: int, failure: str | None) -> None:
@@ -409,7 +415,8 @@ class AnyOrder(RuleBasedStateMachine):
 
 ORDER: dict[type[Event], tuple[set[str], str]] = {
     UserMessageAdded: ({"idle", "closed"}, "posted"),
-    RunStarted: ({"posted", "limited"}, "running"),
+    # Runs without a message begin with their start.
+    RunStarted: ({"posted", "limited", "idle", "closed"}, "running"),
     ToolCallRequested: ({"running"}, "running"),
     ToolCallFailed: ({"running"}, "failing"),
     ToolCallOutputRecorded: ({"running", "failing"}, "running"),

@@ -5,18 +5,26 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from gpt_agent_sync.decisions import failures, runs, verbs
-from gpt_agent_sync.decisions.failures import OUTAGE_HEARTBEATS, START_PATIENCE
+from gpt_agent_sync.decisions import failures, outputs, runs, verbs
+from gpt_agent_sync.decisions.failures import (
+    MAX_DELAY,
+    OUTAGE_HEARTBEATS,
+    OUTAGE_REQUESTS,
+    START_PATIENCE,
+)
 from gpt_agent_sync.decisions.state import (
+    CancelRun,
     FollowRun,
     Phase,
     PostMessage,
     Progress,
     StartRun,
+    SubmitOutputs,
     Transition,
 )
 from gpt_agent_sync.errors import (
     AuthenticationError,
+    OutputTooLongError,
     ProtocolError,
     RateLimitError,
     RequestRejectedError,
@@ -29,6 +37,7 @@ from gpt_agent_sync.events import (
     RateLimitRetriesExhausted,
     RunCancelled,
     RunFailed,
+    ToolCallFailed,
     ToolOutputSubmissionFailed,
 )
 from tests.support.progress import (
@@ -50,6 +59,22 @@ LIMIT = RateLimitError("slow down", status=429)
 QUOTA = RateLimitError("no money", status=429, code="insufficient_quota")
 BUSY = ServiceBusyError("busy", status=400)
 GONE = ServiceUnavailableError("gone")
+UNREADABLE = ProtocolError("a page of HTML", in_doubt=True)
+REFUSED = RequestRejectedError("no", status=400)
+
+
+def record(call_id: str, output: str, progress: Progress) -> Progress:
+    """Record an output."""
+    return outputs.record_output(progress, call_id, output).progress
+
+
+class Unprintable(Exception):
+    """An exception that has no message."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    __repr__ = __str__
 
 
 def failed(
@@ -71,6 +96,7 @@ def failed(
         (GONE, "service_unavailable"),
         (ServiceError("no"), "service_error"),
         (KeyError("bug"), "internal_error"),
+        (Unprintable(), "internal_error"),
     ],
 )
 def test_failed_start_is_reported(error: Exception, code: str) -> None:
@@ -102,6 +128,19 @@ def test_queued_message_refused_as_busy_is_posted_again() -> None:
     assert failed(posting(), BUSY).steps == (PostMessage(turn=1, delay=1.0),)
 
 
+@pytest.mark.parametrize("progress", [posting(), starting()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServiceBusyError("busy", status=400, in_doubt=True),
+        RateLimitError("slow down", status=429, in_doubt=True),
+    ],
+)
+def test_start_in_doubt_is_not_tried_again(progress: Progress, error: ServiceError) -> None:
+    """What the service may be at work on is reported as failed, and not asked for once more."""
+    assert names(failed(progress, error).steps) == ["RunFailed", "SettleTurn"]
+
+
 def test_queued_message_that_cannot_be_posted_is_reported() -> None:
     """A queued message that is refused for good ends its turn as failed."""
     assert names(failed(posting(), GONE).steps) == ["RunFailed", "SettleTurn"]
@@ -111,6 +150,13 @@ def test_failed_turn_lets_the_queue_go_on() -> None:
     """The next queued message has its turn after a failure."""
     queued = verbs.queue_message(starting(), HELLO, OPTIONS, context()).progress
     assert names(failed(queued, GONE).steps) == ["RunFailed", "SettleTurn", "PostMessage"]
+
+
+@pytest.mark.parametrize("error, delay", [(BUSY, 1.0), (LIMIT, 30.0)])
+def test_run_without_a_message_is_started_again(error: ServiceError, delay: float) -> None:
+    """A run that has no message is started again, with nothing to post before."""
+    progress = verbs.reserve_run(fresh(), None, OPTIONS, context()).progress
+    assert failed(progress, error).steps[-1] == StartRun(turn=1, delay=delay)
 
 
 def test_rate_limited_start_is_delayed() -> None:
@@ -144,6 +190,18 @@ def test_delay_that_the_message_names_is_kept() -> None:
     assert isinstance(limited, RateLimited)
     assert (limited.run_id, limited.retry_in) == ("run_1", 20.0)
     assert transition.steps[1] == StartRun(turn=1, delay=20.0)
+
+
+@pytest.mark.parametrize("named", ["30d", "999999999h", "1d 1d 1d"])
+def test_delay_that_the_message_names_is_bounded(named: str) -> None:
+    """A service that names a time far away is asked again within the hour."""
+    transition = seen(
+        following(),
+        "failed",
+        error_code="rate_limit_exceeded",
+        error_message=f"Rate limit reached. Please try again in {named}.",
+    )
+    assert transition.steps[1] == StartRun(turn=1, delay=MAX_DELAY)
 
 
 def rate_limited(progress: Progress) -> Transition:
@@ -247,9 +305,31 @@ def test_claimed_start_does_not_wait_any_more() -> None:
     assert verbs.request_cancel(claimed, context()).steps == ()
 
 
-def test_lost_outputs_end_the_run() -> None:
+def troubled(progress: Progress) -> Progress:
+    """Let as many requests fail as are not too many however long they take."""
+    for _ in range(OUTAGE_REQUESTS):
+        progress = failed(progress, GONE, now=0.0).progress
+    return progress
+
+
+def test_slow_failures_are_few() -> None:
+    """A service whose every failure takes longer than the patience is asked a few times more."""
+    progress = failed(following(), GONE, now=0.0).progress
+    assert names(failed(progress, GONE, now=1000.0).steps) == ["FollowRun"]
+
+
+def test_lost_outputs_are_submitted_again() -> None:
+    """An outage does not lose the outputs: they are submitted once more, after a heartbeat."""
+    (again,) = failed(submitting("a"), GONE, now=0.0).steps
+    assert isinstance(again, SubmitOutputs)
+    assert ([output.id for output in again.outputs], again.delay) == (["a"], 1.0)
+
+
+@pytest.mark.parametrize("error", [GONE, UNREADABLE, REFUSED])
+def test_outputs_that_stay_lost_end_the_run(error: ServiceError) -> None:
     """Outputs that cannot be submitted are reported, and their run is cancelled and failed."""
-    transition = failed(submitting("a"), GONE)
+    waiting = troubled(submitting("a"))
+    transition = failed(waiting, error, now=OUTAGE_HEARTBEATS * 1.0)
     assert names(transition.steps) == [
         "ToolOutputSubmissionFailed",
         "CancelRun",
@@ -258,7 +338,35 @@ def test_lost_outputs_end_the_run() -> None:
     ]
     lost = transition.steps[0]
     assert isinstance(lost, ToolOutputSubmissionFailed)
-    assert "gone" in lost.message
+    assert str(error) == lost.message
+
+
+def test_output_that_is_too_long_becomes_an_error() -> None:
+    """The model gets an error that names the limit in the output's place, and the run goes on."""
+    long = record("b", "x" * 3000, record("a", "1", awaiting("a", "b")))
+    failure, again = failed(long, OutputTooLongError("too long", status=400, limit=2000)).steps
+    assert isinstance(failure, ToolCallFailed)
+    assert (failure.id, failure.code) == ("b", "output_too_long")
+    assert isinstance(again, SubmitOutputs)
+    short, error = again.outputs
+    assert short.output == "1"
+    assert "at most 2000" in error.output
+
+
+def test_service_that_takes_less_than_its_limit_blames_the_longest_output() -> None:
+    """Where no output is above the limit the service's own words say what it takes."""
+    long = record("b", "x" * 3000, record("a", "y" * 2000, awaiting("a", "b")))
+    refusal = OutputTooLongError("at most 1 KB", status=413, limit=5000)
+    failure = failed(long, refusal).steps[0]
+    assert isinstance(failure, ToolCallFailed)
+    assert failure.id == "b"
+    assert "at most 1 KB" in failure.message
+
+
+def test_short_outputs_that_are_refused_as_too_long_end_the_run() -> None:
+    """What could not be shortened any more is not submitted for ever."""
+    refusal = OutputTooLongError("too long", status=400, limit=5000)
+    assert "RunFailed" in names(failed(submitting("a"), refusal).steps)
 
 
 def test_failed_poll_does_not_lose_outputs() -> None:
@@ -275,11 +383,18 @@ def test_failed_poll_does_not_end_a_waiting_run(error: Exception) -> None:
 
 
 def test_lost_run_is_reported() -> None:
-    """A run that cannot be followed any more is reported as failed, with its id."""
-    waiting = failed(following(), GONE, now=0.0).progress
-    closing = failed(waiting, GONE, now=OUTAGE_HEARTBEATS * 1.0).steps[0]
+    """A run that cannot be followed any more is cancelled, and reported as failed with its id."""
+    waiting = troubled(following())
+    cancel, closing, _ = failed(waiting, GONE, now=OUTAGE_HEARTBEATS * 1.0).steps
+    assert cancel == CancelRun(turn=1, run_id="run_1")
     assert isinstance(closing, RunFailed)
     assert (closing.id, closing.code) == ("run_1", "service_unavailable")
+
+
+@pytest.mark.parametrize("error", [GONE, UNREADABLE, ProtocolError("no run in it")])
+def test_look_that_cannot_be_read_is_made_again(error: ServiceError) -> None:
+    """A bad answer about a live run says nothing of the run."""
+    assert failed(following(), error).steps == (FollowRun(turn=1, delay=1.0),)
 
 
 def test_outage_is_sat_out() -> None:
@@ -295,7 +410,7 @@ def test_limited_poll_is_repeated_later() -> None:
     first = failed(following(), LIMIT)
     assert first.steps == (FollowRun(turn=1, delay=30.0),)
     second = failed(first.progress, LIMIT).progress
-    assert names(failed(second, LIMIT).steps) == ["RunFailed", "SettleTurn"]
+    assert names(failed(second, LIMIT).steps) == ["CancelRun", "RunFailed", "SettleTurn"]
 
 
 def test_failure_of_a_turn_that_is_over_is_passed_over() -> None:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import itertools
 
+import attrs
 import pytest
 
 from gpt_agent_sync.decisions import outputs, runs, verbs
 from gpt_agent_sync.decisions.outputs import read_arguments
-from gpt_agent_sync.decisions.state import Phase, Progress, SubmitOutputs, Transition
+from gpt_agent_sync.decisions.state import (
+    CallTools,
+    Phase,
+    Progress,
+    SubmitOutputs,
+    Transition,
+)
 from gpt_agent_sync.errors import (
     AgentNotAliveError,
     InvalidToolCallIdError,
@@ -45,6 +52,56 @@ def test_calls_are_announced_and_then_made() -> None:
     transition = seen(following(), "requires_action", tool_calls=calls("a", "b"))
     assert names(transition.steps) == ["ToolCallRequested", "ToolCallRequested", "CallTools"]
     assert [call.id for call in transition.progress.public().tool_calls] == ["a", "b"]
+
+
+def listening(*ids: str, arguments: str = "{}") -> Transition:
+    """Return the transition of an agent that only listens, when its run asks for these calls."""
+    quiet = attrs.evolve(following(), handles_tools=False)
+    return seen(quiet, "requires_action", tool_calls=calls(*ids, arguments=arguments))
+
+
+@pytest.mark.parametrize("arguments", ["{}", "{not json"])
+def test_calls_are_only_announced_where_nobody_handles_them(arguments: str) -> None:
+    """An agent that listens makes no calls, and answers none, whatever their arguments are."""
+    transition = listening("a", "b", arguments=arguments)
+    assert names(transition.steps) == ["ToolCallRequested", "ToolCallRequested"]
+    assert [call.id for call in transition.progress.public().tool_calls] == ["a", "b"]
+
+
+def test_output_of_the_program_is_taken_where_nobody_handles_calls() -> None:
+    """An agent that listens submits what the program answers."""
+    transition = outputs.record_output(listening("a").progress, "a", "1")
+    assert sent(transition) == ["a"]
+
+
+def test_calls_that_wait_are_made_when_handling_begins() -> None:
+    """An agent that has only listened makes the calls that still wait, and those to come."""
+    half = outputs.record_output(listening("a", "b").progress, "a", "1").progress
+    begun = outputs.handle_tools(half)
+    (step,) = begun.steps
+    assert isinstance(step, CallTools)
+    assert [call.id for call in step.calls] == ["b"]
+    following_round = seen(begun.progress, "requires_action", tool_calls=calls("z"))
+    assert names(following_round.steps) == ["ToolCallRequested", "CallTools"]
+
+
+def test_bad_arguments_are_answered_when_handling_begins() -> None:
+    """Calls with arguments that are no JSON object get their error then."""
+    begun = outputs.handle_tools(listening("a", arguments="[1]").progress)
+    assert names(begun.steps) == ["ToolCallFailed", "ToolCallOutputRecorded", "SubmitOutputs"]
+    assert phase(begun.progress) is Phase.SUBMITTING
+
+
+@pytest.mark.parametrize("progress", [fresh(), awaiting("a")])
+def test_handling_begins_once(progress: Progress) -> None:
+    """An agent that handles its tools is left as it is."""
+    assert outputs.handle_tools(progress).progress is progress
+
+
+def test_stopped_agent_does_not_begin_to_handle() -> None:
+    """A stopped agent refuses."""
+    with pytest.raises(AgentNotAliveError):
+        outputs.handle_tools(verbs.stop(fresh(), "shutdown").progress)
 
 
 def test_calls_are_announced_once() -> None:
@@ -216,3 +273,44 @@ def test_output_nobody_waits_for_is_refused(progress: Progress, error: type[Exce
     """An output that no call of the active run waits for is refused."""
     with pytest.raises(error):
         outputs.record_output(progress, "a", "1")
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("caf\u00e9 \U0001f600", "caf\u00e9 \U0001f600"),
+        ("caf\udce9", "caf\ufffd"),
+        ("\ud83d\ude00", "\U0001f600"),
+    ],
+)
+def test_output_can_be_encoded(text: str, told: str) -> None:
+    """What UTF-8 cannot hold is replaced, in outputs and in the messages of failures."""
+    failed, recorded, _ = outputs.record_output(awaiting("a"), "a", text, failure=text).steps
+    assert isinstance(failed, ToolCallFailed)
+    assert isinstance(recorded, ToolCallOutputRecorded)
+    assert (failed.message, recorded.output) == (told, told)
+
+
+def test_handler_of_an_earlier_call_with_the_same_id_is_refused() -> None:
+    """A handler that was given up on does not answer the call that has its id now."""
+    progress = awaiting("a")
+    assert progress.turn is not None
+    (call,) = progress.turn.tool_calls
+    with pytest.raises(InvalidToolCallIdError):
+        outputs.record_output(progress, "a", "1", request=attrs.evolve(call))
+
+
+def test_interrupted_call_that_nobody_waits_for_is_not_told() -> None:
+    """A call whose run is over needs no decision any more."""
+    progress = awaiting("a")
+    assert progress.turn is not None
+    (call,) = progress.turn.tool_calls
+    answered = outputs.record_output(progress, "a", "1").progress
+    assert outputs.call_interrupted(answered, call, 2).steps == ()
+    assert outputs.call_interrupted(fresh(), call, 2).steps == ()
+
+
+def test_call_cannot_be_made_again_without_a_run() -> None:
+    """There is no call to make where no run is active."""
+    with pytest.raises(RunNotInProgressError):
+        outputs.rerun_call(fresh(), "a")

@@ -204,6 +204,21 @@ def test_action_we_cannot_take_ends_the_run() -> None:
     assert closing.code == "unsupported_required_action"
 
 
+def test_call_we_cannot_answer_ends_the_run() -> None:
+    """A run that failed for such a call is cancelled too, which closes the call."""
+    transition = seen(
+        following(),
+        "failed",
+        unsupported_call="custom_tool_call",
+        error_code="unsupported_call",
+        error_message="a custom_tool_call",
+    )
+    assert names(transition.steps) == ["CancelRun", "RunFailed", "SettleTurn"]
+    closing = transition.steps[1]
+    assert isinstance(closing, RunFailed)
+    assert (closing.code, closing.message) == ("unsupported_call", "a custom_tool_call")
+
+
 @pytest.mark.parametrize("status", ["requires_action", "brand_new"])
 def test_status_that_leads_nowhere_is_bounded(status: str) -> None:
     """A run that stays where nobody knows the way out is given up after a time."""

@@ -108,6 +108,34 @@ def test_message_without_assistant_is_refused() -> None:
         verbs.reserve_turn(fresh(None), HELLO, OPTIONS, context())
 
 
+def test_run_without_a_message_is_started_at_once() -> None:
+    """A run that answers what is there has nothing to post."""
+    transition = verbs.reserve_run(fresh(), None, OPTIONS, context())
+    turn = transition.progress.turn
+    assert transition.steps == (StartRun(turn=1),)
+    assert turn is not None
+    assert (turn.phase, turn.message, turn.assistant_id) == (Phase.STARTING, None, "asst_1")
+
+
+def test_run_may_have_an_assistant_of_its_own() -> None:
+    """The assistant of one run does not become the agent's, and the agent needs none."""
+    begun = verbs.reserve_run(fresh(None), "asst_2", OPTIONS, context()).progress
+    assert begun.turn is not None
+    assert (begun.turn.assistant_id, begun.default_assistant) == ("asst_2", None)
+
+
+def test_run_without_assistant_is_refused() -> None:
+    """Without a message, too, somebody has to answer."""
+    with pytest.raises(AssistantNotSetError):
+        verbs.reserve_run(fresh(None), None, OPTIONS, context())
+
+
+def test_second_run_is_refused() -> None:
+    """A run during a turn is refused, and names the one in progress."""
+    with pytest.raises(RunInProgressError, match="run_1"):
+        verbs.reserve_run(following(), None, OPTIONS, context())
+
+
 def test_posted_message_is_reported_and_its_run_started() -> None:
     """Once the service has the message, it is announced and its run is started."""
     progress = posting()
@@ -258,6 +286,7 @@ def test_busy_agent_is_not_stopped_for_idleness() -> None:
         (verbs.set_assistant, ("asst_2",)),
         (verbs.reserve_turn, (HELLO, OPTIONS, context())),
         (verbs.queue_message, (HELLO, OPTIONS, context())),
+        (verbs.reserve_run, ("asst_1", OPTIONS, context())),
         (verbs.request_cancel, (context(),)),
     ],
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.engine import Engine
@@ -51,6 +53,46 @@ def test_model_breaks(caplog: pytest.LogCaptureFixture) -> None:
     server.stop()
     assert run["last_error"] == {"code": "server_error", "message": "Sorry, something went wrong."}
     assert f"the model broke on run {run['id']}" in caplog.text
+
+
+def refuse_threads(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    """Have no thread be there whose name begins like that."""
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name.startswith(prefix):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+def test_no_thread_for_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run for which there is no thread is worked on by the request that starts it."""
+    server = EmbeddedServer(make_engine(":memory:"))
+    wire = WireClient(server.base_url)
+    thread_id, assistant_id = wire.thread("hi"), wire.assistant(model="demo")
+    refuse_threads(monkeypatch, "gpt-agent-server-run")
+    run = wire.settled(thread_id, wire.start(thread_id, assistant_id=assistant_id))
+    wire.close()
+    server.stop()
+    assert run["status"] == "completed"
+
+
+def test_no_thread_for_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A connection for which there is no thread is closed, which is logged and not printed."""
+    server = EmbeddedServer(make_engine(":memory:"))
+    refuse_threads(monkeypatch, "Thread-")
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{server.base_url}/assistants", timeout=10)
+    monkeypatch.undo()
+    server.stop()
+    assert "is lost" in caplog.text
+    assert capsys.readouterr().err == ""
 
 
 def test_model_that_is_gone(

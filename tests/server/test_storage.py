@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from gpt_agent_sync.server.collection import Object, new_id
-from gpt_agent_sync.server.storage import Storage
+from gpt_agent_sync.server.storage import Storage, StorageClosedError
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -255,6 +256,16 @@ def test_folders_are_made(open_storage: Open, tmp_path: Path) -> None:
     assert (tmp_path / "new" / "folder" / "a.db").is_file()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes are those of POSIX")
+def test_files_are_private(open_storage: Open, tmp_path: Path) -> None:
+    """What people say is not for others on the host to read, whatever the umask."""
+    path = tmp_path / "new" / "local.db"
+    open_storage(str(path))
+    modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
+    assert set(modes.values()) == {0o600}
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_memories_are_separate(open_storage: Open) -> None:
     """Two storages in memory know nothing of each other."""
     one, other = open_storage(":memory:"), open_storage(":memory:")
@@ -290,6 +301,63 @@ def test_readers_do_not_wait_for_a_writer(open_storage: Open, tmp_path: Path) ->
     with ThreadPoolExecutor(1) as pool, storage.write() as connection:
         storage.threads.insert(connection, {"id": "a"})
         assert pool.submit(look).result(10) is None
+
+
+def test_fork_waits_for_transactions_and_they_for_it(storage: Storage) -> None:
+    """A fork waits for the transaction in progress; the next one waits until the fork is over."""
+    inside, ended, forked = threading.Event(), threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def write() -> None:
+        with storage.write():
+            inside.set()
+            assert ended.wait(10)
+            order.append("ended")
+
+    def write_next() -> None:
+        forked.set()
+        with storage.write():
+            order.append("next")
+
+    with ThreadPoolExecutor(2) as pool:
+        writing = pool.submit(write)
+        assert inside.wait(10)
+        ended.set()
+        storage.before_fork()
+        order.append("forks")
+        later = pool.submit(write_next)
+        assert forked.wait(10)
+        order.append("over")
+        storage.after_fork()
+        writing.result(10)
+        later.result(10)
+    assert order == ["ended", "forks", "over", "next"]
+
+
+def test_close_waits_no_longer_than_it_may(storage: Storage) -> None:
+    """A storage is closed to others while a transaction goes on that it waits for no longer."""
+    with storage.write():
+        storage.close(0.0)
+        with pytest.raises(StorageClosedError), storage.read():
+            pass
+
+
+def test_storage_is_closed_once_by_whoever_is_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close that meets the end of the last transaction leaves the connections to one of them."""
+    storage = Storage(":memory:")
+    disposals = []
+    dispose = storage._engine.dispose
+
+    def dispose_slowly() -> None:
+        disposals.append(threading.current_thread().name)
+        if len(disposals) == 1:
+            storage.close(0.0)
+        dispose()
+
+    monkeypatch.setattr(storage._engine, "dispose", dispose_slowly)
+    with storage.write():
+        storage.close(0.0)
+    assert len(disposals) == 1
 
 
 def test_ids_name_their_kind() -> None:

@@ -28,14 +28,20 @@ def serve_assistants(make_stub: Callable[[Answerer], StubServer]) -> ServeAssist
         answers: Mapping[str, Any] | Answerer, **options: Any
     ) -> tuple[AssistantsService, StubServer]:
         stub = make_stub(answers if callable(answers) else table(answers))
+        # Stubs answer for servers that know nothing of messages with runs, unless a test says so.
+        options = {"additional_messages": False, **options}
         return AssistantsService(stub.base_url, "sk-secret", **options), stub
 
     return make
 
 
 @pytest.fixture
-def serve_responses(make_stub: Callable[[Answerer], StubServer]) -> Serve:
+def serve_responses(
+    make_stub: Callable[[Answerer], StubServer], monkeypatch: pytest.MonkeyPatch
+) -> Serve:
     """Return a maker of a service over a stub that answers by a table, else as ``QUIET`` does."""
+    # Stubs answer for OpenAI, which locks conversations, unless a test says so.
+    monkeypatch.setattr(creation, "LOCKING_HOSTS", ("127.0.0.1",))
 
     def make(
         answers: Mapping[str, Any] | Answerer, **options: Any
@@ -55,3 +61,5 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submitting, "ITEMS_DELAY_PAUSE", 0.01)
     monkeypatch.setattr(tracking, "ITEMS_DELAY_PAUSE", 0.01)
     monkeypatch.setattr(tracking, "ITEMS_DELAY", 0.1)
+    monkeypatch.setattr(tracking, "NOTE_DELAY", 0.1)
+    monkeypatch.setattr(tracking, "NOTE_DELAY_PAUSE", 0.01)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import attrs
 import pytest
@@ -16,6 +18,7 @@ from gpt_agent_sync.errors import (
 from gpt_agent_sync.records import (
     AssistantDefinition,
     Message,
+    Order,
     RunOptions,
     RunRequest,
     RunSnapshot,
@@ -23,6 +26,7 @@ from gpt_agent_sync.records import (
     UserMessage,
 )
 from gpt_agent_sync.services.base import Feed, Service
+from gpt_agent_sync.services.responses import ResponsesService
 from gpt_agent_sync.testing import CallTools, Fail, Hold, Incomplete, Reply
 from gpt_agent_sync.testing.script import Script
 from tests.plugins.services import MakeService
@@ -78,6 +82,25 @@ def talk(make_service: MakeService) -> Callable[[Script], Talk]:
 MakeTalk = Callable[[Script], Talk]
 
 
+@attrs.frozen
+class Told:
+    """A thread in which something was said.
+
+    Attributes:
+        talk: The talk.
+        posted: The ids under which the user's messages were posted.
+        runs: The ids of the runs.
+    """
+
+    talk: Talk
+    posted: list[str]
+    runs: list[str]
+
+    def messages(self, **how: Any) -> Iterator[Message]:
+        """Return the thread's messages."""
+        return self.talk.service.messages(self.talk.thread_id, **how)
+
+
 def test_new_thread_is_open_and_quiet(talk: MakeTalk) -> None:
     """A thread that was just made is there and has no live run."""
     made = talk([])
@@ -103,7 +126,7 @@ def test_history_comes_before_what_is_said(talk: MakeTalk, count: int) -> None:
     posted = made.post()
     made.follow(made.service.start_run(made.request))
     made.follow(made.start())
-    after = made.service.messages_after(made.thread_id, posted)
+    after = made.service.messages(made.thread_id, after=posted)
     assert [message.content for message in after] == ["one", "hello", "two"]
 
 
@@ -112,7 +135,7 @@ def test_messages_after_one_come_in_order(talk: MakeTalk) -> None:
     texts = [f"reply {number}" for number in range(60)]
     made = talk([Reply(text) for text in texts])
     replies = [made.follow(made.start())[0][0] for _ in texts]
-    later = made.service.messages_after(made.thread_id, replies[0].id)
+    later = list(made.service.messages(made.thread_id, after=replies[0].id))
     said = [message for message in later if message.role == "assistant"]
     assert [message.id for message in said] == [message.id for message in replies[1:]]
     assert len(later) == 2 * len(said)
@@ -122,7 +145,100 @@ def test_messages_after_an_unknown_one_are_refused(talk: MakeTalk) -> None:
     """There is nothing after a message that is not there."""
     made = talk([])
     with pytest.raises(RequestRejectedError):
-        made.service.messages_after(made.thread_id, "msg_unknown")
+        next(made.service.messages(made.thread_id, after="msg_unknown"))
+
+
+@pytest.fixture
+def told(talk: MakeTalk) -> Told:
+    """Return a thread of a short history and three turns."""
+    made = talk([Reply("one"), Reply("two"), Reply("three")])
+    history = [
+        Message(id="", role="user", content="before"),
+        Message(id="", role="assistant", content="then"),
+    ]
+    made.thread_id = made.service.create_thread(history)
+    made.request = attrs.evolve(made.request, thread_id=made.thread_id)
+    posted, runs = [], []
+    for number in "123":
+        posted.append(made.post(UserMessage(content=f"say {number}")))
+        runs.append(made.follow(made.service.start_run(made.request))[1].id)
+    return Told(made, posted, runs)
+
+
+TEXTS = ["before", "then", "say 1", "one", "say 2", "two", "say 3", "three"]
+"""What is said in the thread of the fixture ``told``."""
+
+
+def test_messages_come_oldest_first(told: Told) -> None:
+    """All that was said in a thread is listed, the user's words and the assistant's."""
+    listed = list(told.messages())
+    assert [message.content for message in listed] == TEXTS
+    assert {message.role for message in listed} == {"user", "assistant"}
+    assert len({message.id for message in listed}) == len(TEXTS)
+
+
+def test_messages_come_newest_first(told: Told) -> None:
+    """In descending order it is the same messages, the other way round."""
+    assert list(told.messages(order="desc")) == list(told.messages())[::-1]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_messages_after_each_one(told: Told, order: Order) -> None:
+    """After any message come those that follow it in the order asked for."""
+    listed = list(told.messages(order=order))
+    for place, message in enumerate(listed):
+        after = told.messages(after=message.id, order=order)
+        assert [other.id for other in after] == [other.id for other in listed[place + 1 :]]
+
+
+def test_messages_after_what_was_posted(told: Told) -> None:
+    """The id that a message was posted under serves in either order."""
+    later = told.messages(after=told.posted[1])
+    assert [message.content for message in later] == TEXTS[5:]
+    earlier = told.messages(after=told.posted[1], order="desc")
+    assert [message.content for message in earlier] == TEXTS[3::-1]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_messages_end_at_the_limit(told: Told, order: Order, limit: int) -> None:
+    """No more messages come than were asked for."""
+    listed = list(told.messages(order=order))
+    assert list(told.messages(order=order, limit=limit)) == listed[:limit]
+
+
+def test_only_messages_of_the_assistant_name_a_run(told: Told) -> None:
+    """A run writes the assistant's messages: those of one run name the same one."""
+    runs = {message.content: message.run_id for message in told.messages()}
+    assert runs["three"] == told.runs[2]
+    assert runs["one"] not in (None, runs["two"], runs["three"])
+    assert {runs["say 1"], runs["say 2"], runs["say 3"]} == {None}
+
+
+def test_messages_are_of_today_where_their_age_is_told(told: Told) -> None:
+    """Where the wire has it, a message says when it was added, in UTC."""
+    times = [message.created_at for message in told.messages()]
+    if isinstance(told.talk.service, ResponsesService):
+        assert times == [None] * len(TEXTS)  # its items do not say
+    else:
+        now = datetime.now(timezone.utc)
+        assert all(time and abs(now - time) < timedelta(days=1) for time in times)
+
+
+def test_messages_are_not_asked_for_before_the_first(talk: MakeTalk) -> None:
+    """An iterator that is not read asks for nothing, not even whether there is such a thread."""
+    messages = talk([]).service.messages("no-such-thread")
+    with pytest.raises((InvalidThreadIdError, RequestRejectedError)):
+        next(messages)
+
+
+def test_live_run_has_written_no_message(talk: MakeTalk) -> None:
+    """While a run waits for outputs, it adds no message to the thread."""
+    made = talk([Reply("one"), CallTools(("add", {}))])
+    made.follow(made.start())
+    made.follow(made.start())
+    said = [message.content for message in made.service.messages(made.thread_id)]
+    assert [text for text in said if text != "hello"] == ["one"]
 
 
 def test_run_is_followed_to_its_reply(talk: MakeTalk) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.services import local as local_module
+from tests.support.forks import forks, in_forked_child, in_unnoticed_child
 
 
 def servers() -> list[str]:
@@ -181,3 +184,62 @@ def test_servers_started_at_once_are_one(tmp_path: Path) -> None:
         thread.join()
     assert len(set(urls)) == 1
     service.close()
+
+
+@forks
+@pytest.mark.parametrize("in_child", [in_forked_child, in_unnoticed_child])
+def test_what_a_child_writes_lasts(
+    tmp_path: Path, in_child: Callable[[Callable[[], object]], bool]
+) -> None:
+    """A forked child keeps what it writes to the file, though the parent closes it meanwhile."""
+    service = gpt.LocalService(tmp_path / "local.db")
+    gpt.create_thread(service=service)
+    (asked, ask), (told, tell) = os.pipe(), os.pipe()
+
+    def close_when_asked() -> None:
+        os.read(asked, 1)
+        service.close()
+        os.write(tell, b"x")
+
+    closer = threading.Thread(target=close_when_asked)
+
+    def write_before_and_after() -> bool:
+        gpt.create_thread(service=service)
+        os.write(ask, b"x")
+        os.read(told, 1)
+        thread_id = gpt.create_thread(service=service)
+        with sqlite3.connect(tmp_path / "local.db") as another:
+            found = another.execute("SELECT id FROM threads").fetchall()
+        return len(found) == 3 and (thread_id,) in found
+
+    closer.start()
+    assert in_child(write_before_and_after)
+    closer.join()
+    for end in (asked, ask, told, tell):
+        os.close(end)
+
+
+@forks
+def test_child_of_a_transaction_opens_no_database(tmp_path: Path) -> None:
+    """A child that was forked in the middle of a transaction says that it cannot use the file."""
+    service = gpt.LocalService(tmp_path / "local.db")
+    gpt.create_thread(service=service)
+    server = service._server
+    assert server is not None
+
+    def is_refused() -> bool:
+        with pytest.raises(gpt.ConfigurationError, match="in the middle of a transaction"):
+            gpt.create_thread(service=service)
+        return True
+
+    with server._engine.storage.write():
+        assert in_unnoticed_child(is_refused)
+    gpt.create_thread(service=service)
+    service.close()
+
+
+@pytest.mark.parametrize("key", ["secret\n", "se cret", "", 3])
+def test_upstream_key_that_no_header_takes(key: Any) -> None:
+    """An upstream's key with a line's end or the like is refused where it is given."""
+    with pytest.raises(gpt.ConfigurationError, match="upstream_api_key must be a text"):
+        gpt.LocalService(":memory:", upstream="http://127.0.0.1:1/v1", upstream_api_key=key)

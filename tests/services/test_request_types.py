@@ -175,8 +175,8 @@ NOTE = "POST /conversations/{conversation_id}"
 LIST_ITEMS = "GET /conversations/{conversation_id}/items"
 
 TURNS: dict[str, tuple[Callable[[MakeTalk], None], dict[str, set[str]]]] = {
-    "plain": (plain, {"assistants": {"POST /threads", MESSAGE, RUN}, "responses": {RESPONSE}}),
-    "parts": (parts, {"assistants": {MESSAGE}, "responses": {RESPONSE}}),
+    "plain": (plain, {"assistants": {"POST /threads", RUN}, "responses": {RESPONSE}}),
+    "parts": (parts, {"assistants": {RUN}, "responses": {RESPONSE}}),
     "history": (
         history,
         {"assistants": {"POST /threads", MESSAGE}, "responses": {"POST /conversations", ITEMS}},

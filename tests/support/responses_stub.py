@@ -38,6 +38,7 @@ NO_OUTPUT = "No tool output found for function call call_1."
 
 HELLO = UserMessage(content="hello")
 REQUEST = RunRequest(thread_id="c", assistant_id="m", heartbeat_interval=0.02)
+AGAIN = attrs.evolve(REQUEST, run_id="resp_1")
 
 Serve = Callable[..., tuple[ResponsesService, StubServer]]
 

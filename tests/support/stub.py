@@ -31,11 +31,14 @@ class Request:
 
 @attrs.frozen
 class Response:
-    """An answer; a body that is an iterator of bytes is sent as it comes."""
+    """An answer; a body that is an iterator of bytes is sent as it comes.
+
+    A header that is ``None`` is left out, be it a usual one.
+    """
 
     body: Any = attrs.field(factory=dict)
     status: int = 200
-    headers: Mapping[str, str] = attrs.field(factory=dict)
+    headers: Mapping[str, str | None] = attrs.field(factory=dict)
 
 
 class HangUp(Exception):
@@ -59,20 +62,24 @@ class StubServer:
     Args:
         answer: Answers each request, on the thread of its connection.
         tls: What it speaks TLS with; ``None`` for plain HTTP.
+        keeps: Whether requests are kept.
 
     Attributes:
-        requests: The requests so far.
+        requests: The requests so far, where they are kept.
         connections: How many connections were opened so far.
     """
 
     scheme = "http"
 
-    def __init__(self, answer: Answerer, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, answer: Answerer, tls: ssl.SSLContext | None = None, *, keeps: bool = True
+    ) -> None:
         self.requests: list[Request] = []
         self.connections = 0
         self._open = 0
         self._changed = threading.Condition()
         self._answer = answer
+        self._keeps = keeps
         self._lock = threading.Lock()
         stub = self
 
@@ -147,8 +154,9 @@ class StubServer:
             headers={name.lower(): value for name, value in handler.headers.items()},
             body=json.loads(text) if text else None,
         )
-        with self._lock:
-            self.requests.append(request)
+        if self._keeps:
+            with self._lock:
+                self.requests.append(request)
         try:
             response = self._answer(request)
         except HangUp:
@@ -160,16 +168,14 @@ class StubServer:
         raw = isinstance(response.body, bytes)
         content = response.body if raw else json.dumps(response.body).encode()
         handler.send_response(response.status)
-        for name, value in {"Content-Type": "application/json", **response.headers}.items():
-            handler.send_header(name, value)
+        _send_headers(handler, {"Content-Type": "application/json", **response.headers})
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
         handler.wfile.write(content)
 
     def _stream(self, handler: BaseHTTPRequestHandler, response: Response) -> None:
         handler.send_response(response.status)
-        for name, value in response.headers.items():
-            handler.send_header(name, value)
+        _send_headers(handler, response.headers)
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         try:
@@ -178,6 +184,12 @@ class StubServer:
             handler.wfile.write(b"0\r\n\r\n")
         except (HangUp, OSError):
             handler.close_connection = True
+
+
+def _send_headers(handler: BaseHTTPRequestHandler, headers: Mapping[str, str | None]) -> None:
+    for name, value in headers.items():
+        if value is not None:
+            handler.send_header(name, value)
 
 
 def stream(*pieces: bytes | type[Exception] | Callable[[], object]) -> Response:

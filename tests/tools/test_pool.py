@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 import pytest
 
@@ -17,6 +18,9 @@ PATIENCE = 10.0
 
 MOMENT = 0.1
 """Seconds to wait for what must not happen."""
+
+SOON = 0.01
+"""Seconds after which a job is taken for one that hangs."""
 
 
 class Work:
@@ -43,15 +47,15 @@ class Crew:
         self.pool = pool
         self.works: list[Work] = []
 
-    def submit(self) -> tuple[Work, Job]:
+    def submit(self, name: str = "work") -> tuple[Work, Job]:
         """Return the pool work."""
         work = Work()
         self.works.append(work)
-        return work, self.pool.submit(work)
+        return work, self.pool.submit(work, name)
 
-    def begin(self) -> tuple[Work, Job]:
+    def begin(self, name: str = "work") -> tuple[Work, Job]:
         """Return the pool work, and wait until it has begun."""
-        work, job = self.submit()
+        work, job = self.submit(name)
         assert work.begun.wait(PATIENCE)
         return work, job
 
@@ -63,9 +67,16 @@ class Crew:
         for work in self.works:
             if work.worker is not None:
                 work.worker.join(PATIENCE)
+        for thread in threading.enumerate():
+            if thread.name.startswith("gpt-agent-tool"):
+                thread.join(PATIENCE)
 
 
-MakeCrew = Callable[[int], Crew]
+class MakeCrew(Protocol):
+    """A maker of pools."""
+
+    def __call__(self, size: int, patience: float = PATIENCE) -> Crew:
+        """Return a pool of a size."""
 
 
 @pytest.fixture
@@ -73,8 +84,8 @@ def make_crew() -> Iterator[MakeCrew]:
     """Return a maker of pools of a size; they are emptied and closed."""
     crews: list[Crew] = []
 
-    def make(size: int) -> Crew:
-        crews.append(Crew(ToolPool(lambda: size)))
+    def make(size: int, patience: float = PATIENCE) -> Crew:
+        crews.append(Crew(ToolPool(lambda: size, patience)))
         return crews[-1]
 
     yield make
@@ -265,6 +276,93 @@ def test_abandoning_a_waiting_job_frees_no_place(make_crew: MakeCrew) -> None:
     assert not work.begun.wait(MOMENT)
 
 
+def test_hanging_job_gives_way(make_crew: MakeCrew) -> None:
+    """A job that waits as long as another runs begins at last, though the other never ends."""
+    crew = make_crew(1, SOON)
+    hanging, _ = crew.begin()
+    waiting, _ = crew.submit()
+    assert waiting.begun.wait(PATIENCE)
+    assert not hanging.done.is_set()
+
+
+def test_as_many_give_way_as_there_are_places(make_crew: MakeCrew) -> None:
+    """The pool has at most twice as many threads as it may have jobs at once."""
+    crew = make_crew(2, SOON)
+    for _ in range(4):
+        crew.begin()
+    work, _ = crew.submit()
+    assert not work.begun.wait(MOMENT)
+
+
+def test_next_one_gives_way_when_one_that_hung_ends(make_crew: MakeCrew) -> None:
+    """A job that hung and ends lets another give way in its place."""
+    crew = make_crew(1, SOON)
+    first, _ = crew.begin()
+    crew.begin()
+    waiting, _ = crew.submit()
+    first.released.set()
+    assert waiting.begun.wait(PATIENCE)
+
+
+def test_next_one_gives_way_when_one_that_hung_is_abandoned(make_crew: MakeCrew) -> None:
+    """A job that hung and is abandoned lets another give way in its place."""
+    crew = make_crew(1, SOON)
+    _, job = crew.begin()
+    crew.begin()
+    waiting, _ = crew.submit()
+    crew.pool.abandon(job)
+    assert waiting.begun.wait(PATIENCE)
+
+
+def test_bound_is_back_when_those_that_hung_end(make_crew: MakeCrew) -> None:
+    """When the jobs that hung have ended, the pool has as many threads as before."""
+    crew = make_crew(1, MOMENT)
+    first, _ = crew.begin()
+    second, _ = crew.begin()
+    for work in (first, second):
+        work.released.set()
+        assert work.worker is not None
+    first.worker.join(PATIENCE)  # type: ignore[union-attr]  # it has begun
+    last, _ = crew.begin()
+    waiting, _ = crew.submit()
+    assert not waiting.begun.wait(MOMENT / 2)
+    assert not last.done.is_set()
+
+
+def test_hanging_jobs_are_logged(make_crew: MakeCrew, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning says by what the threads are taken, however long jobs wait."""
+    crew = make_crew(2, MOMENT)
+    crew.begin("slow")
+    crew.begin("stuck")
+    waiting = [crew.submit()[0] for _ in range(3)]
+    for work in waiting[:2]:
+        assert work.begun.wait(PATIENCE)
+    assert not waiting[2].begun.wait(3 * MOMENT)
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "taken by slow (1), stuck (1)" in record.message
+
+
+def test_job_that_waits_for_others_does_not_hang(
+    make_crew: MakeCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job whose place is released for a while is not one that hangs."""
+    crew = make_crew(1, SOON)
+    begun, released = threading.Event(), threading.Event()
+
+    def wait_for_others() -> None:
+        with crew.pool.place_released():
+            begun.set()
+            released.wait(PATIENCE)
+
+    crew.pool.submit(wait_for_others, "patient")
+    assert begun.wait(PATIENCE)
+    crew.begin("slow")
+    crew.begin()
+    released.set()
+    assert "patient" not in caplog.text
+    assert "slow" in caplog.text
+
+
 def test_idle_thread_ends(make_crew: MakeCrew, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread without work ends after a while."""
     monkeypatch.setattr(pool_module, "LINGER", 0.01)
@@ -441,7 +539,7 @@ def test_after_fork(make_crew: MakeCrew) -> None:
 
 def test_abandoning_a_forgotten_job(make_crew: MakeCrew) -> None:
     """A job that waited before the pool forgot it can be abandoned, and frees no place."""
-    crew = make_crew(1)
+    crew = make_crew(1, 2 * MOMENT)
     crew.begin()
     _, job = crew.submit()
     crew.pool.after_fork()

@@ -787,3 +787,9 @@ def test_long_values_are_cut() -> None:
     with pytest.raises(TypeError) as caught:
         encode_output({"x" * 10_000: object()})
     assert len(str(caught.value)) < 1_000
+
+
+def test_unknown_choice_of_errors_is_refused() -> None:
+    """What the model is told of an exception is one of two words."""
+    with pytest.raises(ToolRegistrationError, match="errors must be 'full' or 'class', not 'all'"):
+        Toolbox().tool(add, errors="all")  # type: ignore[call-overload]  # the point

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
 from gpt_agent_sync.server.assistants import bodies
 from gpt_agent_sync.server.assistants.errors import not_found
@@ -14,6 +14,7 @@ from gpt_agent_sync.server.collection import Connection, Object, new_id
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import missing
 from gpt_agent_sync.server.listing import deleted, list_page, require
+from gpt_agent_sync.server.strict_json import respond
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -23,6 +24,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/assistants")
     def create_assistant() -> Response:
         fields = read_body(request.get_data(), bodies.AssistantFields)
+        bodies.check_tools(fields.tools)
         if fields.model is None:
             raise missing("model")
         # Checked and not resolved: "default" is what the server says at the time of each run.
@@ -35,7 +37,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         }
         with storage.write() as connection:
             storage.assistants.insert(connection, assistant)
-        return jsonify(assistant)
+        return respond(assistant)
 
     @blueprint.get("/assistants")
     def list_assistants() -> Response:
@@ -46,12 +48,13 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.get("/assistants/<assistant_id>")
     def get_assistant(assistant_id: str) -> Response:
         with storage.read() as connection:
-            return jsonify(require_assistant(engine, connection, assistant_id))
+            return respond(require_assistant(engine, connection, assistant_id))
 
     @blueprint.post("/assistants/<assistant_id>")
     def update_assistant(assistant_id: str) -> Response:
         data = read_json(request.get_data(), optional=True)
         fields = read_fields(data, bodies.AssistantFields)
+        bodies.check_tools(fields.tools)
         if fields.model is not None:
             engine.resolve_model(fields.model)
         # Only what the body names changes: null sets a field back, and one left out stays.
@@ -62,7 +65,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         with storage.write() as connection:
             assistant = {**require_assistant(engine, connection, assistant_id), **given}
             storage.assistants.update(connection, assistant)
-            return jsonify(assistant)
+            return respond(assistant)
 
     @blueprint.delete("/assistants/<assistant_id>")
     def delete_assistant(assistant_id: str) -> Response:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from gpt_agent_sync.server.bodies import Body, Json, Metadata
-from gpt_agent_sync.server.errors import WireError
+from gpt_agent_sync.server.errors import WireError, missing
+from gpt_agent_sync.server.tool_schemas import check_count, check_function
 
 Content = str | list[Json]
+
+_TOOLS = ("code_interpreter", "file_search", "function")
 
 
 class AssistantFields(Body):
@@ -93,6 +97,29 @@ class OutputsFields(Body):
 
     tool_outputs: list[ToolOutputFields]
     stream: bool | None = None
+
+
+def check_tools(tools: Sequence[Json] | None) -> None:
+    """Check the tools of an assistant or a run.
+
+    Raises:
+        WireError: If one is not of the wire.
+    """
+    check_count(tools or ())
+    for index, tool in enumerate(tools or ()):
+        kind, param = tool.get("type"), f"tools[{index}]"
+        if kind not in _TOOLS:
+            raise WireError(
+                400,
+                f"Invalid value: '{kind}'. Supported values are: {', '.join(map(repr, _TOOLS))}.",
+                param=f"{param}.type",
+                code="invalid_value",
+            )
+        if kind == "function":
+            function = tool.get("function")
+            if not isinstance(function, dict):
+                raise missing(f"{param}.function")
+            check_function(function, f"{param}.function")
 
 
 def read_content(content: Content) -> list[Json]:

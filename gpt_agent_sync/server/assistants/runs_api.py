@@ -171,6 +171,7 @@ def _insert_run(
     Raises:
         WireError: If its assistant or model is not there.
     """
+    bodies.check_tools(fields.tools)
     assistant = require_assistant(engine, connection, fields.assistant_id)
     for message in fields.additional_messages or ():
         insert_message(engine, connection, thread_id, message)

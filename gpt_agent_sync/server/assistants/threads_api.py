@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
 from gpt_agent_sync.server.assistants import bodies
 from gpt_agent_sync.server.assistants.errors import messages_locked, not_found
@@ -14,6 +14,7 @@ from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
 from gpt_agent_sync.server.collection import Connection, Object, new_id
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.listing import deleted, list_page, require
+from gpt_agent_sync.server.strict_json import respond
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -29,12 +30,12 @@ def _register_threads(blueprint: Blueprint, engine: Engine) -> None:
     def create_thread() -> Response:
         fields = read_body(request.get_data(), bodies.ThreadFields, optional=True)
         with storage.write() as connection:
-            return jsonify(insert_thread(engine, connection, fields))
+            return respond(insert_thread(engine, connection, fields))
 
     @blueprint.get("/threads/<thread_id>")
     def get_thread(thread_id: str) -> Response:
         with storage.read() as connection:
-            return jsonify(require_thread(engine, connection, thread_id))
+            return respond(require_thread(engine, connection, thread_id))
 
     @blueprint.post("/threads/<thread_id>")
     def update_thread(thread_id: str) -> Response:
@@ -45,7 +46,7 @@ def _register_threads(blueprint: Blueprint, engine: Engine) -> None:
             if fields.tool_resources is not None:
                 thread["tool_resources"] = fields.tool_resources
             storage.threads.update(connection, thread)
-            return jsonify(thread)
+            return respond(thread)
 
     @blueprint.delete("/threads/<thread_id>")
     def delete_thread(thread_id: str) -> Response:
@@ -70,7 +71,7 @@ def _register_messages(blueprint: Blueprint, engine: Engine) -> None:
             live = live_run(engine, connection, thread_id)
             if live is not None:
                 raise messages_locked(thread_id, live["id"])
-            return jsonify(insert_message(engine, connection, thread_id, fields))
+            return respond(insert_message(engine, connection, thread_id, fields))
 
     @blueprint.get("/threads/<thread_id>/messages")
     def list_messages(thread_id: str) -> Response:
@@ -89,7 +90,7 @@ def _register_messages(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.get("/threads/<thread_id>/messages/<message_id>")
     def get_message(thread_id: str, message_id: str) -> Response:
         with storage.read() as connection:
-            return jsonify(require_message(connection, thread_id, message_id))
+            return respond(require_message(connection, thread_id, message_id))
 
     @blueprint.post("/threads/<thread_id>/messages/<message_id>")
     def update_message(thread_id: str, message_id: str) -> Response:
@@ -98,7 +99,7 @@ def _register_messages(blueprint: Blueprint, engine: Engine) -> None:
             message = require_message(connection, thread_id, message_id)
             message = _with_metadata(message, fields.metadata)
             storage.messages.update(connection, message)
-            return jsonify(message)
+            return respond(message)
 
     @blueprint.delete("/threads/<thread_id>/messages/<message_id>")
     def delete_message(thread_id: str, message_id: str) -> Response:

@@ -20,12 +20,20 @@ from gpt_agent_sync.server.models.base import (
     TextDelta,
     ToolCall,
 )
-from gpt_agent_sync.server.models.demo_arguments import fill
+from gpt_agent_sync.server.models.demo_arguments import fill, read_json
 
 NAME = "demo"
 
+READ_LENGTH = 4000
+"""Characters of a message that are searched for tools and their arguments: tools and their
+properties are each looked for in the whole of it, and both are of others' making."""
+
 _WORD = re.compile(r"[a-z]+|\d+")
-_EXPRESSION = re.compile(r"[-+(]*\d[\d.]*(?:\s*(?:\*\*|[-+*/^%])\s*[-+(]*\d[\d.]*\)*)+")
+# Begun only where a number begins, and with a bounded number of signs: from every character of a
+# long number, or of many brackets, the rest would be read again.
+_EXPRESSION = re.compile(
+    r"[-+(]{0,20}(?<![\d.])\d[\d.]*(?:\s*(?:\*\*|[-+*/^%])\s*[-+(]*\d[\d.]*\)*)+"
+)
 _SIGN = re.compile(r"(?<=[\d)])\s*(\*\*|[-+*/^%])")
 _OPERATIONS: Mapping[str, frozenset[str]] = {
     "+": frozenset({"add", "adds", "sum", "plus", "addition"}),
@@ -35,7 +43,8 @@ _OPERATIONS: Mapping[str, frozenset[str]] = {
 }
 _CALCULATORS = frozenset({"calculate", "calculator", "calc", "evaluate", "compute", "math"})
 _CLOCKS = frozenset({"time", "clock", "date", "now", "today"})
-_ABOUT_TIME = re.compile(r"\b(?:what|current|tell)\b.*\b(?:time|date|day)\b", re.IGNORECASE)
+_ASKS = re.compile(r"\b(?:what|current|tell)\b", re.IGNORECASE)
+_TIME = re.compile(r"\b(?:time|date|day)\b", re.IGNORECASE)
 # Words of so many tool names that they say nothing about what a tool is for.
 _COMMON_WORDS = re.compile(
     r"get|set|fetch|find|list|look|lookup|search|show|tell|give|make|create|read|write|send|call|"
@@ -102,7 +111,7 @@ def _answer_text(messages: Sequence[ChatObject]) -> str:
 
 def _describe_output(name: str, output: str) -> str:
     try:
-        value = json.loads(output)
+        value = read_json(output)
     except ValueError:
         value = None
     if isinstance(value, dict) and set(value) == {"error"}:
@@ -113,13 +122,15 @@ def _describe_output(name: str, output: str) -> str:
 def plan_calls(request: ModelRequest) -> list[tuple[str, dict[str, Any]]]:
     """Choose the tools to call and their arguments; none once they have answered."""
     turn = _since_user(request.messages)
-    tools = [tool["function"] for tool in request.tools if tool.get("type") == "function"]
+    functions = [tool["function"] for tool in request.tools if tool.get("type") == "function"]
+    # Each name once, the first one of it.
+    tools = list({function["name"]: function for function in reversed(functions)}.values())[::-1]
     if request.tool_choice == "none" or not tools:
         return []
     # Tools are called once for each user message: the demo would else call them for ever.
     if not turn or any(message["role"] == "tool" for message in turn):
         return []
-    text = _text(turn[0].get("content"))
+    text = _text(turn[0].get("content"))[:READ_LENGTH]
     chosen = _named_choice(request.tool_choice)
     if chosen is not None:
         return [
@@ -155,9 +166,12 @@ def _calls_by_name(tools: Sequence[ChatObject], text: str) -> list[tuple[str, di
         tool = tools[position]
         arguments, complete = fill(tool.get("parameters"), text[end:until], None)
         calls.append((tool["name"], arguments, complete))
+    complete_calls: dict[str, list[dict[str, Any]]] = {name: [] for name, _, _ in calls}
+    for name, arguments, complete in calls:
+        if complete:
+            complete_calls[name].append(arguments)
     planned: list[tuple[str, dict[str, Any]]] = []
-    for name in dict.fromkeys(name for name, _, _ in calls):
-        whole = [arguments for other, arguments, complete in calls if other == name and complete]
+    for name, whole in complete_calls.items():
         # Named, but with its arguments elsewhere in the text: "what is 2 and 3 if you add them".
         if not whole:
             parameters = next(tool.get("parameters") for tool in tools if tool["name"] == name)
@@ -173,7 +187,7 @@ def _mentions(name: str, text: str) -> Iterator[re.Match[str]]:
 
 
 def _distinct(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [item for number, item in enumerate(items) if item not in items[:number]]
+    return list({json.dumps(item): item for item in reversed(items)}.values())[::-1]
 
 
 def _calls_by_topic(tools: Sequence[ChatObject], text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -186,12 +200,21 @@ def _calls_by_topic(tools: Sequence[ChatObject], text: str) -> list[tuple[str, d
     words = set(_words(text))
     for tool in tools:
         about = set(_words(tool["name"]))
-        on_time = bool(about & _CLOCKS) and _ABOUT_TIME.search(text) is not None
+        on_time = bool(about & _CLOCKS) and _is_about_time(text)
         if on_time or _topics(about) & _topics(words):
             arguments, complete = fill(tool.get("parameters"), text, None)
             if complete:
                 return [(tool["name"], arguments)]
     return []
+
+
+def _is_about_time(text: str) -> bool:
+    """Return whether a line asks for something, and names a time after that."""
+    for line in text.split("\n"):
+        asks = _ASKS.search(line)
+        if asks is not None and _TIME.search(line, asks.end()):
+            return True
+    return False
 
 
 def _topics(words: set[str]) -> set[str]:
@@ -220,7 +243,11 @@ def _arithmetic(tools: Sequence[ChatObject], expression: str) -> tuple[str, dict
                     return tool["name"], arguments
     for tool in tools:
         properties = (tool.get("parameters") or {}).get("properties") or {}
-        texts = [name for name, schema in properties.items() if schema.get("type") == "string"]
+        texts = [
+            name
+            for name, schema in properties.items()
+            if isinstance(schema, dict) and schema.get("type") == "string"
+        ]
         if texts and set(_words(tool["name"])) & _CALCULATORS:
             return tool["name"], {texts[0]: expression}
     return None

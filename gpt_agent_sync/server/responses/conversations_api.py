@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
 from gpt_agent_sync.server.bodies import Json, read_body, read_query
 from gpt_agent_sync.server.collection import Connection, Object, new_id
@@ -22,6 +22,7 @@ from gpt_agent_sync.server.responses.errors import (
     malformed_id,
     too_many_items,
 )
+from gpt_agent_sync.server.strict_json import respond
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -45,12 +46,12 @@ def _register_conversations(blueprint: Blueprint, engine: Engine) -> None:
         with storage.write() as connection:
             storage.conversations.insert(connection, conversation)
             _insert_items(engine, connection, conversation["id"], fields.items or ())
-        return jsonify(conversation)
+        return respond(conversation)
 
     @blueprint.get("/conversations/<conversation_id>")
     def get_conversation(conversation_id: str) -> Response:
         with storage.read() as connection:
-            return jsonify(require_conversation(engine, connection, conversation_id))
+            return respond(require_conversation(engine, connection, conversation_id))
 
     @blueprint.post("/conversations/<conversation_id>")
     def update_conversation(conversation_id: str) -> Response:
@@ -59,7 +60,7 @@ def _register_conversations(blueprint: Blueprint, engine: Engine) -> None:
             conversation = require_conversation(engine, connection, conversation_id, lock=True)
             conversation = {**conversation, "metadata": fields.metadata}
             storage.conversations.update(connection, conversation)
-            return jsonify(conversation)
+            return respond(conversation)
 
     @blueprint.delete("/conversations/<conversation_id>")
     def delete_conversation(conversation_id: str) -> Response:
@@ -78,7 +79,7 @@ def _register_items(blueprint: Blueprint, engine: Engine) -> None:
         fields = read_body(request.get_data(), ItemsFields)
         with storage.write() as connection:
             require_conversation(engine, connection, conversation_id, lock=True)
-            return jsonify(
+            return respond(
                 list_object(_insert_items(engine, connection, conversation_id, fields.items))
             )
 
@@ -92,7 +93,7 @@ def _register_items(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.get("/conversations/<conversation_id>/items/<item_id>")
     def get_item(conversation_id: str, item_id: str) -> Response:
         with storage.read() as connection:
-            return jsonify(require_item(connection, conversation_id, item_id))
+            return respond(require_item(connection, conversation_id, item_id))
 
     @blueprint.delete("/conversations/<conversation_id>/items/<item_id>")
     def delete_item(conversation_id: str, item_id: str) -> Response:
@@ -100,7 +101,7 @@ def _register_items(blueprint: Blueprint, engine: Engine) -> None:
             require_item(connection, conversation_id, item_id)
             storage.items.delete(connection, item_id)
             # On this wire the receipt for an item is its conversation.
-            return jsonify(require_conversation(engine, connection, conversation_id))
+            return respond(require_conversation(engine, connection, conversation_id))
 
     def require_item(connection: Connection, conversation_id: str, item_id: str) -> Object:
         require_conversation(engine, connection, conversation_id)

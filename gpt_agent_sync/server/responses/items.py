@@ -14,6 +14,7 @@ from gpt_agent_sync.server.responses.errors import (
     no_tool_output,
     unsupported,
 )
+from gpt_agent_sync.server.tool_schemas import check_count, check_function
 
 MAX_ITEMS_PER_REQUEST = 20
 """Items that one request may add to a conversation."""
@@ -230,13 +231,13 @@ def check_tools(tools: Sequence[Json]) -> list[Json]:
     """Return the tools of a response as it shows them.
 
     Raises:
-        WireError: If one is no function tool: this server has no others.
+        WireError: If one is no function tool, as this server has no others, or is malformed.
     """
+    check_count(tools)
     for index, tool in enumerate(tools):
         if tool.get("type") != "function":
             raise unsupported(f"tools[{index}].type", tool.get("type"), "'function'")
-        if not isinstance(tool.get("name"), str):
-            raise missing(f"tools[{index}].name")
+        check_function(tool, f"tools[{index}]")
     # Shown with all fields, as OpenAI's types demand, whatever was left out.
     defaults = {"description": None, "parameters": None, "strict": None}
     return [{**defaults, **tool} for tool in tools]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from gpt_agent_sync.errors import (
     AuthenticationError,
-    BlankValueError,
     InvalidThreadIdError,
     RequestRejectedError,
 )
+from gpt_agent_sync.logs import get_logger
 from gpt_agent_sync.records import (
     AssistantDefinition,
     Message,
+    Order,
     Pause,
     Posted,
     RunOptions,
@@ -25,17 +23,23 @@ from gpt_agent_sync.records import (
     ToolOutput,
     UserMessage,
 )
+from gpt_agent_sync.secret import conceal
 from gpt_agent_sync.services.assistants import wire
-from gpt_agent_sync.services.assistants.stream import AssistantsTranslation
+from gpt_agent_sync.services.assistants.abandoned import AbandonedRuns
+from gpt_agent_sync.services.assistants.starting import RunStarter, read_result
 from gpt_agent_sync.services.assistants.threads import Threads, run_path, thread_path
+from gpt_agent_sync.services.assistants.tools import AssistantTools
 from gpt_agent_sync.services.base import Feed, check_thread_id
+from gpt_agent_sync.services.checks import check_flag, conceal_headers
 from gpt_agent_sync.services.feeds.polling import FirstRequest, PollResult
-from gpt_agent_sync.services.feeds.run_streams import RunStream
-from gpt_agent_sync.services.http.answers import Answer
 from gpt_agent_sync.services.http.client import wait_on_this_thread
-from gpt_agent_sync.services.remote import RemoteService
+from gpt_agent_sync.services.http.errors import too_long
+from gpt_agent_sync.services.remote import AuthSource, RemoteService
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import requests
+
+logger = get_logger(__name__)
 
 MESSAGES_WITH_THREAD = 32
 """Messages that go along when a thread is created; more are added one by one."""
@@ -46,7 +50,8 @@ class AssistantsService(RemoteService):
 
     Args:
         base_url: Where the wire begins, such as ``"http://host/v1"``; else ``OPENAI_BASE_URL``.
-        api_key: The bearer key; else ``OPENAI_API_KEY``. May be missing for servers without keys.
+        api_key: The bearer key; else, at ``OPENAI_BASE_URL`` or OpenAI, ``OPENAI_API_KEY``. May be
+            missing for servers without keys.
         organization: Sent as ``OpenAI-Organization``.
         project: Sent as ``OpenAI-Project``.
         headers: Further headers of every request.
@@ -58,6 +63,10 @@ class AssistantsService(RemoteService):
             ``cert``, ``auth``, hooks and headers count, and it is never changed or closed by us. A
             key given here goes before the session's headers, and its ``auth`` before both;
             ``OPENAI_API_KEY`` is not looked at where the session carries credentials.
+        additional_messages: Whether a user's message goes in the request that creates its run, so
+            that the run answers that message and no other caller's. ``None`` finds out with the
+            first message: a server that refuses the field, or leaves the message out, gets
+            messages on their own before their runs. A run without its message is cancelled.
 
     Raises:
         ConfigurationError: If there is no usable base URL, or another argument is unusable.
@@ -65,12 +74,54 @@ class AssistantsService(RemoteService):
 
     name = "assistants"
 
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        organization: str | None = None,
+        project: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        api_version: str | None = None,
+        auth: AuthSource | None = None,
+        timeout: float | tuple[float, float] | None = None,
+        http_retries: int | None = None,
+        session: requests.Session | None = None,
+        additional_messages: bool | None = None,
+    ) -> None:
+        # Rebound before anything can fail: error trackers keep the variables of a frame.
+        base_url, api_key = conceal(base_url), conceal(api_key)
+        headers = conceal_headers(headers)
+        self._additional_messages = check_flag("additional_messages", additional_messages)
+        super().__init__(
+            base_url,
+            api_key,
+            organization=organization,
+            project=project,
+            headers=headers,
+            api_version=api_version,
+            auth=auth,
+            timeout=timeout,
+            http_retries=http_retries,
+            session=session,
+        )
+
     def _wire_headers(self) -> Mapping[str, str]:
         return {"OpenAI-Beta": "assistants=v2"} if self._api_version is None else {}
 
     def _set_up(self) -> None:
         self._threads = Threads(self._get)
-        self._tools_by_assistant: dict[str, Sequence[dict[str, Any]]] = {}
+        self._tools = AssistantTools(self._get)
+        self._abandoned = AbandonedRuns()
+        self._starter = RunStarter(
+            self._post,
+            self._poll,
+            self._threads,
+            self._tools,
+            self._streaming,
+            self._abandoned,
+            takes_messages=self._additional_messages,
+        )
 
     def create_thread(
         self, messages: Sequence[Message] = (), metadata: Mapping[str, str] | None = None
@@ -92,6 +143,7 @@ class AssistantsService(RemoteService):
     def create_assistant(self, definition: AssistantDefinition) -> str:
         """Create an assistant on the server and return its id; see ``Service``."""
         assistant_id: str = self._post("/assistants", wire.assistant_body(definition)).require("id")
+        self._tools.given(assistant_id, definition)
         logger.debug("created assistant %s", assistant_id)
         return assistant_id
 
@@ -110,35 +162,30 @@ class AssistantsService(RemoteService):
             raise
         return self._threads.newest_live_run(thread_id)
 
-    def messages_after(self, thread_id: str, message_id: str) -> list[Message]:
-        """Read the messages after one, page by page; see ``Service``."""
-        return self._threads.messages_after(thread_id, message_id)
+    def messages(
+        self,
+        thread_id: str,
+        *,
+        after: str | None = None,
+        order: Order = "asc",
+        limit: int | None = None,
+    ) -> Iterator[Message]:
+        """Read the messages, page by page; see ``Service``."""
+        return self._threads.messages(thread_id, after, order, limit)
 
     def check_options(self, options: RunOptions) -> None:
         """Refuse what the wire does not have; see ``Service``."""
         wire.check_options(options)
 
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
-        """Add the message to the thread; see ``Service``."""
-        # The wire has no idempotency keys: when an answer is lost, the token in the metadata shows
-        # whether the service has the message.
-        token = uuid.uuid4().hex
-
-        def find() -> Message | None:
-            newest = self._threads.newest_messages(request.thread_id)
-            return wire.find_posted(newest, token, message.content, request.last_message_id)
-
-        made = self._post(
-            f"{thread_path(request.thread_id)}/messages",
-            wire.message_body(message, token),
-            find=find,
-            pause=request.pause or wait_on_this_thread,
-        )
-        return Posted(message_id=made.id if isinstance(made, Message) else made.require("id"))
+        """Add the message to the thread, with its run where the server can; see ``Service``."""
+        return self._starter.post(request, message, request.pause or wait_on_this_thread)
 
     def start_run(self, request: RunRequest) -> Feed:
-        """Return a feed that creates the run; see ``Service``."""
-        return self._follow(request, lambda pause: self._create_run(request, pause), stage="start")
+        """Return a feed of the run, created now or with its message; see ``Service``."""
+        return self._follow(
+            request, lambda pause: self._starter.start(request, pause), stage="start"
+        )
 
     def resume_run(self, request: RunRequest, run_id: str) -> Feed:
         """Return a feed that polls the run at once; see ``Service``."""
@@ -155,9 +202,16 @@ class AssistantsService(RemoteService):
 
     def cancel_run(self, thread_id: str, run_id: str) -> None:
         """Cancel the run; see ``Service``."""
+        try:
+            self._cancel(thread_id, run_id)
+        except BaseException:
+            self._abandoned.not_cancelled(thread_id, run_id)
+            raise
+
+    def _cancel(self, thread_id: str, run_id: str) -> None:
         url = f"{run_path(thread_id, run_id)}/cancel"
         try:
-            self._post(url, {}, find=lambda: self._find_cancelled(thread_id, run_id))
+            self._post(url, {}, idempotent=True)
         except RequestRejectedError:
             # Servers differ in which statuses may be cancelled: the run itself says what it is.
             if self._find_cancelled(thread_id, run_id) is None:
@@ -180,21 +234,7 @@ class AssistantsService(RemoteService):
         )
 
     def _poll(self, thread_id: str, run_id: str, pause: Pause) -> PollResult:
-        return _read_result(self._get(run_path(thread_id, run_id), pause=pause))
-
-    def _create_run(self, request: RunRequest, pause: Pause) -> PollResult:
-        thread_id, token = request.thread_id, uuid.uuid4().hex
-        if request.assistant_id is None:
-            raise BlankValueError("assistant_id", None)
-        tools = self._tools_to_send(request.assistant_id, request, pause)
-        body = wire.run_body(request.assistant_id, request.options, tools, token)
-
-        def find() -> PollResult | None:
-            runs = self._threads.newest_runs(thread_id, pause)
-            run = wire.find_started(runs, token, request.last_run_id)
-            return None if run is None else PollResult(wire.read_run(run, "list of runs"))
-
-        return self._begin(request, f"{thread_path(thread_id)}/runs", body, find, pause)
+        return read_result(self._get(run_path(thread_id, run_id), pause=pause, known=True))
 
     def _submit(
         self, request: RunRequest, run_id: str, outputs: Sequence[ToolOutput], pause: Pause
@@ -209,53 +249,11 @@ class AssistantsService(RemoteService):
 
         url = f"{run_path(request.thread_id, run_id)}/submit_tool_outputs"
         try:
-            return self._begin(request, url, wire.outputs_body(outputs), find, pause)
-        except RequestRejectedError:
+            return self._starter.begin(request, url, wire.outputs_body(outputs), find, pause)
+        except RequestRejectedError as exc:
             # Not waiting any more: answered before, expired, cancelled. The run itself says which.
             # It may also wait for other calls by now, when another process answered ours.
             found = find()
             if found is None:
-                raise
+                raise too_long(exc, wire.LONGEST_OUTPUT) from exc
             return found
-
-    def _begin(
-        self,
-        request: RunRequest,
-        path: str,
-        body: dict[str, Any],
-        find: Callable[[], PollResult | None],
-        pause: Pause,
-    ) -> PollResult:
-        """Make the request that starts a run, or continues it."""
-        if not request.streaming:
-            made = self._post(path, body, find=find, pause=pause)
-            return made if isinstance(made, PollResult) else _read_result(made)
-        translation = AssistantsTranslation(
-            f"POST {path}",
-            messages_known=request.messages_known,
-            wants_deltas=request.wants_deltas,
-        )
-        made = self._streaming.begin(
-            self._post, path, body, translation.open, find=find, pause=pause
-        )
-        return made if isinstance(made, PollResult) else _read_result(made, translation)
-
-    def _tools_to_send(
-        self, assistant_id: str, request: RunRequest, pause: Pause
-    ) -> Sequence[dict[str, Any]] | None:
-        """Return the run's tools when the assistant's own lack a handler, else ``None``."""
-        if not request.tools:
-            return None
-        own = self._tools_by_assistant.get(assistant_id)
-        if own is None:
-            answer = self._get(f"/assistants/{quote(assistant_id, safe='')}", pause=pause)
-            own = wire.read_tools(answer.data)
-            # Kept for good: a request a run is too much for what hardly ever changes.
-            self._tools_by_assistant[assistant_id] = own
-        return wire.tools_of_run(own, request.tools)
-
-
-def _read_result(answer: Answer, translation: AssistantsTranslation | None = None) -> PollResult:
-    events = answer.events
-    stream = None if events is None or translation is None else RunStream(events, translation)
-    return PollResult(wire.read_run(answer.data, answer.request), answer.poll_after, stream)

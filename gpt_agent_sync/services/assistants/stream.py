@@ -1,11 +1,13 @@
 """The stream events of a run on Assistants v2, read as updates.
 
 Names and shapes are those of OpenAI's published description (``AssistantStreamEvent``). Where an
-event has no name, the ``object`` of its data says what it is.
+event has no name, the ``object`` of its data says what it is. Some servers write the event as the
+description has it, as an object with ``event`` and ``data``, into the data of a server-sent one.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,7 +17,7 @@ from gpt_agent_sync.records import FINAL_STATUSES, FeedUpdate, RunSnapshot, Text
 from gpt_agent_sync.services.assistants.wire import read_message, read_run
 from gpt_agent_sync.services.feeds.run_streams import ERROR, Translation
 from gpt_agent_sync.services.http.shapes import as_object, as_objects, as_word, join_texts
-from gpt_agent_sync.services.http.sse import ServerSentEvent, StreamLost
+from gpt_agent_sync.services.http.sse import ServerSentEvent, StreamLost, read_object
 
 _STEP = "thread.run.step."
 _RUN = "thread.run."
@@ -26,6 +28,7 @@ _DELTA = "thread.message.delta"
 _CREATED = "thread.message.created"
 _FINISHED = ("thread.message.completed", "thread.message.incomplete")
 _MESSAGE_ID = re.compile(r'"id": ?"([^"]+)"')
+_WRAPPED = re.compile(r'\s*\{\s*"(?:event|data)"\s*:')
 _WITHOUT_NEWS = frozenset({"thread.created", "thread.message.in_progress"})
 
 
@@ -60,6 +63,14 @@ class AssistantsTranslation(Translation):
         return (
             self._earlier_known and all_finished and bool(self._finished_ids or not self._is_final)
         )
+
+    def open(self, event: ServerSentEvent) -> Mapping[str, Any] | None:
+        """Return the run that opens the stream; see ``Translation``."""
+        return super().open(_unwrapped(event))
+
+    def read(self, event: ServerSentEvent) -> Sequence[FeedUpdate]:
+        """Return the updates that an event holds; see ``Translation``."""
+        return super().read(_unwrapped(event))
 
     def _kind_of(self, event: ServerSentEvent, data: Mapping[str, Any]) -> str:
         if event.name not in _NAMELESS:
@@ -134,3 +145,14 @@ class AssistantsTranslation(Translation):
 
 def _is_of_interest(name: str) -> bool:
     return name.startswith(_THREAD) or name in _NAMELESS or name == ERROR
+
+
+def _unwrapped(event: ServerSentEvent) -> ServerSentEvent:
+    """Return the event that the data hold; itself, as nearly always, where they hold none."""
+    if not _WRAPPED.match(event.data):
+        return event
+    wrapper = read_object(event)
+    name, data = wrapper.get("event"), wrapper.get("data")
+    if not isinstance(name, str) or data is None:
+        return event
+    return ServerSentEvent(name, data if isinstance(data, str) else json.dumps(data))

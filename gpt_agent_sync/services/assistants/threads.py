@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import logging
+import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
+from gpt_agent_sync.arguments import path_part
 from gpt_agent_sync.errors import RequestRejectedError
-from gpt_agent_sync.records import Message, Pause, RunSnapshot
+from gpt_agent_sync.logs import get_logger
+from gpt_agent_sync.records import Message, Order, Pause, RunSnapshot
 from gpt_agent_sync.services.assistants import wire
 from gpt_agent_sync.services.http.answers import Answer
 from gpt_agent_sync.services.http.client import wait_on_this_thread
-from gpt_agent_sync.services.http.paging import PAGE, read_pages
-from gpt_agent_sync.services.http.shapes import read_list
+from gpt_agent_sync.services.http.errors import lacks_route
+from gpt_agent_sync.services.http.paging import PAGE, Entry, read_entries, read_pages
+from gpt_agent_sync.services.http.shapes import is_unwritten, read_list
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 NEWEST = 20
 """How many of the newest runs or messages are searched for the one of a lost answer."""
@@ -35,45 +38,49 @@ class Threads:
         self, thread_id: str, pause: Pause = wait_on_this_thread
     ) -> Sequence[Mapping[str, Any]]:
         """Return the newest runs as the wire has them, newest first."""
-        params = {"order": "desc", "limit": NEWEST}
-        answer = self._get(f"{thread_path(thread_id)}/runs", params, pause)
+        answer = self._newest_runs(thread_id, pause)
         return read_list(answer.data, answer.request, lambda run: run)
 
-    def newest_live_run(self, thread_id: str) -> RunSnapshot | None:
-        """Return the newest run if it is under way; ``None`` too where runs are not listed."""
-        try:
-            runs = self.newest_runs(thread_id)
-        except RequestRejectedError as exc:
-            # Not all servers list runs: a program can talk all the same.
-            logger.info("cannot tell whether thread %s has a live run: %s", thread_id, exc)
-            return None
-        run = wire.newest_live_run(runs)
-        return None if run is None else wire.read_run(run, "list of runs")
-
-    def newest_messages(self, thread_id: str) -> list[Message]:
-        """Return a page of the newest messages, newest first."""
+    def _newest_runs(self, thread_id: str, pause: Pause) -> Answer:
         params = {"order": "desc", "limit": NEWEST}
-        answer = self._get(f"{thread_path(thread_id)}/messages", params)
-        return read_list(answer.data, answer.request, wire.read_message)
+        return self._get(f"{thread_path(thread_id)}/runs", params, pause, known=True)
 
-    def messages_after(self, thread_id: str, message_id: str) -> list[Message]:
-        """Return all messages after one, oldest first.
+    def newest_live_run(self, thread_id: str) -> RunSnapshot | None:
+        """Return the newest run if it is under way; ``None`` too where runs are never listed.
 
         Raises:
-            RequestRejectedError: If there is no such message.
+            ServiceError: If the service fails, or refuses to say.
         """
-        params = {"order": "asc", "after": message_id}
         try:
-            pages = self._message_pages(thread_id, params, wait_on_this_thread)
-            return [message for page in pages for message in page]
+            answer = self._newest_runs(thread_id, wait_on_this_thread)
         except RequestRejectedError as exc:
-            # Some servers refuse this parameter; an unknown message is refused the same way.
-            listed = self._messages_from(thread_id, message_id, wait_on_this_thread)
-            positions = [place for place, message in enumerate(listed) if message.id == message_id]
-            if not positions:
+            # Not all servers list runs, and a program can talk to those all the same. Any other
+            # refusal may hide a live run, which nobody would follow.
+            if not lacks_route(exc):
                 raise
-            logger.info("read thread %s from its newer end, because: %s", thread_id, exc)
-            return listed[positions[-1] + 1 :]
+            logger.info("cannot tell whether thread %s has a live run: %s", thread_id, exc)
+            return None
+        run = wire.newest_live_run(read_list(answer.data, answer.request, lambda run: run))
+        return None if run is None else wire.read_run(run, answer.request, answer.server_time)
+
+    def newest_messages(self, thread_id: str, pause: Pause = wait_on_this_thread) -> list[Message]:
+        """Return a page of the newest messages, newest first."""
+        params = {"order": "desc", "limit": NEWEST}
+        answer = self._get(f"{thread_path(thread_id)}/messages", params, pause, known=True)
+        return read_list(answer.data, answer.request, wire.read_message)
+
+    def messages(
+        self, thread_id: str, after: str | None, order: Order, limit: int | None
+    ) -> Iterator[Message]:
+        """Yield the messages, page by page, as ``Service.messages()`` does."""
+        first = PAGE if limit is None else min(limit, PAGE)
+
+        def pages(order: Order, after: str | None) -> Iterator[list[Entry]]:
+            params = {"order": order, **({"after": after} if after else {})}
+            return self._pages(thread_id, params, wait_on_this_thread, first=first)
+
+        entries = read_entries(pages, order, after, f"thread {thread_id}")
+        return itertools.islice(filter(None, map(_read_written, entries)), limit)
 
     def messages_of_run(
         self, thread_id: str, run_id: str, posted_id: str | None, pause: Pause
@@ -112,16 +119,28 @@ class Threads:
     def _message_pages(
         self, thread_id: str, params: Mapping[str, Any], pause: Pause
     ) -> Iterator[list[Message]]:
-        path, what = f"{thread_path(thread_id)}/messages", f"thread {thread_id}"
-        for page in read_pages(self._get, path, params, pause, what):
+        for page in self._pages(thread_id, params, pause):
             yield [message for message in map(wire.read_message, page) if message is not None]
+
+    def _pages(
+        self, thread_id: str, params: Mapping[str, Any], pause: Pause, *, first: int = PAGE
+    ) -> Iterator[list[Entry]]:
+        path, what = f"{thread_path(thread_id)}/messages", f"thread {thread_id}"
+        # The thread is known to be there, the message to begin after is not.
+        get = functools.partial(self._get, known="after" not in params)
+        return read_pages(get, path, params, pause, what, first=first)
+
+
+def _read_written(data: Entry) -> Message | None:
+    message = wire.read_message(data)
+    return None if message is None or is_unwritten(data, message.parts) else message
 
 
 def thread_path(thread_id: str) -> str:
     """Return the path of a thread."""
-    return f"/threads/{quote(thread_id, safe='')}"
+    return f"/threads/{path_part(thread_id)}"
 
 
 def run_path(thread_id: str, run_id: str) -> str:
     """Return the path of a run."""
-    return f"{thread_path(thread_id)}/runs/{quote(run_id, safe='')}"
+    return f"{thread_path(thread_id)}/runs/{path_part(run_id)}"

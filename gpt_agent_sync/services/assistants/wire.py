@@ -6,12 +6,13 @@ speak this wire leave fields out or fill them oddly, so only ids and statuses ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gpt_agent_sync.errors import ConfigurationError, ProtocolError
 from gpt_agent_sync.records import (
     LIVE_STATUSES,
+    TOKEN_KEY,
     AssistantDefinition,
     Message,
     RunOptions,
@@ -26,15 +27,20 @@ from gpt_agent_sync.services.http.shapes import (
     as_json_text,
     as_object,
     as_objects,
+    as_time,
+    is_id,
     join_texts,
     read_usage,
 )
 from gpt_agent_sync.services.tool_formats import nest, nested_tool, tool_name
 
-TOKEN_KEY = "gpt_agent_sync_token"
-"""The metadata key by which a message or run is found again after a lost answer."""
-
 METADATA_PAIRS = 16
+
+LONGEST_OUTPUT = 512 * 1024
+"""Bytes of a tool's output, as OpenAI documented it; servers differ."""
+
+_WAITING = ("queued", "requires_action")
+"""The statuses in which it matters how old a run is: it may never leave them by itself."""
 
 _OPTION_FIELDS = {
     "model": "model",
@@ -51,14 +57,21 @@ _OPTION_FIELDS = {
 }
 
 
-def read_run(data: Mapping[str, Any], request: str) -> RunSnapshot:
+def read_run(
+    data: Mapping[str, Any], request: str, clock: Callable[[], float] | None = None
+) -> RunSnapshot:
     """Read a run object.
+
+    Args:
+        data: The object.
+        request: Method and path, for messages.
+        clock: Returns the server's time, where it is known.
 
     Raises:
         ProtocolError: If it has no id or no status.
     """
     run_id, status = data.get("id"), data.get("status")
-    if not isinstance(run_id, str) or not run_id or not isinstance(status, str) or not status:
+    if not is_id(run_id) or not isinstance(status, str) or not status:
         raise ProtocolError(f"the answer to {request} is no run: it lacks 'id' or 'status'")
     error = as_object(data.get("last_error"))
     incomplete = as_object(data.get("incomplete_details"))
@@ -66,6 +79,8 @@ def read_run(data: Mapping[str, Any], request: str) -> RunSnapshot:
     code = error.get("code") or incomplete.get("reason")
     message = error.get("message")
     assistant_id = data.get("assistant_id") or data.get("agent_id")
+    now = clock() if clock is not None and status in _WAITING else None
+    created_at, expires_at = as_count(data.get("created_at")), as_count(data.get("expires_at"))
     return RunSnapshot(
         id=run_id,
         status=status,
@@ -75,6 +90,8 @@ def read_run(data: Mapping[str, Any], request: str) -> RunSnapshot:
         error_code=str(code) if code else None,
         error_message=str(message) if message else None,
         usage=read_usage(data.get("usage"), "prompt_tokens", "completion_tokens"),
+        age=now - created_at if now is not None and created_at else None,
+        expires_in=expires_at - now if now is not None and expires_at else None,
     )
 
 
@@ -113,6 +130,7 @@ def read_message(data: Mapping[str, Any]) -> Message | None:
         content=join_texts(parts),
         parts=parts,
         metadata=as_object(data.get("metadata")),
+        created_at=as_time(data.get("created_at")),
     )
 
 
@@ -125,9 +143,14 @@ def newest_live_run(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | No
     newest = max((as_count(run.get("created_at")) for run in runs), default=0)
     for position, run in enumerate(runs):
         tied = position == 0 or as_count(run.get("created_at")) == newest
-        if tied and run.get("status") in LIVE_STATUSES:
+        if tied and is_live(run):
             return run
     return None
+
+
+def is_live(run: Mapping[str, Any]) -> bool:
+    """Return whether a run is under way, and holds its thread."""
+    return run.get("status") in LIVE_STATUSES
 
 
 def messages_of_run(listed: Sequence[Message], run_id: str, posted_id: str | None) -> list[Message]:
@@ -184,6 +207,37 @@ def find_posted(
     return None
 
 
+def find_sent(
+    newest: Sequence[Message],
+    token: str,
+    content: str | tuple[dict[str, Any], ...],
+    last_message_id: str | None,
+    run_id: str,
+) -> Message | None:
+    """Find the user's message that was sent with a run.
+
+    Args:
+        newest: The newest messages, newest first.
+        token: The token that was sent in its metadata.
+        content: What was sent: on a server that keeps no metadata it is known by its words.
+        last_message_id: The newest message that was there before, if known.
+        run_id: The run, which may have written messages by now.
+    """
+    for message in newest:
+        if message.metadata.get(TOKEN_KEY) == token:
+            return message
+    # The words have to do where metadata are dropped, and where a recording of earlier requests is
+    # played back, with the token of then.
+    for message in newest:
+        if message.id == last_message_id:
+            return None
+        if message.role == "user":
+            return message if message.content == content else None
+        if message.run_id not in (None, run_id):
+            return None
+    return None
+
+
 def find_started(
     newest: Sequence[Mapping[str, Any]], token: str, last_run_id: str | None
 ) -> Mapping[str, Any] | None:
@@ -199,7 +253,7 @@ def find_started(
             return run
     for run in newest[:1]:
         # On a server that keeps no metadata, the thread being free before, it can only be ours.
-        is_new = run.get("id") != last_run_id if last_run_id else run.get("status") in LIVE_STATUSES
+        is_new = run.get("id") != last_run_id if last_run_id else is_live(run)
         if is_new and not as_object(run.get("metadata")):
             return run
     return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
 
@@ -81,7 +80,7 @@ class RunTimes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._times: OrderedDict[Hashable, tuple[float, ...]] = OrderedDict()
-        _all_times.add(self)
+        forks.renew_in_child(self)
 
     def shortest(self, kind: Hashable) -> float | None:
         """Return what the quickest of the last runs took, in seconds."""
@@ -98,20 +97,9 @@ class RunTimes:
             while len(self._times) > KINDS_KEPT:
                 self._times.popitem(last=False)
 
-    def renew_lock(self) -> None:
-        """Replace the lock, in a forked child: a thread of the parent may have held it."""
+    def _after_fork(self) -> None:
+        """Have a free lock in a forked child: another thread may have held it."""
         self._lock = threading.Lock()
-
-
-_all_times: weakref.WeakSet[RunTimes] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for times in list(_all_times):
-        times.renew_lock()
-
-
-forks.in_child(_after_fork)
 
 
 class Pace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterable
 
 import attrs
@@ -29,7 +30,10 @@ class PollResult:
 
 
 _YIELDED_ONCE = frozenset({"queued", "in_progress"})
-"""The statuses that are yielded once, however many polls in a row show them."""
+"""The statuses that are not yielded for each of the polls in a row that show them."""
+
+YIELDED_AGAIN = 60.0
+"""Seconds after which such a status is yielded again."""
 
 FirstRequest = Callable[[Pause], PollResult]
 """Makes the request that a feed begins with: one that starts a run, submits outputs, or polls."""
@@ -44,6 +48,7 @@ class RunSource:
         poll: Polls the run of an id.
         read_messages: Returns the messages of a run that is final.
         pace: When to poll.
+        deadline: When the run is given up, monotonic seconds; ``None`` for never.
         starts_work: Whether the first request starts the run, or submits what it waited for. A
             run that is final in the answer to that is yielded as in progress before its messages
             are read, so that trouble with reading them does not count as trouble with the request.
@@ -53,7 +58,12 @@ class RunSource:
     poll: Callable[[str, Pause], PollResult]
     read_messages: Callable[[RunSnapshot, Pause], Iterable[Message]]
     pace: Pace
+    deadline: float | None = None
     starts_work: bool = True
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds until the run is given up; ``None`` for any number."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
 
 
 class PollingFeed(Feed):
@@ -96,16 +106,20 @@ class PollingFeed(Feed):
 
     def _poll_from(self, result: PollResult) -> Generator[FeedUpdate]:
         """Poll until the run is final or waits for something, from the poll before on."""
-        source, yielded_status = self._source, None
+        source, yielded_status, yielded_at = self._source, None, 0.0
         while not result.snapshot.is_final:
-            snapshot = result.snapshot
-            if snapshot.status != yielded_status or snapshot.status not in _YIELDED_ONCE:
+            snapshot, now = result.snapshot, time.monotonic()
+            left = source.seconds_left()
+            is_news = snapshot.status != yielded_status or snapshot.status not in _YIELDED_ONCE
+            # Whether it takes too long is for the reader to decide, who needs to see it for that.
+            if is_news or now - yielded_at >= YIELDED_AGAIN or (left is not None and left <= 0):
                 yield snapshot
-            yielded_status = snapshot.status
+                yielded_status, yielded_at = snapshot.status, now
             if snapshot.ends_feed:
                 source.pace.end()
                 return
-            self._closing(source.pace.pause(result.poll_after))
+            pause = source.pace.pause(result.poll_after)
+            self._closing(pause if left is None or left <= 0 else min(pause, left))
             result = source.poll(snapshot.id, self._closing)
         source.pace.end()
         # Read when the run is final only: a live run's list may hold a message without its text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from gpt_agent_sync.records import FeedUpdate, Pause
 from gpt_agent_sync.services.http.closing import Interruptible
 from gpt_agent_sync.services.http.errors import error_from_event
 from gpt_agent_sync.services.http.sse import (
+    SIGNS_OF_LIFE,
     ServerEvents,
     ServerSentEvent,
     StreamLost,
@@ -126,6 +128,7 @@ class RunStream(Interruptible):
 
     def __iter__(self) -> Iterator[FeedUpdate | None]:
         """Yield the updates as they come; ``None`` when only signs of life came for long."""
+        heard_at = time.monotonic()
         while True:
             try:
                 event = next(self._events)
@@ -134,10 +137,14 @@ class RunStream(Interruptible):
                 raise StreamLost("it ended before the run did") from None
             except ServiceUnavailableError as exc:
                 raise StreamLost(exc.message) from exc
-            if event is None:
+            updates = () if event is None else self._translation.read(event)
+            if updates:
+                heard_at = time.monotonic()
+                yield from updates
+            # Events that mean nothing to us show as little of the run as comments do.
+            elif event is None or time.monotonic() - heard_at > SIGNS_OF_LIFE:
+                heard_at = time.monotonic()
                 yield None
-            else:
-                yield from self._translation.read(event)
 
     def resumed(self, pause: Pause) -> RunStream | None:
         """Return the stream that goes on from here, where the service has it."""

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
 
 import attrs
 
 from gpt_agent_sync.errors import RequestRejectedError, ServiceError, ServiceUnavailableError
+from gpt_agent_sync.logs import get_logger
 from gpt_agent_sync.records import FeedUpdate, Message, RunSnapshot, TextDelta
 from gpt_agent_sync.services.feeds.polling import PollingFeed, RunSource
 from gpt_agent_sync.services.feeds.run_streams import RunStream
 from gpt_agent_sync.services.http.answers import Answer
 from gpt_agent_sync.services.http.client import Opens
+from gpt_agent_sync.services.http.deadlines import deadlines
 from gpt_agent_sync.services.http.errors import lacks_calls, lacks_outputs
 from gpt_agent_sync.services.http.sse import StreamLost
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 DRAIN_PATIENCE = 0.1
 """Seconds to wait for the end of a stream whose run is final, to use its connection again."""
+
+NEAR = 60.0
+"""Seconds: a deadline that is further away is met late, by a stream's silence at most."""
 
 _STREAMS = re.compile(r"\bstream(s|ing|ed)?\b", re.IGNORECASE)
 
@@ -36,17 +43,26 @@ class Streaming:
 
     Args:
         service: Whose it is, for the log.
+        what: What it may stream, likewise.
     """
 
-    def __init__(self, service: object) -> None:
+    def __init__(self, service: object, what: str = "runs") -> None:
         self._service = service
+        self._what = what
         self._has_streamed = False
         self._suspected = False
         self._loss_logged = False
         self.refused = False
 
     def begin(
-        self, post: Callable[..., Any], path: str, body: Mapping[str, Any], opens: Opens, **how: Any
+        self,
+        post: Callable[..., Any],
+        path: str,
+        body: Mapping[str, Any],
+        opens: Opens,
+        find: Callable[[], Any],
+        otherwise: Callable[[], Any] | None = None,
+        **how: Any,
     ) -> Any:
         """Write, and take a stream in answer where the service has one.
 
@@ -58,19 +74,35 @@ class Streaming:
             path: The path.
             body: The JSON object.
             opens: Finds in the first events what was made.
+            find: Looks for what a request did that may have been handled, as ``post`` takes it.
+            otherwise: Makes the request where the service does not stream this one; ``None`` for
+                the same one without a stream.
             how: What else ``post`` takes.
 
         Raises:
             ServiceError: If the service refuses or fails.
         """
+        otherwise = otherwise or functools.partial(post, path, body, find=find, **how)
         if self.refused:
-            return post(path, body, **how)
+            return otherwise()
+        not_found = False
+
+        def find_noting() -> Any:
+            nonlocal not_found
+            not_found = False
+            found = find()
+            not_found = found is None
+            return found
+
         try:
-            made = post(path, {**body, "stream": True}, opens=opens, **how)
+            made = post(path, {**body, "stream": True}, opens=opens, find=find_noting, **how)
         except (RequestRejectedError, ServiceUnavailableError) as exc:
-            if not self._may_be_about_streaming(exc):
+            # Where the last look failed, or was not the last word, the request may have been
+            # handled: without a stream it would be made a second time.
+            unhandled = not_found if exc.in_doubt else True
+            if not (unhandled and self._may_be_about_streaming(exc)):
                 raise
-            made = post(path, body, **how)
+            made = otherwise()
             self._suspect(exc)
             return made
         if isinstance(made, Answer):
@@ -98,7 +130,7 @@ class Streaming:
     def _refuse(self, reason: str) -> None:
         if not self.refused:
             self.refused = True
-            logger.info("%r does not stream, so its runs are polled: %s", self._service, reason)
+            logger.info("%r does not stream its %s: %s", self._service, self._what, reason)
 
     def log_loss(self, run_id: str, reason: StreamLost) -> None:
         """Log that the stream of a run was lost: at INFO once, then at DEBUG."""
@@ -135,9 +167,11 @@ class StreamingFeed(PollingFeed):
         while stream is not None:
             has_news = False
             try:
-                with self._closing.watching(stream):
+                with self._closing.watching(stream), self._until_deadline(stream):
                     for update in chain(opening, stream):
                         has_news = has_news or update is not result.snapshot
+                        if (left := self._source.seconds_left()) is not None and left <= 0:
+                            return  # the reader looks at what is overdue when a feed ends
                         if isinstance(update, TextDelta):
                             yield update
                         elif isinstance(update, Message):
@@ -160,6 +194,14 @@ class StreamingFeed(PollingFeed):
             # A stream that breaks off without news is not resumed: a server may do so each time.
             stream, opening = stream.resumed(self._closing) if has_news else None, ()
         yield from self._poll_from(self._source.poll(run_id, self._closing))
+
+    def _until_deadline(self, stream: RunStream) -> AbstractContextManager[None]:
+        """Return a context that ends a stream when its run is given up, however silent it is."""
+        left = self._source.seconds_left()
+        # A far one needs no clock of its own, which would tick for as long as the run is streamed:
+        # each update is held against it, and a silent stream is given up long before.
+        is_near = left is not None and left < NEAR
+        return deadlines.at(max(0.0, left or 0.0), stream) if is_near else nullcontext()
 
     def _check_silent_run(self, run_id: str) -> Generator[FeedUpdate]:
         """Poll a run whose stream shows signs of life and nothing else: it may have ended.

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 import attrs
 
-from gpt_agent_sync.errors import (
-    ServiceError,
-    ServiceUnavailableError,
-)
-from gpt_agent_sync.records import Pause
+from gpt_agent_sync import forks, waits
+from gpt_agent_sync.errors import ServiceError, ServiceUnavailableError
+from gpt_agent_sync.logs import get_logger
+from gpt_agent_sync.records import Pause, TimedPause
 from gpt_agent_sync.services.http.answers import Answer, read_answer
+from gpt_agent_sync.services.http.calls import Call
 from gpt_agent_sync.services.http.closing import Closing, FeedClosed
-from gpt_agent_sync.services.http.repeats import repeat
+from gpt_agent_sync.services.http.deadlines import deadlines
+from gpt_agent_sync.services.http.redaction import Headers, merged
+from gpt_agent_sync.services.http.repeats import (
+    BAD_MOMENT,
+    REPLICA_BEHIND,
+    repeat_safe,
+    repeat_write,
+)
 from gpt_agent_sync.services.http.sse import ServerEvents, ServerSentEvent, StreamLost
 
 if TYPE_CHECKING:
@@ -28,12 +34,7 @@ if TYPE_CHECKING:
 
     from gpt_agent_sync.services.http.transport import RawAnswer, Transport
 
-logger = logging.getLogger(__name__)
-
-SHORTEST_SECRET = 8
-"""Characters: a shorter key is an everyday word, which an error may hold by chance."""
-
-_KEY_HEADERS = ("Authorization", "api-key", "x-api-key")
+logger = get_logger(__name__)
 
 ACCEPTS_JSON = "application/json"
 ACCEPTS_EVENTS = "text/event-stream, application/json"
@@ -53,16 +54,20 @@ class Limits:
         connect_timeout: Seconds to open a connection.
         read_timeout: Seconds of silence.
         retries: How often a request is repeated where that is safe.
+        whole_timeout: Seconds altogether, but for streams; at least as many as of silence.
+        most_bytes: How large an answer may be, unpacked.
     """
 
     connect_timeout: float
     read_timeout: float
     retries: int
+    whole_timeout: float = 120.0
+    most_bytes: int = 64 * 1024 * 1024
 
 
 def wait_on_this_thread(seconds: float) -> None:
     """Pause on a caller's thread, where no feed can be closed."""
-    threading.Event().wait(seconds)
+    waits.wait(threading.Event().wait, seconds)
 
 
 class HttpClient:
@@ -76,23 +81,26 @@ class HttpClient:
         query: Parameters that go with every request.
         session: The program's session; ``None`` has one made with the first request.
         trust_environment: Whether proxies and certificates are taken from the environment.
+        renews_key: Whether the headers may hold another key when they are asked for again.
     """
 
     def __init__(
         self,
-        headers: Callable[[], Mapping[str, str]],
+        headers: Callable[[], Headers],
         limits: Callable[[], Limits],
         *,
         query: Mapping[str, str] | None = None,
         session: requests.Session | None = None,
         trust_environment: bool = True,
+        renews_key: bool = False,
     ) -> None:
         self._headers = headers
         self._limits = limits
+        self._renews_key = renews_key
         self._query = dict(query or {})
         self._session = session
         self._trust_environment = trust_environment
-        self._pid = os.getpid()
+        self._pid = forks.check()
         self._transports: dict[int, Transport] = {}
         """By process: a child that was forked must not use its parent's connections."""
 
@@ -104,6 +112,7 @@ class HttpClient:
         *,
         streams: bool = False,
         retries: int | None = None,
+        known: bool = False,
     ) -> Answer:
         """Read; repeated on 408, 409, 425, 429, 5xx, unreadable answers and broken connections.
 
@@ -113,18 +122,27 @@ class HttpClient:
             pause: Waits between the tries; a ``Closing`` ends the request under way too.
             streams: Whether to take a stream of events: the answer then holds it, and no data.
             retries: How often it is repeated, in place of the usual bound.
+            known: Whether it is known to be there: then 404 is repeated too, and 401 once.
 
         Raises:
             ServiceError: If the service refuses, or still fails after the retries.
             FeedClosed: If the pause was closed meanwhile.
         """
         closing = pause if isinstance(pause, Closing) else None
-        return repeat(
-            lambda: self._send("GET", url, params, None, closing=closing, streams=streams),
-            lambda error: None,
+
+        def attempt() -> Answer:
+            with self._under_way("GET", url, pause, None) as call:
+                if closing is None:
+                    return self._send("GET", url, params, None, call, streams=streams)
+                with closing.watching(call):
+                    return self._send("GET", url, params, None, call, streams=streams)
+
+        return repeat_safe(
+            attempt,
             pause,
-            lambda: self._limits().retries if retries is None else retries,
-            reads=True,
+            self._limits().retries if retries is None else retries,
+            REPLICA_BEHIND if known else BAD_MOMENT,
+            renews_key=known or self._renews_key,
         )
 
     def post(
@@ -135,8 +153,9 @@ class HttpClient:
         find: Callable[[], T | None] | None = None,
         pause: Pause = wait_on_this_thread,
         read_timeout: float | None = None,
-        repeat_after_timeout: bool = True,
         retries: int | None = None,
+        sure: bool = True,
+        idempotent: bool = False,
         opens: Opens | None = None,
     ) -> Answer | T:
         """Write; repeated only when the service cannot have handled the request.
@@ -144,54 +163,75 @@ class HttpClient:
         Args:
             url: Where to.
             body: The JSON object.
-            find: Looks whether a request that may have been handled was: gives what it made, or
-                ``None`` when it was not, and the request is repeated. Without it such a request
-                fails.
+            find: Looks for what a request did that may have been handled: returns that, or
+                ``None`` when there is nothing to be seen, and the request is repeated. Without it
+                such a request fails.
             pause: Waits between the tries.
             read_timeout: Seconds of silence, in place of the usual bound.
-            repeat_after_timeout: Whether a request is repeated that may still be worked on.
             retries: How often it is repeated, in place of the usual bound.
+            sure: Whether a ``find`` that sees nothing is the last word; where it is not, a request
+                that may have been handled is never sent again.
+            idempotent: Whether it may be made twice, so that nothing has to be looked for.
             opens: Whether to take a stream of events: the answer's data are then what this finds
                 in its first events, and the answer holds the rest of the stream.
 
         Raises:
-            ServiceError: If the service refuses, or still fails after the retries.
+            ServiceError: If the service refuses, or still fails after the retries. ``in_doubt``
+                says that this or an earlier try may have been handled all the same.
         """
         # NaN is no JSON: a strict server refuses the whole body, and does not say why.
         content = json.dumps(body, allow_nan=False).encode()
 
-        def recover(error: ServiceError) -> T | None:
-            if not error.in_doubt:
-                return None
-            if find is None:
-                raise error
-            found = find()
-            timed_out = isinstance(error, ServiceUnavailableError) and error.timed_out
-            if found is None and timed_out and not repeat_after_timeout:
-                raise error
-            return found
-
         def attempt() -> Answer:
-            sent = self._send("POST", url, None, content, read_timeout, streams=opens is not None)
-            if sent.events is None or opens is None:
-                return sent
-            if not isinstance(pause, Closing):
-                return _opened(sent, opens)
-            with pause.watching(sent.events):
-                return _opened(sent, opens)
+            with self._under_way("POST", url, pause, read_timeout) as call:
+                streams = opens is not None
+                sent = self._send("POST", url, None, content, call, read_timeout, streams=streams)
+                if sent.events is None or opens is None:
+                    return sent
+                if not isinstance(pause, Closing):
+                    return _opened(sent, opens)
+                with pause.watching(sent.events):
+                    return _opened(sent, opens)
 
-        return repeat(
-            attempt,
-            recover,
-            pause,
-            lambda: self._limits().retries if retries is None else retries,
-        )
+        most = self._limits().retries if retries is None else retries
+        if idempotent:
+            return repeat_safe(attempt, pause, most, renews_key=self._renews_key)
+        return repeat_write(attempt, find, pause, most, sure=sure, renews_key=self._renews_key)
 
     def close(self) -> None:
         """Close the pooled connections; later requests open new ones."""
-        transport = self._transports.pop(os.getpid(), None)
+        transport = self._transports.pop(forks.check(), None)
         if transport is not None:
             transport.close()
+
+    @contextlib.contextmanager
+    def _under_way(
+        self, method: str, url: str, pause: Pause, read_timeout: float | None
+    ) -> Iterator[Call]:
+        """Give a request its time; that of a stream ends with the event that opens it.
+
+        Raises:
+            RequestEndedError: If it takes longer, or is ended with all others.
+            FeedClosed: If the pause was closed meanwhile.
+            GptAgentError: What the pause raises, if its caller's time is up already.
+        """
+        limits = self._limits()
+        seconds = max(limits.whole_timeout, read_timeout or limits.read_timeout)
+        if isinstance(pause, TimedPause) and pause.until is not None:
+            left = pause.until - time.monotonic()
+            if left <= 0:
+                pause(0.0)
+            seconds = min(seconds, max(left, 0.0))
+        call = Call(seconds)
+        with deadlines.at(seconds, call, strict=False):
+            try:
+                yield call
+            except (FeedClosed, ServiceError) as exc:
+                if isinstance(pause, Closing) and pause.closed:
+                    raise FeedClosed from exc
+                if call.ended:
+                    call.raise_ended(f"{method} {url}", exc)
+                raise
 
     def _send(
         self,
@@ -199,9 +239,9 @@ class HttpClient:
         url: str,
         params: Mapping[str, Any] | None,
         content: bytes | None,
+        call: Call,
         read_timeout: float | None = None,
         *,
-        closing: Closing | None = None,
         streams: bool = False,
     ) -> Answer:
         request = f"{method} {url}"
@@ -209,8 +249,6 @@ class HttpClient:
             url = f"{url}?{urlencode({**self._query, **(params or {})})}"
         limits = self._limits()
         headers = self._all_headers(streams=streams, writes=content is not None)
-        if closing is not None and closing.closed:
-            raise FeedClosed
         began = time.monotonic()
         answer = self._get_transport(url).send(
             method,
@@ -218,17 +256,19 @@ class HttpClient:
             headers,
             content,
             (limits.connect_timeout, read_timeout or limits.read_timeout),
+            call,
+            limits.most_bytes,
             streams=streams,
         )
         logger.debug("%s -> %d in %.3f s", request, answer.status, time.monotonic() - began)
-        if closing is not None and closing.closed:
-            # A wait for an answer's head cannot be ended from outside; at least nobody acts on it.
+        if call.ended:
+            # What has come of it may look whole, and is not; nobody acts on it.
             if answer.stream is not None:
                 answer.stream.close()
             raise FeedClosed
         return _read(request, answer)
 
-    def _all_headers(self, *, streams: bool, writes: bool) -> Mapping[str, str]:
+    def _all_headers(self, *, streams: bool, writes: bool) -> Headers:
         """Return the headers of a kind of request; the service's go before the usual ones."""
         usual = {
             # A compressed stream cannot be read as it comes: an event waits for the block's end.
@@ -237,42 +277,38 @@ class HttpClient:
         }
         if writes:
             usual["Content-Type"] = "application/json"
-        fields = self._headers()
-        given = {name.lower() for name in fields}
-        kept = {name: value for name, value in usual.items() if name.lower() not in given}
-        return {**kept, **fields}
+        return merged(usual, self._headers())
 
     def _get_transport(self, url: str) -> Transport:
-        transport = self._transports.get(os.getpid())
+        pid = forks.check()
+        transport = self._transports.get(pid)
         if transport is None:
             # Imported here, as ``requests`` costs most of the import time of all we need.
             from gpt_agent_sync.services.http.transport import Transport
 
             made = Transport(url, self._session, trust_environment=self._trust_environment)
-            if os.getpid() != self._pid:
+            if pid != self._pid:
                 # Before another thread can find it, which would send over the parent's connections.
-                self._leave_parent(made)
+                self._leave_parent(made, pid)
             # Of two threads that make the first request at once one has its transport used.
-            transport = self._transports.setdefault(os.getpid(), made)
+            transport = self._transports.setdefault(pid, made)
         return transport
 
-    def _leave_parent(self, transport: Transport) -> None:
+    def _leave_parent(self, transport: Transport, pid: int) -> None:
         """Close what a forked child has inherited of its parent's connections."""
         if self._session is not None:
             transport.disown()
-        for pid in [pid for pid in self._transports if pid != os.getpid()]:
-            self._transports.pop(pid).close()
-        self._pid = os.getpid()
+        for other in [other for other in self._transports if other != pid]:
+            self._transports.pop(other).close()
+        self._pid = pid
 
 
 def _read(request: str, answer: RawAnswer) -> Answer:
     if answer.stream is not None:
         request_id = answer.headers.get("x-request-id")
-        return Answer({}, None, request, request_id, ServerEvents(answer.stream))
-    body = answer.body
-    if answer.status >= 400:
-        body = _without_key(body, answer.request_headers)
-    return read_answer(request, answer.status, answer.headers, body)
+        events = ServerEvents(answer.stream, answer.redaction)
+        return Answer({}, None, request, request_id, answer.redaction, events)
+    return read_answer(request, answer.status, answer.headers, answer.body, answer.redaction)
 
 
 def _opened(answer: Answer, opens: Opens) -> Answer:
@@ -298,12 +334,3 @@ def _opened(answer: Answer, opens: Opens) -> Answer:
     raise ServiceUnavailableError(
         f"the stream of {answer.request} ended before it said what was made", in_doubt=True
     )
-
-
-def _without_key(body: bytes, headers: Mapping[str, str | bytes]) -> bytes:
-    """Return an error's body without the keys: some servers say which one they refuse."""
-    for name in _KEY_HEADERS:
-        value = headers.get(name, b"")
-        key = (value.encode() if isinstance(value, str) else value).rpartition(b" ")[2]
-        body = body.replace(key, b"***") if len(key) >= SHORTEST_SECRET else body
-    return body

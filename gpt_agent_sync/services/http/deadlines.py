@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from gpt_agent_sync import forks
 from gpt_agent_sync.services.http.closing import Interruptible
+from gpt_agent_sync.threads import Thread
 
 TICK = 0.25
 """Seconds between two looks at the deadlines: one may be met late by that.
@@ -46,12 +47,14 @@ class Deadlines:
         self._pause = threading.Event()  # is never set
 
     @contextlib.contextmanager
-    def at(self, seconds: float, call: Interruptible) -> Iterator[None]:
+    def at(self, seconds: float, call: Interruptible, *, strict: bool = True) -> Iterator[None]:
         """End ``call`` if the block takes longer, or a little later.
 
         Args:
             seconds: How long it may take.
             call: What is ended then, on the deadlines' thread.
+            strict: Whether the block is not to run without that; else it does, where no thread can
+                be started, at exit say.
 
         Raises:
             RuntimeError: If no thread can be started.
@@ -61,10 +64,20 @@ class Deadlines:
         try:
             # After the call is there: a thread that is about to end sees it, or is gone by now.
             if self._thread is None:
-                self._start()
+                try:
+                    self._start()
+                except RuntimeError:
+                    if strict:
+                        raise
             yield
         finally:
             self._calls.pop(number, None)
+
+    def end_all(self) -> None:
+        """End all that is under way, however long it may still take, from any thread."""
+        for number, (_, call) in self._calls.copy().items():
+            if self._calls.pop(number, None) is not None:
+                call.end()
 
     def close(self, timeout: float) -> None:
         """End the thread, once it has no deadline to keep; a later one starts another.
@@ -74,8 +87,9 @@ class Deadlines:
         """
         self._closing.set()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        if thread is None or thread is threading.current_thread() or thread.ident is None:
+            return  # without one, or it is only about to start
+        thread.join(timeout)
 
     def forget(self) -> None:
         """Begin anew, in a forked child that has no such thread."""
@@ -83,11 +97,16 @@ class Deadlines:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None:
-                self._closing.clear()
-                thread = threading.Thread(target=self._run, name="gpt-agent-deadlines", daemon=True)
-                thread.start()
-                self._thread = thread
+            if self._thread is not None:
+                return
+            self._closing.clear()
+            self._thread = thread = Thread(self._run, "gpt-agent-deadlines")
+        # Outside the lock: it waits for the thread to have begun.
+        try:
+            thread.start()
+        except BaseException:
+            self._thread = None
+            raise
 
     def _run(self) -> None:
         used_at = time.monotonic()

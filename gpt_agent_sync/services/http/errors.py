@@ -8,6 +8,7 @@ from typing import Any
 
 from gpt_agent_sync.errors import (
     AuthenticationError,
+    OutputTooLongError,
     ProtocolError,
     RateLimitError,
     RequestRejectedError,
@@ -17,6 +18,9 @@ from gpt_agent_sync.errors import (
 )
 from gpt_agent_sync.services.http.shapes import as_object
 
+MOST_SAID = 2000
+"""Characters of what a service says of an error that are kept: it goes into logs and events."""
+
 _BUSY_WORDS = (
     "while a run",
     "already has an active run",
@@ -25,10 +29,12 @@ _BUSY_WORDS = (
 _NO_OUTPUTS = ("No tool output found",)
 _NO_CALLS = ("No tool call found", "no corresponding function_call")
 _MISSING_WORDS = ("not implemented", "not yet implemented")
+_TOO_LONG_CODES = ("string_above_max_length",)
+_TOO_LONG_WORDS = ("too long", "too large", "maximum length", "max_length", "at most")
 _TIMEOUT_STATUSES = (408, 504)
 _BUSY_CODES = frozenset({"conversation_locked"})
 _STATUS_OF = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "server_error": 500}
-_CALL_ID = re.compile(r"No tool output found for function call (\S+?)\.?(?:\s|$)")
+_CALL_ID = re.compile(r"No tool output found for ([\w ]{0,40}?call) (\S+?)\.?(?:\s|$)")
 _RUN_ID = re.compile(r"\brun (\S+?) is active|active run (\S+?)\.?$")
 
 
@@ -104,15 +110,43 @@ def lacks_outputs(error: ServiceError) -> bool:
     return _says(error.message, _NO_OUTPUTS)
 
 
-def missing_call(error: ServiceError) -> str | None:
-    """Return the id of the call that has no output, where the error names it."""
+def missing_call(error: ServiceError) -> tuple[str, str] | None:
+    """Return kind and id of the call that has no output, where the error names it.
+
+    The kind is in the service's words, such as ``"function call"``.
+    """
     found = _CALL_ID.search(error.message)
-    return found.group(1) if found else None
+    return (found[1], found[2]) if found else None
 
 
 def lacks_calls(error: ServiceError) -> bool:
     """Return whether outputs were refused because their calls are not (yet) there."""
     return _says(error.message, _NO_CALLS)
+
+
+def too_long(error: RequestRejectedError, limit: int) -> RequestRejectedError:
+    """Return the refusal of tool outputs; one for their length says so, and the limit.
+
+    Args:
+        error: The refusal.
+        limit: The most bytes that the wire takes.
+    """
+    said = _says(error.message.lower(), _TOO_LONG_WORDS)
+    if not (error.status == 413 or error.code in _TOO_LONG_CODES or said):
+        return error
+    return OutputTooLongError(
+        error.message,
+        limit=limit,
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        in_doubt=error.in_doubt,
+    )
+
+
+def lacks_route(error: ServiceError) -> bool:
+    """Return whether a server refuses what it never does, whatever it is asked about."""
+    return error.status in (405, 501) or _says(error.message, _MISSING_WORDS)
 
 
 def read_error(data: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
@@ -125,13 +159,32 @@ def read_error(data: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
         return None, None
     error = data.get("error", data)
     if not isinstance(error, Mapping):
-        return None, str(error)
+        return None, str(error)[:MOST_SAID]
     code = error.get("code")
-    message = error.get("message") or error.get("detail") or data.get("detail")
+    message = error.get("message") or _detail(error.get("detail") or data.get("detail"))
     return (
-        str(code) if code is not None else None,
-        str(message) if message is not None else None,
+        str(code)[:MOST_SAID] if code is not None else None,
+        str(message)[:MOST_SAID] if message is not None else None,
     )
+
+
+def _detail(detail: Any) -> Any:
+    """Return what is wrong with a request, in FastAPI's errors without the input that is wrong.
+
+    That is what people say, and errors are logged.
+    """
+    if not isinstance(detail, list):
+        return detail
+    return "; ".join(
+        f"{'.'.join(map(str, _places(each)))}: {each.get('msg') or each.get('type')}"
+        for each in detail
+        if isinstance(each, Mapping)
+    )
+
+
+def _places(problem: Mapping[str, Any]) -> list[Any]:
+    places = problem.get("loc")
+    return places if isinstance(places, list) else [places]
 
 
 def _says(message: str | None, words: tuple[str, ...]) -> bool:

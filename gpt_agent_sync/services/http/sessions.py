@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import queue
+import socket
 import time
+import weakref
 from typing import Any
 
 import requests
@@ -14,7 +17,10 @@ from requests.auth import AuthBase
 from requests.cookies import RequestsCookieJar
 from urllib3.connection import HTTPConnection
 
+from gpt_agent_sync import forks
 from gpt_agent_sync.errors import ConfigurationError
+from gpt_agent_sync.services.http.calls import Call
+from gpt_agent_sync.threads import ThreadValue
 from gpt_agent_sync.version import __version__
 
 IDLE_SECONDS = 30.0
@@ -51,7 +57,21 @@ def new_session(trust_environment: bool) -> requests.Session:
     adapter = _Adapter()
     session.mount("https://", adapter)
     session.mount("http://", adapter)
+    _sessions[id(session)] = session
     return session
+
+
+# Weakly: it is for the end of the process alone.
+_sessions: weakref.WeakValueDictionary[int, requests.Session] = weakref.WeakValueDictionary()
+
+# A child knows none of its parent's: what locks they have may be held there for ever.
+forks.in_child(_sessions.clear)
+
+
+def close_all() -> None:
+    """Close the connections of our sessions that are idle, and each other one when it will be."""
+    for session in list(_sessions.values()):
+        session.close()
 
 
 class _NoCookies(RequestsCookieJar):
@@ -161,19 +181,80 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
         super().init_poolmanager(*arguments, **keywords)
-        _keep_idle_connections(self.poolmanager)
+        _adapt_pools(self.poolmanager)
 
     def proxy_manager_for(self, *arguments: Any, **keywords: Any) -> Any:
         manager = super().proxy_manager_for(*arguments, **keywords)
-        _keep_idle_connections(manager)
+        _adapt_pools(manager)
         return manager
 
 
-def _keep_idle_connections(manager: Any) -> None:
-    """Make a manager's pools, those of SOCKS too, keep their idle connections our way."""
+current_call: ThreadValue[Call] = ThreadValue()
+"""The request that a thread is making: nothing of ours goes with it to its connection."""
+
+
+class _Known:
+    """A connection that the request which uses it knows of; goes before a class of urllib3's.
+
+    Until an answer's head has come there is nothing else that could be shut down.
+    """
+
+    sock: socket.socket | None
+
+    def connect(self) -> None:
+        """Connect; with a proxy that includes an answer of the proxy's."""
+        call = current_call.get()
+        if call is not None:
+            call.comes_to(self._stop_reading, may_be_sent=False)
+        super().connect()  # type: ignore[misc]  # the other class has it
+        if call is not None:
+            # It may have been ended when there was no socket yet. What is sent is sent from now on.
+            call.comes_to(self._shut_down, may_be_sent=True)
+
+    def putrequest(self, *arguments: Any, **keywords: Any) -> None:
+        """Begin a request; where there is no connection yet it is made after this."""
+        call = current_call.get()
+        if call is not None and self.sock is not None:
+            call.comes_to(self._shut_down, may_be_sent=True)
+        super().putrequest(*arguments, **keywords)  # type: ignore[misc]  # likewise
+
+    def getresponse(self) -> Any:
+        """Wait for the head of the answer."""
+        response = super().getresponse()  # type: ignore[misc]  # likewise
+        call = current_call.get()
+        if call is not None:
+            # That one knows when the connection is back in its pool, where it is another's.
+            call.is_answered(response.shutdown)
+        return response
+
+    def _stop_reading(self) -> None:
+        # A proxy's answer that is cut short may look whole: TLS comes next, and has to notice.
+        if self.sock is not None:
+            self.sock.shutdown(socket.SHUT_RD)
+
+    def _shut_down(self) -> None:
+        # Not reading alone: it may wait for a server that does not take a large body either.
+        if self.sock is not None:
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _adapt_pools(manager: Any) -> None:
+    """Make a manager's pools, those of SOCKS too, keep their connections our way."""
     manager.pool_classes_by_scheme = {
-        scheme: pool
-        if pool.QueueCls is IdleConnections
-        else type(pool.__name__, (pool,), {"QueueCls": IdleConnections})
+        scheme: pool if pool.QueueCls is IdleConnections else _adapted(pool)
         for scheme, pool in manager.pool_classes_by_scheme.items()
     }
+
+
+def _adapted(pool: Any) -> Any:
+    # Asked for with each connection: what stands in for urllib3's in tests comes and goes.
+    connection_class = property(lambda self: _known(pool.ConnectionCls))
+    names = {"QueueCls": IdleConnections, "ConnectionCls": connection_class}
+    return type(pool.__name__, (pool,), names)
+
+
+@functools.cache
+def _known(kind: Any) -> Any:
+    """Return the class of connections that their requests know of, of a class of urllib3's."""
+    is_urllib3s = kind.__module__.startswith("urllib3.")
+    return type(kind.__name__, (_Known, kind), {}) if is_urllib3s else kind

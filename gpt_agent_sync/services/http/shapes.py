@@ -5,12 +5,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from datetime import datetime, timezone
+from typing import Any, TypeGuard
 
+from gpt_agent_sync.arguments import DOTS
 from gpt_agent_sync.errors import ProtocolError
 from gpt_agent_sync.records import Usage
 
 _OBJECT = (dict, Mapping)  # the first is what JSON gives, and quickly checked
+
+
+class Unshown(dict[str, Any]):
+    """A JSON object as it came, which error trackers do not show: a service may echo anything."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} fields>"
+
+
+def is_id(value: Any) -> TypeGuard[str]:
+    """Return whether a value can be an id: a text that leads to nothing else in a path."""
+    return isinstance(value, str) and bool(value) and value not in DOTS
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
@@ -33,6 +47,16 @@ def as_count(value: Any) -> int:
     if isinstance(value, float):
         return int(value) if math.isfinite(value) else 0
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def as_time(value: Any) -> datetime | None:
+    """Return unix seconds, whole or not, as a time in UTC; ``None`` when they are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return datetime.fromtimestamp(value, timezone.utc)
+    except (OverflowError, ValueError, OSError):  # what no calendar holds
+        return None
 
 
 def as_word(value: Any) -> str | None:
@@ -86,3 +110,17 @@ def _part_text(part: Mapping[str, Any]) -> str:
     if isinstance(text, Mapping):
         text = text.get("value")
     return text if isinstance(text, str) else ""
+
+
+def is_unwritten(data: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether a message is an assistant's that is yet to be written.
+
+    Some servers list the message of a live run without its text, most of them without a status.
+
+    Args:
+        data: The message as the wire has it.
+        parts: Its content parts.
+    """
+    if data.get("role") != "assistant" or data.get("status") in ("completed", "incomplete"):
+        return False
+    return not any(part.get("type") not in _TEXT_FIELDS or _part_text(part) for part in parts)

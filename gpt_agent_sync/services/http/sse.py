@@ -5,7 +5,6 @@ The format is that of the HTML standard, section 9.2.6 (parsing an event stream)
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import deque
@@ -14,13 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from gpt_agent_sync.foreign_json import read_foreign_json
 from gpt_agent_sync.services.http.closing import Interruptible
-from gpt_agent_sync.services.http.shapes import as_object
+from gpt_agent_sync.services.http.redaction import Redaction
+from gpt_agent_sync.services.http.shapes import Unshown, as_object
 
 if TYPE_CHECKING:
     from gpt_agent_sync.services.http.transport import RawStream
 
 BOM = b"\xef\xbb\xbf"
+
+MOST_BYTES = 16 * 1024 * 1024
+"""How large one event may be."""
 
 SIGNS_OF_LIFE = 30.0
 """Seconds in which comments may come and no event, before the reader is told so."""
@@ -39,7 +43,7 @@ class ServerSentEvent:
     """
 
     name: str
-    data: str
+    data: str = attrs.field(repr=False)  # may hold what people say
 
 
 class StreamLost(Exception):
@@ -58,9 +62,10 @@ def read_object(event: ServerSentEvent) -> Mapping[str, Any]:
         StreamLost: If it holds none.
     """
     try:
-        return as_object(json.loads(event.data))
-    except (ValueError, RecursionError):
-        raise StreamLost(f"an event is no JSON: {event.data[:200]}") from None
+        return Unshown(as_object(read_foreign_json(event.data)))
+    except ValueError:
+        # Not what it holds: that is text of people and models, and this is logged.
+        raise StreamLost(f"an event of {len(event.data)} characters is no JSON") from None
 
 
 class EventParser:
@@ -76,9 +81,15 @@ class EventParser:
         self._skip_line_feed = False
         self._name = b""
         self._data: list[bytes] = []
+        self._lines_held = 0
+        self._held = 0
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """Take in what has come, and return the events that are whole now."""
+        """Take in what has come, and return the events that are whole now.
+
+        Raises:
+            StreamLost: If an event is too large.
+        """
         if self._skip_line_feed and data:
             self._skip_line_feed = False
             data = data.removeprefix(b"\n")
@@ -86,6 +97,7 @@ class EventParser:
         # Pieces without a line's end are only kept: joined each time, a long event that comes in
         # small pieces would be copied over and over.
         if b"\n" not in data and b"\r" not in data:
+            self._hold(self._held + len(data))
             return []
         text = b"".join(self._pieces)
         if self._begins:
@@ -101,7 +113,19 @@ class EventParser:
         self._pieces = []
         if begin < len(text):
             self._by_line(text[begin:], events)
+        self._hold(self._lines_held + sum(map(len, self._pieces)))
         return events
+
+    def _hold(self, held: int) -> None:
+        """Take note of the bytes of the event that has begun.
+
+        Raises:
+            StreamLost: If there are too many.
+        """
+        self._held = held
+        if held > MOST_BYTES:
+            self._pieces, self._data = [], []
+            raise StreamLost(f"an event has more than {MOST_BYTES} bytes")
 
     def _by_line(self, text: bytes, events: list[ServerSentEvent]) -> None:
         """Go on with a text in the format's full generality."""
@@ -122,13 +146,15 @@ class EventParser:
         field, _, value = line.partition(b":")
         if field == b"data":
             self._data.append(value.removeprefix(b" "))
+            self._lines_held += len(line)
         elif field == b"event":
             self._name = value.removeprefix(b" ")
+            self._lines_held += len(line)
         return None
 
     def _dispatch(self) -> ServerSentEvent | None:
         name, data = self._name, self._data
-        self._name, self._data = b"", []
+        self._name, self._data, self._lines_held = b"", [], 0
         return _event(name, b"\n".join(data)) if data else None
 
 
@@ -140,14 +166,16 @@ class ServerEvents(Interruptible):
     """An iterator over the events of an answer; one thread reads, any thread ends it.
 
     Iterating raises ``ServiceUnavailableError`` if the answer breaks off or is silent for too
-    long, and ``FeedClosed`` if it was ended.
+    long, ``StreamLost`` if an event is too large, and ``FeedClosed`` if it was ended.
 
     Args:
         stream: The answer.
+        redaction: The secrets of its request, which no error shows.
     """
 
-    def __init__(self, stream: RawStream) -> None:
+    def __init__(self, stream: RawStream, redaction: Redaction) -> None:
         self._stream = stream
+        self._redaction = redaction
         self._heard_at = time.monotonic()
         self._parser = EventParser()
         self._events: deque[ServerSentEvent] = deque()
@@ -170,7 +198,9 @@ class ServerEvents(Interruptible):
                 self._heard_at = now
                 return None
         self._heard_at = time.monotonic()
-        return self._events.popleft()
+        event = self._events.popleft()
+        cleaned = self._redaction.event(event.name, event.data)
+        return event if cleaned is event.data else ServerSentEvent(event.name, cleaned)
 
     def end(self) -> None:
         """End it, from any thread."""

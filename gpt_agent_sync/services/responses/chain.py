@@ -7,8 +7,9 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_sync.records import Message, RunSnapshot, ToolCall, Usage
+from gpt_agent_sync.records import Message, RunSnapshot, Usage
 from gpt_agent_sync.services.responses.bodies import content_of
+from gpt_agent_sync.services.responses.calls import OpenCall, answered_ids
 from gpt_agent_sync.services.responses.turns import ConversationTurn, same_content
 from gpt_agent_sync.services.responses.wire import ResponseSnapshot, RunNote, add_usage
 
@@ -33,6 +34,8 @@ class ResponseChain:
         submitting: Whether outputs are on their way.
         refused_outputs: The outputs that a rate limit kept out: the run is reported as failed,
             and may be restarted with them.
+        recorded_outputs: The outputs that are on their way, or could not be submitted: should the
+            run be given up, they are what its calls are answered with.
         reported: Whether the agent has got a snapshot of it.
         ended_early: Whether it was ended before its calls were answered.
     """
@@ -50,18 +53,16 @@ class ResponseChain:
     followed_since: float = 0.0
     submitting: bool = False
     refused_outputs: tuple[dict[str, Any], ...] | None = None
+    recorded_outputs: tuple[dict[str, Any], ...] | None = None
     reported: bool = True
     ended_early: bool = False
 
     @property
-    def waiting_calls(self) -> tuple[ToolCall, ...]:
-        """The calls that the run was last seen to wait for."""
-        return self.latest.waiting_calls if self.latest is not None else ()
-
-    @property
     def waiting_call_ids(self) -> frozenset[str]:
-        """Their ids."""
-        return frozenset(call.id for call in self.waiting_calls)
+        """The ids of the calls that it was last seen to end with, of all kinds."""
+        latest = self.latest
+        ended = latest is not None and latest.status == "completed"
+        return latest.call_ids if latest is not None and ended else frozenset()
 
     @property
     def is_in_progress(self) -> bool:
@@ -72,6 +73,11 @@ class ResponseChain:
     def is_live(self) -> bool:
         """Whether it goes on by itself."""
         return self.is_in_progress and not self.ended_early
+
+    @property
+    def is_unnamed(self) -> bool:
+        """Whether it goes by the id of an item, as no response of it is known."""
+        return self.latest is not None and self.run_id in self.latest.item_ids
 
     @property
     def can_restart(self) -> bool:
@@ -104,9 +110,8 @@ class ResponseChain:
     @property
     def call_ids(self) -> frozenset[str]:
         """The ids of all its calls, as far as they are known."""
-        latest = self.latest.calls if self.latest is not None else ()
-        answered = (str(item["call_id"]) for item in self.input_items or () if "call_id" in item)
-        return self.earlier_call_ids.union(answered, (call.id for call in latest))
+        latest: frozenset[str] = self.latest.call_ids if self.latest is not None else frozenset()
+        return self.earlier_call_ids | answered_ids(self.input_items or ()) | latest
 
     @property
     def note(self) -> RunNote | None:
@@ -133,11 +138,14 @@ class ResponseChain:
         latest = self.latest
         run = RunSnapshot(id=self.run_id, status="in_progress", assistant_id=self.assistant_id)
         if self.ended_early and (
-            latest is None or latest.waiting_calls or latest.status != "completed"
+            latest is None or self.waiting_call_ids or latest.status != "completed"
         ):
             return attrs.evolve(run, status="cancelled")
         if latest is None:
             return run
+        usage = add_usage(self.earlier_usage, latest.usage) if latest.is_final else None
+        if latest.status == "completed" and latest.unsupported_calls:
+            return attrs.evolve(run, usage=usage, **_unsupported(latest.unsupported_calls))
         return attrs.evolve(
             run,
             # The wire has no such status: a response that asks for outputs completes.
@@ -145,7 +153,7 @@ class ResponseChain:
             tool_calls=latest.waiting_calls,
             error_code=latest.error_code,
             error_message=latest.error_message,
-            usage=add_usage(self.earlier_usage, latest.usage) if latest.is_final else None,
+            usage=usage,
         )
 
     def assistant_messages(self) -> list[Message]:
@@ -165,7 +173,7 @@ class ResponseChain:
         return attrs.evolve(
             self,
             earlier_response_ids=self.earlier_response_ids | {earlier.id},
-            earlier_call_ids=self.earlier_call_ids.union(call.id for call in earlier.calls),
+            earlier_call_ids=self.earlier_call_ids | earlier.call_ids,
             earlier_messages=(*earlier.messages, *self.earlier_messages),
             earlier_usage=add_usage(self.earlier_usage, earlier.usage),
         )
@@ -187,6 +195,7 @@ class ResponseChain:
             earlier_usage=add_usage(self.earlier_usage, usage),
             submitting=False,
             refused_outputs=None,
+            recorded_outputs=None,
             followed_since=now,
         )
 
@@ -200,6 +209,7 @@ class ResponseChain:
             id=self.run_id,
             status="completed",
             calls=turn.unanswered_calls,
+            unsupported_calls=turn.unsupported_calls,
             messages=turn.messages,
             item_ids=turn.item_ids,
         )
@@ -212,8 +222,20 @@ class ResponseChain:
             earlier_call_ids=self.call_ids,
             earlier_messages=(),
             earlier_usage=None,
+            recorded_outputs=None,
             submitting=False,
         )
+
+
+def _unsupported(calls: Sequence[OpenCall]) -> dict[str, Any]:
+    """Return what a run shows that ended with calls which programs cannot answer."""
+    kind = ", ".join(dict.fromkeys(call.kind for call in calls))
+    return {
+        "status": "failed",
+        "unsupported_call": kind,
+        "error_code": "unsupported_call",
+        "error_message": f"the run ended with a call that programs cannot answer: {kind}",
+    }
 
 
 def chain_of_turn(turn: ConversationTurn, assistant_id: str | None) -> ResponseChain:
@@ -233,7 +255,7 @@ def waiting_chain(turn: ConversationTurn, chain: ResponseChain | None) -> Respon
     if chain is not None and asked_for and asked_for <= turn.answered_call_ids:
         # Whoever answered could not write a note any more.
         chain = chain.ended_with(turn)
-    waiting = {call.id for call in turn.unanswered_calls}
+    waiting = {call.id for call in turn.open_calls}
     if not waiting:
         return None
     if chain is None or not waiting <= chain.call_ids:
@@ -248,7 +270,7 @@ def is_recorded(input_items: Sequence[Mapping[str, Any]], turn: ConversationTurn
         # Outputs before the message, for abandoned calls, are in the turn before.
         content = turn.user_content
         return content is not None and same_content(content, content_of(messages[-1]))
-    answered = {str(item["call_id"]) for item in input_items}
+    answered = answered_ids(input_items)
     return bool(answered) and answered <= turn.answered_call_ids
 
 
@@ -256,14 +278,10 @@ def same_input(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, An
     """Return whether two responses got the same message, or outputs of the same calls."""
     mine, theirs = _messages(one), _messages(other)
     return (
-        _answered_ids(one) == _answered_ids(other)
+        answered_ids(one) == answered_ids(other)
         and len(mine) == len(theirs)
         and all(map(same_content, map(content_of, mine), map(content_of, theirs)))
     )
-
-
-def _answered_ids(items: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    return frozenset(str(item["call_id"]) for item in items if "call_id" in item)
 
 
 def _messages(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

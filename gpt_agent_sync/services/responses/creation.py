@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from gpt_agent_sync.errors import RequestRejectedError, ServiceBusyError, ServiceUnavailableError
+from gpt_agent_sync.errors import (
+    GptAgentError,
+    ServiceBusyError,
+    ServiceError,
+    ServiceUnavailableError,
+)
+from gpt_agent_sync.logs import get_logger
 from gpt_agent_sync.records import (
     AssistantDefinition,
     Pause,
@@ -18,19 +23,25 @@ from gpt_agent_sync.records import (
     UserMessage,
 )
 from gpt_agent_sync.services.feeds.run_streams import RunStream
-from gpt_agent_sync.services.feeds.streaming import Streaming
 from gpt_agent_sync.services.http.answers import Answer
 from gpt_agent_sync.services.http.client import Opens
 from gpt_agent_sync.services.responses.bodies import Item, response_body
 from gpt_agent_sync.services.responses.chain import ResponseChain
-from gpt_agent_sync.services.responses.resources import Post, Responses
+from gpt_agent_sync.services.responses.modes import ResponseModes
+from gpt_agent_sync.services.responses.resources import Responses
 from gpt_agent_sync.services.responses.stream import ResponsesTranslation
 from gpt_agent_sync.services.responses.tracking import RunTracker
 from gpt_agent_sync.services.responses.wire import read_response
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 SHORTEST_LOCK_PAUSE, LONGEST_LOCK_PAUSE = 0.1, 2.0
+
+LOCKED = "conversation_locked"
+"""The code of the refusal that shows that a service locks conversations."""
+
+LOCKING_HOSTS = ("api.openai.com",)
+"""Services that are known to."""
 
 OWN_LOCK_PATIENCE = 600.0
 """Seconds to wait for a lock that may be that of our own response, whose answer was lost."""
@@ -55,6 +66,7 @@ class NewResponse:
             gone on with it.
         message: The user's message, if the response answers one.
         continues: The run that it continues, if it does.
+        answers: What of the conversation it answers, where it has no new items.
     """
 
     request: RunRequest
@@ -65,6 +77,7 @@ class NewResponse:
     find_elsewhere: Find = lambda: None
     message: UserMessage | None = None
     continues: ResponseChain | None = None
+    answers: Sequence[Mapping[str, Any]] = ()
 
     def body(self, background: bool) -> dict[str, Any]:
         """Return the request's body.
@@ -122,30 +135,30 @@ class ResponseCreator:
     """The requests that create responses.
 
     Args:
-        post: Writes to a path, as ``RemoteService`` does.
+        modes: Sends the requests, in the mode that the service takes.
         responses: The responses.
         tracker: Takes in what streams show of them.
-        streaming: What is known of the service's streams.
+        locks: Whether the service is known to lock a conversation while a response runs. A
+            message comes into the conversation with the end of its response only, so that a look
+            which finds nothing may be too early. With a lock the message can be sent again all the
+            same: while the first response runs that is refused, and once it has ended it is found.
+            Without one it would stand twice. (Outputs do not: they are refused, or dropped.)
         lock_patience: Returns the seconds that a message waits for a locked conversation.
-        foreground_timeout: Returns the seconds of silence while a server makes a whole response.
     """
 
     def __init__(
         self,
-        post: Post,
+        modes: ResponseModes,
         responses: Responses,
         tracker: RunTracker,
-        streaming: Streaming,
+        locks: bool,
         lock_patience: Callable[[], float],
-        foreground_timeout: Callable[[], float],
     ) -> None:
-        self._post = post
+        self._modes = modes
         self._responses = responses
         self._tracker = tracker
-        self._streaming = streaming
+        self._locks = locks
         self._lock_patience = lock_patience
-        self._foreground_timeout = foreground_timeout
-        self._background = True
 
     def create(self, new: NewResponse, pause: Pause) -> CreatedResponse:
         """Create a response, or find that it was created.
@@ -158,14 +171,35 @@ class ResponseCreator:
             ServiceBusyError: If the conversation stays locked.
             ServiceError: If the service refuses or fails.
         """
+        attempt = _Attempt(new)
+        try:
+            return self._create(new, attempt, pause)
+        except BaseException as exc:
+            # Ctrl-C may come in the middle of a request.
+            ours = isinstance(exc, GptAgentError) and exc.in_doubt
+            if ours or attempt.in_doubt or not isinstance(exc, Exception):
+                items = new.input_items or new.answers
+                self._tracker.abandon_input(new.request.thread_id, items)
+            raise
+
+    def _create(self, new: NewResponse, attempt: _Attempt, pause: Pause) -> CreatedResponse:
         request = new.request
         translation = ResponsesTranslation(
             "POST /responses", self._responses.events_after, request.wants_deltas
         )
         opens = translation.open if request.streaming else None
-        attempt = _Attempt(new, pause)
-        made = self._send_when_free(new, attempt, opens)
-        if attempt.in_doubt and isinstance(made, Answer):
+        try:
+            made = self._send_when_free(new, attempt, opens, pause)
+        except GptAgentError as exc:
+            if not attempt.in_doubt:
+                raise
+            if not isinstance(exc, ServiceError):  # the caller's time is up, or the agent stops
+                raise ServiceUnavailableError(
+                    f"given up while the service may be at work on it: {exc}", in_doubt=True
+                ) from exc
+            exc.in_doubt = True
+            raise
+        if attempt.may_be_there and isinstance(made, Answer):
             made = self._drop_duplicate(new, made)
         if isinstance(made, ResponseChain):
             return CreatedResponse(made)
@@ -177,25 +211,40 @@ class ResponseCreator:
         return CreatedResponse(chain, RunStream(made.events, translation))
 
     def _send_when_free(
-        self, new: NewResponse, attempt: _Attempt, opens: Opens | None
+        self, new: NewResponse, attempt: _Attempt, opens: Opens | None, pause: Pause
     ) -> Answer | ResponseChain:
         """Send the request, waiting for a conversation that another response holds."""
-        patience = self._lock_patience() if new.continues is None else SUBMISSION_PATIENCE
+        patience = self._patience(new)
         began, lock_pause = time.monotonic(), SHORTEST_LOCK_PAUSE
         while True:
             try:
-                return self._send(new, attempt, opens)
+                made: Answer | ResponseChain = self._modes.send(
+                    new.body,
+                    opens,
+                    new.request.wants_deltas,
+                    find=attempt.find,
+                    pause=pause,
+                    sure=self._locks or new.message is None,
+                )
+                return made
             except ServiceBusyError as exc:
+                self._locks = self._locks or exc.code == LOCKED
                 # The lock may be that of this response, which was created by a lost request.
                 longest = max(patience, OWN_LOCK_PATIENCE) if attempt.in_doubt else patience
                 if time.monotonic() - began + lock_pause > longest:
                     raise
                 logger.info("waiting for the conversation: %s", exc)
-            attempt.wait(lock_pause)
+            pause(lock_pause)
             lock_pause = min(lock_pause * 1.5, LONGEST_LOCK_PAUSE)
-            found = (new.find() if attempt.in_doubt else None) or new.find_elsewhere()
+            found = (new.find() if attempt.may_be_there else None) or new.find_elsewhere()
             if found is not None:
                 return found
+
+    def _patience(self, new: NewResponse) -> float:
+        """Return the seconds to wait for a conversation that another caller's response holds."""
+        if new.continues is not None:
+            return SUBMISSION_PATIENCE
+        return self._lock_patience() if new.request.waits_for_lock else 0.0
 
     def _drop_duplicate(self, new: NewResponse, made: Answer) -> Answer | ResponseChain:
         """Cancel a response that was created again while the first one came to its end after all.
@@ -212,65 +261,24 @@ class ResponseCreator:
         self._responses.cancel(response.id)
         return found
 
-    def _send(
-        self, new: NewResponse, attempt: _Attempt, opens: Opens | None
-    ) -> Answer | ResponseChain:
-        background = self._background
-        body = new.body(background)
-        how: dict[str, Any] = {
-            "find": attempt.find,
-            "pause": attempt.wait,
-            "read_timeout": None if background else self._foreground_timeout(),
-            # A response may be at work still, and a server without locks would make two.
-            "repeat_after_timeout": False,
-        }
-        made: Answer | ResponseChain
-        try:
-            if opens is None:
-                made = self._post("/responses", body, **how)
-            else:
-                made = self._streaming.begin(self._post, "/responses", body, opens, **how)
-            return made
-        except RequestRejectedError as exc:
-            if not background or "background" not in exc.message.lower():
-                raise
-            # Remembered for all later responses of the service.
-            logger.info("making responses in the foreground, because: %s", exc)
-            self._background = False
-        return self._send(new, attempt, opens)
-
 
 class _Attempt:
     """The requests for one response, and whether one of them may have created it.
 
     Args:
         new: The response.
-        pause: Waits between the tries.
     """
 
-    def __init__(self, new: NewResponse, pause: Pause) -> None:
+    def __init__(self, new: NewResponse) -> None:
         self._new = new
-        self._pause = pause
         self.in_doubt = False
+
+    @property
+    def may_be_there(self) -> bool:
+        """Whether the response may be there by a request of this process or an earlier one."""
+        return self.in_doubt or self._new.request.may_be_posted
 
     def find(self) -> ResponseChain | None:
         """Look for what a request created whose answer was lost."""
         self.in_doubt = True
         return self._new.find()
-
-    def wait(self, seconds: float) -> None:
-        """Wait before the next try.
-
-        Raises:
-            ServiceUnavailableError: If the wait is given up, and the service may have the
-                user's message.
-        """
-        try:
-            self._pause(seconds)
-        except Exception as exc:
-            # A message's caller has to know; outputs are a feed's, which nobody reads any more.
-            if not self.in_doubt or self._new.message is None:
-                raise
-            raise ServiceUnavailableError(
-                "given up while the service may have the message", in_doubt=True
-            ) from exc

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
+from gpt_agent_sync.arguments import path_part
 from gpt_agent_sync.errors import RequestRejectedError, ServiceError
-from gpt_agent_sync.records import Message, Pause
+from gpt_agent_sync.logs import get_logger
+from gpt_agent_sync.records import Message, Order, Pause
 from gpt_agent_sync.services.http.answers import Answer
 from gpt_agent_sync.services.http.client import wait_on_this_thread
-from gpt_agent_sync.services.http.paging import PAGE, read_pages
+from gpt_agent_sync.services.http.paging import PAGE, Entry, read_entries, read_pages
 from gpt_agent_sync.services.http.shapes import as_object, read_list
 from gpt_agent_sync.services.http.sse import ServerEvents
 from gpt_agent_sync.services.responses import bodies
@@ -23,7 +24,7 @@ from gpt_agent_sync.services.responses.wire import (
     with_note,
 )
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 FIRST_PAGE = 20
 """Items of the first page that is searched for the newest turn: most turns are short."""
@@ -78,9 +79,18 @@ class Conversations:
             chunk = list(items[begin : begin + bodies.ITEMS_AT_ONCE])
             self._post(f"{_conversation(thread_id)}/items", {"items": chunk})
 
-    def metadata(self, thread_id: str, pause: Pause = wait_on_this_thread) -> Mapping[str, Any]:
-        """Return a conversation's metadata."""
-        return as_object(self._get(_conversation(thread_id), None, pause).data.get("metadata"))
+    def metadata(
+        self, thread_id: str, pause: Pause = wait_on_this_thread, *, known: bool = True
+    ) -> Mapping[str, Any]:
+        """Return a conversation's metadata.
+
+        Args:
+            thread_id: The conversation.
+            pause: Waits between repeats.
+            known: Whether it is known to be there.
+        """
+        answer = self._get(_conversation(thread_id), None, pause, known=known)
+        return as_object(answer.data.get("metadata"))
 
     def write_note(
         self, thread_id: str, metadata: Mapping[str, Any] | None, note: RunNote, pause: Pause
@@ -106,9 +116,9 @@ class Conversations:
             self._post(
                 _conversation(thread_id),
                 {"metadata": pairs},
-                find=lambda: None,
                 pause=pause,
                 retries=1,
+                idempotent=True,
             )
         except Exception as exc:  # whatever ended it, a wait too: the response has been created
             logger.warning("conversation %s could not be noted in: %s", thread_id, exc)
@@ -131,31 +141,26 @@ class Conversations:
         return newest[::-1]
 
     def items(
-        self, thread_id: str, order: str, after: str | None = None
-    ) -> Iterator[Mapping[str, Any]]:
-        """Yield all items after one, or all there are, page by page."""
-        for page in self._pages(thread_id, order, PAGE, after, wait_on_this_thread):
-            yield from page
+        self, thread_id: str, order: Order, after: str | None = None, *, first: int = PAGE
+    ) -> Iterator[Entry]:
+        """Yield all items after one, or all there are, page by page.
 
-    def items_after(self, thread_id: str, item_id: str) -> list[Mapping[str, Any]]:
-        """Return the items after one, oldest first.
+        Args:
+            thread_id: The conversation.
+            order: Which come first.
+            after: The id of the item.
+            first: Items of the first page.
 
         Raises:
             RequestRejectedError: If there is no such item.
         """
-        try:
-            return list(self.items(thread_id, "asc", item_id))
-        except RequestRejectedError as exc:
-            # Some servers refuse this parameter; an unknown item is refused the same way.
-            listed = self.items_from(thread_id, frozenset([item_id]))
-            if listed is None:
-                raise
-            logger.info("read conversation %s from its newer end, because: %s", thread_id, exc)
-            return listed[1:]
 
-    def items_from(
-        self, thread_id: str, item_ids: frozenset[str]
-    ) -> list[Mapping[str, Any]] | None:
+        def pages(order: Order, after: str | None) -> Iterator[list[Entry]]:
+            return self._pages(thread_id, order, first, after, wait_on_this_thread)
+
+        return read_entries(pages, order, after, f"conversation {thread_id}")
+
+    def items_from(self, thread_id: str, item_ids: frozenset[str]) -> list[Entry] | None:
         """Return the items from the oldest of some on; ``None`` when none of them is there."""
         listed = list(self.items(thread_id, "desc"))[::-1]
         places = [place for place, item in enumerate(listed) if item.get("id") in item_ids]
@@ -166,7 +171,9 @@ class Conversations:
     ) -> Iterator[list[Mapping[str, Any]]]:
         params = {"order": order, **({"after": after} if after else {})}
         path, what = f"{_conversation(thread_id)}/items", f"conversation {thread_id}"
-        return read_pages(self._get, path, params, pause, what, first=limit)
+        # The conversation is known to be there, the item to begin after is not.
+        get = functools.partial(self._get, known=after is None)
+        return read_pages(get, path, params, pause, what, first=limit)
 
 
 class Responses:
@@ -181,13 +188,20 @@ class Responses:
         self._get = get
         self._post = post
 
-    def get(self, response_id: str, pause: Pause) -> tuple[ResponseSnapshot | None, float | None]:
+    def get(
+        self, response_id: str, pause: Pause, **how: Any
+    ) -> tuple[ResponseSnapshot | None, float | None]:
         """Return a response, and the seconds that the service asks to wait before the next poll.
 
         The response is ``None`` when the service has it no more.
+
+        Args:
+            response_id: The response.
+            pause: Waits between repeats.
+            how: What else reading a path takes.
         """
         try:
-            answer = self._get(_response(response_id), None, pause)
+            answer = self._get(_response(response_id), None, pause, **how)
         except RequestRejectedError as exc:
             if exc.status in (400, 404):  # some servers say 400 of what they do not have
                 return None, None
@@ -210,14 +224,14 @@ class Responses:
         """Return the items that a response was created from."""
         # OpenAI leaves the addresses of images out unless they are asked for.
         query = {"order": "desc", "limit": PAGE, "include[]": "message.input_image.image_url"}
-        answer = self._get(f"{_response(response_id)}/input_items", query, pause)
+        answer = self._get(f"{_response(response_id)}/input_items", query, pause, known=True)
         newest = read_list(answer.data, answer.request, lambda item: item)
         return bodies.newest_input(newest[::-1])
 
     def cancel(self, response_id: str) -> RequestRejectedError | None:
         """Cancel a response, and return the service's refusal if there is one."""
         try:
-            self._post(f"{_response(response_id)}/cancel", {}, find=lambda: None)
+            self._post(f"{_response(response_id)}/cancel", {}, idempotent=True)
         except RequestRejectedError as exc:
             # Final ones are refused, and so are those made in the foreground.
             logger.info("response %s is not cancelled: %s", response_id, exc)
@@ -226,8 +240,8 @@ class Responses:
 
 
 def _conversation(thread_id: str) -> str:
-    return f"/conversations/{quote(thread_id, safe='')}"
+    return f"/conversations/{path_part(thread_id)}"
 
 
 def _response(response_id: str) -> str:
-    return f"/responses/{quote(response_id, safe='')}"
+    return f"/responses/{path_part(response_id)}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gpt_agent_sync.arguments import require_text
 from gpt_agent_sync.errors import (
@@ -11,9 +12,11 @@ from gpt_agent_sync.errors import (
     InvalidThreadIdError,
     RequestRejectedError,
 )
+from gpt_agent_sync.logs import get_logger
 from gpt_agent_sync.records import (
     AssistantDefinition,
     Message,
+    Order,
     Posted,
     RunOptions,
     RunRequest,
@@ -21,14 +24,20 @@ from gpt_agent_sync.records import (
     ToolOutput,
     UserMessage,
 )
+from gpt_agent_sync.secret import conceal
 from gpt_agent_sync.services.base import Feed, check_thread_id
+from gpt_agent_sync.services.checks import check_flag, conceal_headers
 from gpt_agent_sync.services.feeds.polling import FirstRequest
+from gpt_agent_sync.services.feeds.streaming import Streaming
 from gpt_agent_sync.services.http.client import wait_on_this_thread
-from gpt_agent_sync.services.remote import RemoteService
+from gpt_agent_sync.services.remote import OPENAI, AuthSource, RemoteService
 from gpt_agent_sync.services.responses import bodies
 from gpt_agent_sync.tools.definitions import ToolsArgument, read_definition
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import requests
+
+logger = get_logger(__name__)
 
 FOREGROUND_TIMEOUT = 600.0
 """Seconds of silence, unless the service was made with others, while a server that has no
@@ -46,7 +55,8 @@ class ResponsesService(RemoteService):
 
     Args:
         base_url: Where the wire begins; else ``OPENAI_BASE_URL``, else OpenAI.
-        api_key: The bearer key; else ``OPENAI_API_KEY``. May be missing for servers without keys.
+        api_key: The bearer key; else, at ``OPENAI_BASE_URL`` or OpenAI, ``OPENAI_API_KEY``. May be
+            missing for servers without keys.
         organization: Sent as ``OpenAI-Organization``.
         project: Sent as ``OpenAI-Project``.
         headers: Further headers of every request.
@@ -58,20 +68,57 @@ class ResponsesService(RemoteService):
             ``cert``, ``auth``, hooks and headers count, and it is never changed or closed by us. A
             key given here goes before the session's headers, and its ``auth`` before both;
             ``OPENAI_API_KEY`` is not looked at where the session carries credentials.
+        background: Whether responses are made in the background, where they go on by themselves
+            and can be cancelled. ``True``: always; a server that refuses it is an error. ``False``:
+            never. ``None``: where the server takes it; one that takes no stream together with it
+            is asked for a stream in the foreground while somebody listens to text.
 
     Raises:
         ConfigurationError: If there is no key for OpenAI, or another argument is unusable.
     """
 
     name = "responses"
-    _default_base_url = "https://api.openai.com/v1"
+    _default_base_url = OPENAI
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        organization: str | None = None,
+        project: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        api_version: str | None = None,
+        auth: AuthSource | None = None,
+        timeout: float | tuple[float, float] | None = None,
+        http_retries: int | None = None,
+        session: requests.Session | None = None,
+        background: bool | None = None,
+    ) -> None:
+        # Rebound before anything can fail: error trackers keep the variables of a frame.
+        base_url, api_key = conceal(base_url), conceal(api_key)
+        headers = conceal_headers(headers)
+        self._background = check_flag("background", background)
+        super().__init__(
+            base_url,
+            api_key,
+            organization=organization,
+            project=project,
+            headers=headers,
+            api_version=api_version,
+            auth=auth,
+            timeout=timeout,
+            http_retries=http_retries,
+            session=session,
+        )
 
     def _set_up(self) -> None:
         # Imported here: programs that speak another wire need not pay for this one.
+        from gpt_agent_sync.services.responses import creation
         from gpt_agent_sync.services.responses.cancelling import RunCanceller
-        from gpt_agent_sync.services.responses.creation import ResponseCreator
         from gpt_agent_sync.services.responses.definitions import registered_assistants
         from gpt_agent_sync.services.responses.history import MessageHistory
+        from gpt_agent_sync.services.responses.modes import ResponseModes
         from gpt_agent_sync.services.responses.resources import Conversations, Responses
         from gpt_agent_sync.services.responses.starting import RunStarter
         from gpt_agent_sync.services.responses.submitting import OutputSubmitter
@@ -81,13 +128,20 @@ class ResponsesService(RemoteService):
         responses = Responses(self._get, self._post)
         tracker = RunTracker(conversations, responses)
         canceller = RunCanceller(conversations, responses, tracker)
-        creator = ResponseCreator(
+        self._streaming = Streaming(self, "responses in the background")
+        modes = ResponseModes(
             self._post,
+            self._background,
+            self._streaming,
+            Streaming(self, "responses in the foreground"),
+            self._foreground_timeout,
+        )
+        creator = creation.ResponseCreator(
+            modes,
             responses,
             tracker,
-            self._streaming,
+            locks=urlsplit(self.base_url).hostname in creation.LOCKING_HOSTS,
             lock_patience=lambda: self._limits().read_timeout,
-            foreground_timeout=self._foreground_timeout,
         )
         assistants = registered_assistants(self.identity)
         shared = conversations, responses, tracker, canceller, creator, assistants
@@ -166,7 +220,7 @@ class ResponsesService(RemoteService):
             },
         )
         try:
-            metadata = self._conversations.metadata(thread_id)
+            metadata = self._conversations.metadata(thread_id, known=False)
         except (RequestRejectedError, AuthenticationError) as exc:
             # A malformed id is 400, and one of another key's conversations may be 403.
             if exc.status in (400, 403, 404, 422):
@@ -175,13 +229,20 @@ class ResponsesService(RemoteService):
         chain = self._tracker.find_live(thread_id, metadata)
         return None if chain is None else chain.snapshot()
 
-    def messages_after(self, thread_id: str, message_id: str) -> list[Message]:
-        """Read the messages after one; see ``Service``.
+    def messages(
+        self,
+        thread_id: str,
+        *,
+        after: str | None = None,
+        order: Order = "asc",
+        limit: int | None = None,
+    ) -> Iterator[Message]:
+        """Read the messages, page by page; see ``Service``.
 
-        The id of a user's message is that of the response it asked for: what that one wrote
-        comes after it.
+        A user's message has two ids: that of the response it asked for, which ``post_message()``
+        gives, and the one of its item, by which it is listed. Either will do for ``after``.
         """
-        return self._history.messages_after(thread_id, message_id)
+        return self._history.messages(thread_id, after, order, limit)
 
     def check_options(self, options: RunOptions) -> None:
         """Refuse what the wire does not have; see ``Service``."""
@@ -194,7 +255,8 @@ class ResponsesService(RemoteService):
     def post_message(self, request: RunRequest, message: UserMessage) -> Posted:
         """Create the response that the message asks for; see ``Service``."""
         created = self._starter.post(request, message, request.pause or wait_on_this_thread)
-        return Posted(message_id=created.chain.run_id, receipt=created.stream)
+        run_id = created.chain.run_id
+        return Posted(message_id=run_id, receipt=created.stream, run_id=run_id)
 
     def start_run(self, request: RunRequest) -> Feed:
         """Return a feed of the response that the message started; see ``Service``."""

@@ -12,7 +12,7 @@ from gpt_agent_sync.errors import RateLimitError, RequestRejectedError
 from gpt_agent_sync.records import Pause, RunRequest, RunSnapshot, ToolOutput
 from gpt_agent_sync.services.feeds.polling import PollResult
 from gpt_agent_sync.services.http.client import wait_on_this_thread
-from gpt_agent_sync.services.http.errors import lacks_calls
+from gpt_agent_sync.services.http.errors import lacks_calls, too_long
 from gpt_agent_sync.services.responses import bodies
 from gpt_agent_sync.services.responses.cancelling import RunCanceller
 from gpt_agent_sync.services.responses.chain import ResponseChain, is_recorded
@@ -28,6 +28,7 @@ from gpt_agent_sync.services.responses.tracking import (
     ITEMS_DELAY_PAUSE,
     RunTracker,
 )
+from gpt_agent_sync.services.responses.wire import LONGEST_OUTPUT
 
 
 class OutputSubmitter:
@@ -65,12 +66,17 @@ class OutputSubmitter:
         thread_id = request.thread_id
         chain = self._tracker.get_chain(thread_id, run_id, pause)
         ids = {output.tool_call_id for output in outputs}
+        if chain.recorded_outputs is not None and not chain.ended_early:
+            # An earlier submission has failed, and may have arrived all the same.
+            chain = self._tracker.check_waiting(thread_id, chain, pause)
+            self._tracker.keep(thread_id, chain)
         if chain.ended_early or not ids & chain.waiting_call_ids:
             return self._tracker.poll(thread_id, run_id, pause)
         # From here on a cancel leaves the calls to this thread: two outputs for one call would
         # make the conversation unusable.
-        chain = self._tracker.keep(thread_id, chain, submitting=True)
         input_items = tuple(bodies.output_item(output) for output in outputs)
+        chain = attrs.evolve(chain, recorded_outputs=input_items)
+        chain = self._tracker.keep(thread_id, chain, submitting=True)
         created = CreatedResponse(chain)
         try:
             if not chain.ended_early:
@@ -78,13 +84,13 @@ class OutputSubmitter:
         except RateLimitError as exc:
             refused = attrs.evolve(chain, refused_outputs=input_items)
             return self._rate_limited(thread_id, refused, exc, pause)
-        except RequestRejectedError:
+        except RequestRejectedError as exc:
             kept = self._tracker.keep(thread_id, chain, submitting=False)
             if kept.ended_early:
                 return self._cancelled(thread_id, kept)
             result = self._tracker.poll(thread_id, run_id, pause)
             if ids & {call.id for call in result.snapshot.tool_calls}:
-                raise
+                raise too_long(exc, LONGEST_OUTPUT) from exc
             return result
         except BaseException:
             kept = self._tracker.keep(thread_id, chain, submitting=False)

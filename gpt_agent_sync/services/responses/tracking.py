@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from gpt_agent_sync.errors import RequestRejectedError
+from gpt_agent_sync.logs import get_logger
 from gpt_agent_sync.records import Message, Pause, RunSnapshot
 from gpt_agent_sync.services.feeds.polling import PollResult
 from gpt_agent_sync.services.http.client import wait_on_this_thread
+from gpt_agent_sync.services.http.errors import lacks_route
 from gpt_agent_sync.services.http.paging import PAGE
-from gpt_agent_sync.services.responses.cache import CachedConversation, ConversationCache
+from gpt_agent_sync.services.responses.cache import (
+    DOUBT_SECONDS,
+    AbandonedRun,
+    CachedConversation,
+    ConversationCache,
+)
 from gpt_agent_sync.services.responses.chain import ResponseChain, is_recorded, waiting_chain
 from gpt_agent_sync.services.responses.resources import Conversations, Responses
 from gpt_agent_sync.services.responses.turns import ConversationTurn, turn_with_calls
 from gpt_agent_sync.services.responses.wire import ResponseSnapshot, RunNote, read_note
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 LONGEST_RESPONSE = 7200.0
 """Seconds after which a response that is still in progress is given up: servers forget some."""
@@ -30,6 +36,12 @@ ITEMS_DELAY = 3.0
 
 ITEMS_DELAY_PAUSE = 0.1
 """Seconds between two requests for them."""
+
+NOTE_DELAY, NOTE_DELAY_PAUSE = 2.0, 0.2
+"""Seconds in which a note must name the response that asked for calls, and between two looks."""
+
+NOTED_RETRIES = 2
+"""How often the response that a note names is asked for again where it is said to be gone."""
 
 RECORDED_STATUSES = ("completed", "incomplete")
 """The statuses of responses whose items come into the conversation."""
@@ -57,6 +69,17 @@ class RunTracker:
         The note in the metadata names the response in progress. Calls without outputs are found
         in the conversation itself, whoever's they are.
         """
+        chain, until = self._find_live(thread_id, metadata), time.monotonic() + NOTE_DELAY
+        # Whoever had the response made is about to name it. The run would have two ids, and its
+        # calls be made by two processes, if this one did not wait for that.
+        while chain is not None and chain.is_unnamed and time.monotonic() < until:
+            wait_on_this_thread(NOTE_DELAY_PAUSE)
+            before, metadata = metadata, self._conversations.metadata(thread_id)
+            if metadata != before:
+                chain = self._find_live(thread_id, metadata)
+        return chain
+
+    def _find_live(self, thread_id: str, metadata: Mapping[str, Any]) -> ResponseChain | None:
         note = read_note(metadata)
         chain = self.load_chain(note, wait_on_this_thread) if note else None
         newest = None
@@ -64,8 +87,10 @@ class RunTracker:
             try:
                 turn = self._settled_turn(thread_id, chain)
             except RequestRejectedError as exc:
+                if not lacks_route(exc):
+                    raise
                 logger.info("cannot tell whether calls wait in %s: %s", thread_id, exc)
-                waits = chain is not None and chain.waiting_calls and not chain.ended_early
+                waits = chain is not None and chain.waiting_call_ids and not chain.ended_early
                 chain = chain if waits else None
             else:
                 # An empty text is a conversation without items, ``None`` one that nobody has read:
@@ -74,7 +99,9 @@ class RunTracker:
                 chain = waiting_chain(turn, chain)
         self.cache.update(
             thread_id,
-            lambda _: CachedConversation(metadata=metadata, newest_item_id=newest, chain=chain),
+            lambda cached: CachedConversation(
+                metadata=metadata, newest_item_id=newest, chain=chain, abandoned=cached.abandoned
+            ),
         )
         return chain
 
@@ -95,7 +122,9 @@ class RunTracker:
 
     def load_chain(self, note: RunNote, pause: Pause) -> ResponseChain | None:
         """Read the response that a note names and those before it; ``None`` when it is gone."""
-        latest = self._responses.get(note.response_id, pause)[0]
+        # It may be gone for good, as services drop them after a while: asked for a few times only.
+        named = self._responses.get(note.response_id, pause, known=True, retries=NOTED_RETRIES)
+        latest = named[0]
         if latest is None:
             return None
         chain = ResponseChain(
@@ -141,12 +170,12 @@ class RunTracker:
         poll_after = None
         # While outputs are on their way, what the conversation shows of them is the submission's
         # to judge.
-        if chain.waiting_calls and not chain.submitting:
+        if chain.waiting_call_ids and not chain.submitting:
             chain = self.check_waiting(thread_id, chain, pause)
         elif chain.response_id is None:
             chain = chain.ended_with(self._conversations.latest_turn(thread_id, pause))
         else:
-            latest, poll_after = self._responses.get(chain.response_id, pause)
+            latest, poll_after = self._responses.get(chain.response_id, pause, known=True)
             if latest is None:
                 chain = self._without_response(thread_id, chain, pause)
             else:
@@ -219,7 +248,12 @@ class RunTracker:
         return PollResult(snapshot)
 
     def keep(
-        self, thread_id: str, chain: ResponseChain, *, submitting: bool | None = None
+        self,
+        thread_id: str,
+        chain: ResponseChain,
+        *,
+        submitting: bool | None = None,
+        begins: bool = False,
     ) -> ResponseChain:
         """Cache a run as it is now, and return it as it is cached.
 
@@ -230,10 +264,14 @@ class RunTracker:
             thread_id: The conversation.
             chain: The run.
             submitting: Whether its outputs are on their way; ``None`` leaves that as it is.
+            begins: Whether it is a new run, which takes the place of the one before.
         """
 
         def change(cached: CachedConversation) -> CachedConversation:
             kept, before = chain, cached.chain
+            if before is not None and before.run_id != chain.run_id and not begins:
+                # A poll of a run that was given up comes late: the conversation has gone on.
+                return cached
             if before is not None and before.run_id == chain.run_id:
                 if chain.response_id in before.earlier_response_ids:
                     # The poll of a feed that is slower than the one that has gone on.
@@ -252,8 +290,47 @@ class RunTracker:
             return attrs.evolve(cached, chain=kept, newest_item_id=newest)
 
         kept = self.cache.update(thread_id, change).chain
-        assert kept is not None
-        return kept
+        return kept if kept is not None and kept.run_id == chain.run_id else chain
+
+    def abandon_input(self, thread_id: str, input_items: Sequence[Mapping[str, Any]]) -> None:
+        """Keep that a run was given up of which nobody knows whether it was created."""
+        self._abandon(thread_id, lambda _: {"input_items": input_items})
+
+    def abandon_run(self, thread_id: str, run_id: str) -> None:
+        """Keep that a run was given up whose cancel has failed."""
+
+        def named(cached: CachedConversation) -> dict[str, Any]:
+            chain = cached.chain
+            known = chain.input_items if chain is not None and chain.run_id == run_id else None
+            return {"run_id": run_id, "input_items": known or ()}
+
+        self._abandon(thread_id, named)
+
+    def _abandon(
+        self, thread_id: str, named: Callable[[CachedConversation], dict[str, Any]]
+    ) -> None:
+        now = time.monotonic()
+
+        def change(cached: CachedConversation) -> CachedConversation:
+            return cached.abandon(AbandonedRun(until=now + DOUBT_SECONDS, **named(cached)), now)
+
+        self.cache.update(thread_id, change)
+
+    def was_abandoned(self, thread_id: str, turn: ConversationTurn, run_id: str) -> bool:
+        """Return whether a turn, or the run that its calls are of, was given up here."""
+        cached, now = self.cache.get(thread_id), time.monotonic()
+        abandoned = cached.abandoned if cached is not None else ()
+        return any(now < each.until and each.has(turn, run_id) for each in abandoned)
+
+    def may_be_recorded(self, thread_id: str, outputs: Sequence[Mapping[str, Any]] | None) -> bool:
+        """Return whether nobody knows whether the service has some outputs."""
+        cached = self.cache.get(thread_id)
+        abandoned = cached.abandoned if cached is not None else ()
+        return bool(outputs) and any(each.input_items == outputs for each in abandoned)
+
+    def note_closing(self, thread_id: str, until: float) -> None:
+        """Keep that outputs for abandoned calls may show up until some time."""
+        self.cache.update(thread_id, lambda cached: attrs.evolve(cached, closing_until=until))
 
     def write_note(self, thread_id: str, chain: ResponseChain, pause: Pause) -> None:
         """Have the conversation name the run, where another process could have to go on."""
@@ -266,7 +343,7 @@ class RunTracker:
             named is not None and named.run_id == note.run_id and not chain.matches_note(named)
         )
         # A run that was final in its first answer needs none: it is one request less a turn.
-        if not (chain.is_live or chain.waiting_calls or note.ended_early or outdated):
+        if not (chain.is_live or chain.waiting_call_ids or note.ended_early or outdated):
             return
         # Written over the metadata as they were last known: reading them first would be another
         # request a turn, at the price of pairs that others change meanwhile.

@@ -10,6 +10,13 @@ import attrs
 from gpt_agent_sync.arguments import ContentParts
 from gpt_agent_sync.records import Message, ToolCall
 from gpt_agent_sync.services.http.shapes import as_word, join_texts
+from gpt_agent_sync.services.responses.calls import (
+    FUNCTION_CALL,
+    OpenCall,
+    answered_ids,
+    open_unsupported_calls,
+    unsupported_calls,
+)
 from gpt_agent_sync.services.responses.wire import read_call, read_message, read_messages
 
 
@@ -47,23 +54,37 @@ class ConversationTurn:
 
     @property
     def call_ids(self) -> frozenset[str]:
-        """The ids of its calls."""
-        return frozenset(call.id for call in self.calls)
+        """The ids of its calls, of all kinds."""
+        unsupported = frozenset(call.id for call in unsupported_calls(self.items))
+        return unsupported.union(call.id for call in self.calls)
 
     @property
     def answered_call_ids(self) -> frozenset[str]:
-        """The ids of the calls that have outputs."""
-        return frozenset(
-            str(item.get("call_id"))
-            for item in self.items
-            if item.get("type") == "function_call_output"
-        )
+        """The ids of the calls that have outputs, of all kinds."""
+        return answered_ids(self.items)
 
     @property
     def unanswered_calls(self) -> tuple[ToolCall, ...]:
-        """The calls that have no output."""
+        """The function calls that have no output."""
         answered = self.answered_call_ids
         return tuple(call for call in self.calls if call.id not in answered)
+
+    @property
+    def unsupported_calls(self) -> tuple[OpenCall, ...]:
+        """The calls of other kinds that have none."""
+        return open_unsupported_calls(self.items)
+
+    @property
+    def open_calls(self) -> tuple[OpenCall, ...]:
+        """The calls of all kinds that have none."""
+        functions = (OpenCall(kind=FUNCTION_CALL, id=call.id) for call in self.unanswered_calls)
+        return (*functions, *self.unsupported_calls)
+
+    def without(self, earlier: ConversationTurn) -> ConversationTurn:
+        """Return the items that another turn, this one at an earlier time, did not have."""
+        known = frozenset(earlier.item_ids)
+        new = tuple(item for item in self.items if item.get("id") not in known)
+        return ConversationTurn(items=new)
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -25,10 +25,13 @@ from gpt_agent_sync.services.http.shapes import (
     as_json_text,
     as_object,
     as_objects,
+    as_time,
     as_word,
+    is_id,
     join_texts,
     read_usage,
 )
+from gpt_agent_sync.services.responses.calls import FUNCTION_CALL, OpenCall, open_unsupported_calls
 
 RUN_KEY = "gpt_agent_sync_run"
 """The metadata key under which a conversation names its run, and a response the run it goes on."""
@@ -37,6 +40,9 @@ PREVIOUS_KEY = "gpt_agent_sync_previous"
 """The metadata key under which a response names the one before it in its run."""
 
 METADATA_PAIRS, METADATA_VALUE = 16, 512
+
+LONGEST_OUTPUT = 10 * 1024 * 1024
+"""Characters of a tool's output."""
 
 _PARAMETERS = (
     "model",
@@ -65,6 +71,7 @@ class ResponseSnapshot:
         id: Its id.
         status: Its status, in the wire's word.
         calls: The function calls in its output.
+        unsupported_calls: Those of other kinds that programs would have to answer, and cannot.
         messages: The messages in its output.
         item_ids: The ids of the items in its output.
         usage: Tokens used, once the service says.
@@ -77,6 +84,7 @@ class ResponseSnapshot:
     id: str
     status: str
     calls: tuple[ToolCall, ...] = ()
+    unsupported_calls: tuple[OpenCall, ...] = ()
     messages: tuple[Message, ...] = ()
     item_ids: tuple[str, ...] = ()
     usage: Usage | None = None
@@ -89,6 +97,12 @@ class ResponseSnapshot:
     def is_final(self) -> bool:
         """Whether the service is done with it."""
         return self.status in FINAL_STATUSES
+
+    @property
+    def call_ids(self) -> frozenset[str]:
+        """The ids of the calls that programs would have to answer, of all kinds."""
+        unsupported = frozenset(call.id for call in self.unsupported_calls)
+        return unsupported.union(call.id for call in self.calls)
 
     @property
     def waiting_calls(self) -> tuple[ToolCall, ...]:
@@ -104,7 +118,7 @@ def read_response(data: Mapping[str, Any], request: str) -> ResponseSnapshot:
     """
     response_id, status = data.get("id"), data.get("status")
     error = as_object(data.get("error"))
-    if not isinstance(response_id, str) or not response_id or not isinstance(status, str):
+    if not is_id(response_id) or not isinstance(status, str):
         said = f": {error['message']}" if error.get("message") else ""
         raise ProtocolError(
             f"the answer to {request} is no response: it lacks 'id' or 'status'{said}"
@@ -116,6 +130,7 @@ def read_response(data: Mapping[str, Any], request: str) -> ResponseSnapshot:
         id=response_id,
         status=status,
         calls=tuple(call for call in map(read_call, output) if call is not None),
+        unsupported_calls=open_unsupported_calls(output),
         messages=read_messages(output, response_id),
         item_ids=tuple(item["id"] for item in output if isinstance(item.get("id"), str)),
         usage=read_usage(data.get("usage"), "input_tokens", "output_tokens"),
@@ -166,7 +181,7 @@ def read_call(item: Mapping[str, Any]) -> ToolCall | None:
     """Read the item of a function call; ``None`` for other items."""
     # Items of calls have two ids: outputs go by this one, and the other may be missing.
     call_id, name = item.get("call_id"), item.get("name")
-    if item.get("type") != "function_call":
+    if item.get("type") != FUNCTION_CALL:
         return None
     if not isinstance(call_id, str) or not isinstance(name, str):
         return None
@@ -174,25 +189,33 @@ def read_call(item: Mapping[str, Any]) -> ToolCall | None:
 
 
 def read_messages(items: Sequence[Mapping[str, Any]], owner: str) -> tuple[Message, ...]:
-    """Read the messages among items; one without an id gets one of its owner's and its place."""
+    """Read the messages among items; one without an id gets one of its owner's and its place.
+
+    An image that the model has made is a message too, without text: its item is the only part.
+    """
     return tuple(
         read_message(item, f"{owner}_{place}")
         for place, item in enumerate(items)
-        if item.get("type", "message") == "message" and item.get("role")
+        if _is_image(item) or (item.get("type", "message") == "message" and item.get("role"))
     )
+
+
+def _is_image(item: Mapping[str, Any]) -> bool:
+    return item.get("type") == "image_generation_call" and bool(item.get("result"))
 
 
 def read_message(item: Mapping[str, Any], fallback_id: str) -> Message:
     """Read the item of a message; one without an id gets another."""
-    content = item.get("content")
+    content = [item] if _is_image(item) else item.get("content")
     if isinstance(content, str):
         content = [{"type": "output_text", "text": content}]
     parts = tuple(dict(part) for part in as_objects(content))
     return Message(
         id=as_word(item.get("id")) or fallback_id,
-        role=str(item["role"]),
+        role=str(item.get("role") or "assistant"),
         content=join_texts(parts),
         parts=parts,
+        created_at=as_time(item.get("created_at")),
     )
 
 

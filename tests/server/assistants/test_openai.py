@@ -33,7 +33,7 @@ def test_assistant_is_valid(connect: Connect) -> None:
         model="any",
         name="tutor",
         instructions="Be kind.",
-        tools=[{"type": "function", "function": {"name": "add", "parameters": {}}}],
+        tools=[{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}],
         metadata={"a": "b"},
         temperature=0.5,
     )

@@ -19,6 +19,10 @@ def asked(call_id: str) -> Json:
     return {"id": call_id, "type": "function", "function": {"name": "add", "arguments": "{}"}}
 
 
+EMPTY: Json = {"type": "object"}
+"""The schema of a tool without parameters."""
+
+
 @pytest.mark.parametrize(
     "given, said",
     [
@@ -97,8 +101,18 @@ def test_items_as_chat(given: list[Json], said: list[Json]) -> None:
     [
         ({"name": "add", "strict": None}, {"name": "add"}),
         (
-            {"name": "add", "description": "Add.", "parameters": {}, "strict": False},
-            {"name": "add", "description": "Add.", "parameters": {}, "strict": False},
+            {
+                "name": "add",
+                "description": "Add.",
+                "parameters": {"type": "object"},
+                "strict": False,
+            },
+            {
+                "name": "add",
+                "description": "Add.",
+                "parameters": {"type": "object"},
+                "strict": False,
+            },
         ),
         ({"name": "add", "strict": False, "allowed_callers": []}, {"name": "add", "strict": False}),
     ],

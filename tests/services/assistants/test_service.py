@@ -19,6 +19,7 @@ from gpt_agent_sync.errors import (
     ServiceUnavailableError,
 )
 from gpt_agent_sync.records import (
+    TOKEN_KEY,
     AssistantDefinition,
     Posted,
     RunOptions,
@@ -29,14 +30,15 @@ from gpt_agent_sync.records import (
 )
 from gpt_agent_sync.services.assistants import wire
 from gpt_agent_sync.services.assistants.service import AssistantsService
-from gpt_agent_sync.services.assistants.wire import TOKEN_KEY
 from gpt_agent_sync.services.base import Feed
-from tests.support.assistants_stub import ServeAssistants, message, run, waiting
+from gpt_agent_sync.services.tool_formats import tool_name
+from tests.support.assistants_stub import RUN_START, ServeAssistants, message, run, waiting
 from tests.support.feeds import last_of, texts
 from tests.support.stub import (
     HangUp,
     Request,
     Response,
+    StubServer,
     error,
     listing,
 )
@@ -47,6 +49,7 @@ REQUEST = RunRequest(
 )
 HELLO = UserMessage(content="hello")
 ADD = ToolSchema(name="add", description="Add.", parameters={"type": "object"})
+SUB = ToolSchema(name="sub", description="Subtract.", parameters={"type": "object"})
 
 
 # headers and addresses
@@ -55,7 +58,9 @@ ADD = ToolSchema(name="add", description="Add.", parameters={"type": "object"})
 def test_beta_header_and_key_go_along(serve_assistants: ServeAssistants) -> None:
     """Every request carries the beta header and the bearer key."""
     service, stub = serve_assistants(
-        {"GET /threads/t": [Response(THREAD)]}, organization="o", project="p"
+        {"GET /threads/t": [Response(THREAD)], "GET /threads/t/runs": [listing()]},
+        organization="o",
+        project="p",
     )
     service.open_thread("t")
     headers = stub.requests[0].headers
@@ -68,7 +73,9 @@ def test_azure_wants_a_version_and_no_beta_header(serve_assistants: ServeAssista
     """With an API version each request names it, and the beta header is left out."""
     tokens = iter(["one", "two"])
     service, stub = serve_assistants(
-        {"GET /threads/t": [Response(THREAD)]}, api_version="v1", auth=lambda: next(tokens)
+        {"GET /threads/t": [Response(THREAD)], "GET /threads/t/runs": [listing()]},
+        api_version="v1",
+        auth=lambda: next(tokens),
     )
     service.open_thread("t")
     assert [request.query.get("api-version") for request in stub.requests] == ["v1", "v1"]
@@ -81,7 +88,8 @@ def test_azure_wants_a_version_and_no_beta_header(serve_assistants: ServeAssista
 
 def test_ids_are_quoted(serve_assistants: ServeAssistants) -> None:
     """An id with odd characters stays one part of the path."""
-    service, stub = serve_assistants({"GET /threads/a%2Fb%3Fc": [Response(THREAD)]})
+    path = "GET /threads/a%2Fb%3Fc"
+    service, stub = serve_assistants({path: [Response(THREAD)], f"{path}/runs": [listing()]})
     service.open_thread("a/b?c")
     assert stub.lines[0] == "GET /threads/a%2Fb%3Fc"
 
@@ -331,7 +339,7 @@ def test_messages_of_a_server_that_refuses_cursors_are_read_whole(
         return listing(message("m3", "c"), message("m2", "b"), message("m1", "a"))
 
     service, stub = serve_assistants(answer)
-    assert [message.id for message in service.messages_after("t", "m1")] == ["m2", "m3"]
+    assert [message.id for message in service.messages("t", after="m1")] == ["m2", "m3"]
     assert len(stub.requests) == 2
 
 
@@ -346,7 +354,7 @@ def test_pages_end_where_a_cursor_is_refused(
         return listing(message("m2", "b"), has_more=True)
 
     service, _ = serve_assistants(answer)
-    assert [message.id for message in service.messages_after("t", "m1")] == ["m2"]
+    assert [message.id for message in service.messages("t", after="m1")] == ["m2"]
     assert "cannot be read further" in caplog.text
 
 
@@ -524,6 +532,75 @@ def test_handlers_that_the_assistant_lacks_are_added(
     assert stub.lines.count("GET /assistants/a") == 1
 
 
+def tools_sent(stub: StubServer) -> list[list[str]]:
+    """Return the tools of each run that was asked for, functions by their names."""
+    runs = [request.body for request in stub.requests if request.line == RUN_START]
+    return [[tool_name(tool) or tool["type"] for tool in body["tools"]] for body in runs]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 501])
+def test_handlers_alone_go_along_where_assistants_are_not_shown(
+    serve_assistants: ServeAssistants, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """A server that does not show the assistant runs it all the same; later runs do not ask."""
+    caplog.set_level(logging.INFO)
+    service, stub = serve_assistants(
+        {**completed(), "GET /assistants/a": [error(status, "not for you")]}
+    )
+    list(service.start_run(attrs.evolve(REQUEST, tools=(ADD,))))
+    asked = stub.lines.count("GET /assistants/a")
+    list(service.start_run(attrs.evolve(REQUEST, tools=(ADD,))))
+    assert tools_sent(stub) == [["add"], ["add"]]
+    assert stub.lines.count("GET /assistants/a") == asked
+    told = [record for record in caplog.records if "is taken to have" in record.getMessage()]
+    assert [record.levelname for record in told] == ["INFO"]
+
+
+def test_tools_that_were_given_here_stay_where_assistants_are_not_shown(
+    serve_assistants: ServeAssistants,
+) -> None:
+    """The tools that the assistant was created with count as its own."""
+    service, stub = serve_assistants(
+        {
+            **completed(),
+            "POST /assistants": [Response({"id": "a"})],
+            "GET /assistants/a": [error(404, "no such route")],
+        }
+    )
+    service.create_assistant(AssistantDefinition(model="m", tools=({"type": "file_search"}, ADD)))
+    list(service.start_run(attrs.evolve(REQUEST, tools=(ADD, SUB))))
+    assert tools_sent(stub) == [["file_search", "add", "sub"]]
+
+
+def test_run_is_as_it_was_created_where_it_lacks_no_handler(
+    serve_assistants: ServeAssistants,
+) -> None:
+    """An assistant that was given all handlers keeps its tools."""
+    service, stub = serve_assistants(
+        {
+            **completed(),
+            "POST /assistants": [Response({"id": "a"})],
+            "GET /assistants/a": [error(405, "no such method")],
+        }
+    )
+    service.create_assistant(AssistantDefinition(model="m", tools=(ADD,)))
+    list(service.start_run(attrs.evolve(REQUEST, tools=(ADD,))))
+    (started,) = [request for request in stub.requests if request.line == RUN_START]
+    assert "tools" not in started.body
+
+
+def test_service_that_is_down_is_not_taken_for_one_that_has_less(
+    serve_assistants: ServeAssistants,
+) -> None:
+    """What the assistant has is not guessed where the service only fails to say."""
+    service, stub = serve_assistants(
+        {**completed(), "GET /assistants/a": [error(503, "down")]}, http_retries=0
+    )
+    with pytest.raises(ServiceUnavailableError):
+        list(service.start_run(attrs.evolve(REQUEST, tools=(ADD,))))
+    assert RUN_START not in stub.lines
+
+
 def test_run_needs_an_assistant(serve_assistants: ServeAssistants) -> None:
     """A run without an assistant is refused before any request."""
     service, stub = serve_assistants({})
@@ -636,11 +713,14 @@ def test_refused_cancel_of_a_live_run_is_told(serve_assistants: ServeAssistants)
         service.cancel_run("t", "r")
 
 
-def test_lost_cancel_is_polled_up(serve_assistants: ServeAssistants) -> None:
-    """A cancel whose answer was lost is not repeated when it had its effect."""
-    service, stub = serve_assistants({CANCEL: [HangUp], POLL: [Response(run("cancelled"))]})
+def test_lost_cancel_is_repeated(serve_assistants: ServeAssistants) -> None:
+    """Cancelling twice does no harm: a repeat that is refused finds the run cancelled."""
+    refusal = error(400, "Cannot cancel run with status 'cancelled'.")
+    service, stub = serve_assistants(
+        {CANCEL: [HangUp, refusal], POLL: [Response(run("cancelled"))]}
+    )
     service.cancel_run("t", "r")
-    assert stub.lines.count(CANCEL) == 1
+    assert stub.lines.count(CANCEL) == 2
 
 
 def test_servers_wish_for_the_next_poll_is_kept(serve_assistants: ServeAssistants) -> None:

@@ -198,7 +198,7 @@ def test_times_after_a_fork() -> None:
     """A child can read and note times, even if the lock was held at the fork."""
     times = times_of(2.0)
     with times._lock:
-        pacing._after_fork()
+        times._after_fork()
         times.add("kind", 1.0)
     assert times.shortest("kind") == 1.0
 

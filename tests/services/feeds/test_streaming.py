@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from gpt_agent_sync.records import (
 )
 from gpt_agent_sync.services.assistants.service import AssistantsService
 from gpt_agent_sync.services.base import Feed, Service
+from gpt_agent_sync.services.feeds import run_streams
 from gpt_agent_sync.services.http import sse
 from tests.support.assistants_stub import (
     RUN_MESSAGES,
@@ -162,6 +164,65 @@ def test_streams_of_other_servers_are_read(
     assert stub.lines == [RUN_START]
 
 
+def wrapped(name: str, data: Any, *, outer: str = "", data_first: bool = False) -> bytes:
+    """Write an event whose data hold the event: its name, and its data."""
+    pairs = {"data": data, "event": name} if data_first else {"event": name, "data": data}
+    return event(outer, pairs)
+
+
+@pytest.mark.parametrize("outer", ["", "message", "thread.event"])
+@pytest.mark.parametrize("data_first", [False, True])
+def test_wrapped_events_are_read(serve_runs: ServeAssistants, outer: str, data_first: bool) -> None:
+    """Some servers put name and body together into the data; nothing is lost of the run."""
+    how: dict[str, Any] = {"outer": outer, "data_first": data_first}
+    text = {"index": 0, "type": "text", "text": {"value": "hel"}}
+    part = {"id": "m1", "object": "thread.message.delta", "delta": {"content": [text]}}
+    queued, completed = ({"id": "r", "status": status} for status in ("queued", "completed"))
+    answer = stream(
+        wrapped("thread.created", {"id": "t"}, **how),
+        wrapped("thread.run.queued", queued, **how),
+        wrapped("thread.message.created", {"id": "m1"}, **how),
+        wrapped("thread.message.delta", part, **how),
+        wrapped("thread.message.completed", message("hello"), **how),
+        wrapped("thread.run.completed", completed, **how),
+        wrapped("done", "[DONE]", **how),
+    )
+    service, stub = serve_runs({RUN_START: [answer]})
+    assert start(service) == ["queued", "'hel'", "[hello]", "completed"]
+    assert stub.lines == [RUN_START]
+
+
+def test_wrapped_data_may_be_text(serve_runs: ServeAssistants) -> None:
+    """The body may be JSON that was written into JSON."""
+    queued, completed = (
+        json.dumps({"id": "r", "status": status}) for status in ("queued", "completed")
+    )
+    answer = stream(
+        wrapped("thread.run.queued", queued),
+        wrapped("thread.message.completed", json.dumps(message("hello"))),
+        wrapped("thread.run.completed", completed),
+    )
+    service, stub = serve_runs({RUN_START: [answer]})
+    assert start(service) == ["queued", "[hello]", "completed"]
+    assert stub.lines == [RUN_START]
+
+
+def test_wrapped_error_refuses_the_run(serve_runs: ServeAssistants) -> None:
+    """An error that comes in place of the run is the service's refusal."""
+    problem = {"message": "no such assistant", "code": None, "type": "invalid_request_error"}
+    service, _ = serve_runs({RUN_START: [stream(wrapped("error", problem))]})
+    with pytest.raises(RequestRejectedError, match="no such assistant"):
+        start(service)
+
+
+def test_object_with_data_of_its_own_is_no_wrapper(serve_runs: ServeAssistants) -> None:
+    """What only looks like a wrapper is read as it stands."""
+    odd = {"data": [], "id": "r", "object": "thread.run", "status": "completed"}
+    answer = stream(event("thread.run.queued", {"id": "r", "status": "queued"}), event("", odd))
+    service, _ = serve_runs({RUN_START: [answer]})
+    assert start(service)[-1] == "completed"
+
+
 def test_body_is_believed_over_the_name(serve_runs: ServeAssistants) -> None:
     """A run that is said to be completed, and shown to wait, waits."""
     pieces = [run("queued"), event("thread.run.completed", waiting("c"))]
@@ -299,6 +360,19 @@ def test_signs_of_life_do_not_hide_the_end(
     )
     assert start(service) == ["in_progress", "[hello]", "completed"]
     waits_for_us.set()
+
+
+def test_events_that_mean_nothing_do_not_hide_the_end(
+    serve_runs: ServeAssistants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose stream tells nothing of it is polled now and then, as events go on for ever."""
+    monkeypatch.setattr(run_streams, "SIGNS_OF_LIFE", 0.0)
+    noise = [b'event: thread.noise\ndata: {"object": "noise"}\n\n'] * 1000
+    over = threading.Event()
+    answer = stream(run("in_progress"), *noise, lambda: over.wait(PATIENCE))
+    service, _ = serve_runs({RUN_START: [answer]})
+    assert start(service) == ["in_progress", "[hello]", "completed"]
+    over.set()
 
 
 def test_losses_are_told_once_a_service(
@@ -462,27 +536,6 @@ def test_doubtful_error_has_the_run_polled_for(serve_runs: ServeAssistants) -> N
     )
     assert start(service) == ["in_progress", "[hello]", "completed"]
     assert stub.lines.count(RUN_START) == 1
-
-
-@pytest.mark.parametrize(
-    "refusal, kept",
-    [
-        ("background with stream is not supported", {"background": True}),
-        ("background is not supported", {"stream": True}),
-    ],
-)
-def test_response_is_made_with_what_the_server_has(
-    serve_responses: Serve, refusal: str, kept: dict[str, Any]
-) -> None:
-    """Of background and stream the one goes that is refused; both: the stream."""
-    events = ResponseEvents()
-    made = stream(events.response("queued"), events.completed("hello"))
-    answer = made if "stream" in kept else in_progress()
-    refused = [error(400, refusal)] * (1 if "stream" in refusal else 2)
-    service, stub = serve_responses({CREATE: [*refused, answer], POLL: [response(said("hello"))]})
-    assert shown(list(begin(service, REQUEST)))[-1] == "completed"
-    body = [request.body for request in stub.requests if request.line == CREATE][-1]
-    assert {name: body[name] for name in ("background", "stream") if body.get(name)} == kept
 
 
 # the end of interest

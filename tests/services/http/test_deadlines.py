@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 
@@ -92,3 +93,30 @@ def test_child_has_a_thread_of_its_own(deadlines: Deadlines) -> None:
 
     with deadlines.at(PATIENCE, Call()):
         assert in_forked_child(met)
+
+
+def test_all_that_is_under_way_can_be_ended(deadlines: Deadlines) -> None:
+    """What has time left is ended too when everything is."""
+    calls = [Call(), Call()]
+    with deadlines.at(PATIENCE, calls[0]), deadlines.at(PATIENCE, calls[1]):
+        deadlines.end_all()
+        assert [call.ended.is_set() for call in calls] == [True, True]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_block_may_do_without_a_thread(
+    deadlines: Deadlines, monkeypatch: pytest.MonkeyPatch, strict: bool
+) -> None:
+    """Where no thread can be started, only a block that needs its deadline is not run."""
+
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(deadlines, "_start", refuse)
+    ran = False
+    with (
+        contextlib.suppress(RuntimeError),
+        deadlines.at(PATIENCE, Call(), strict=strict),
+    ):
+        ran = True
+    assert ran is not strict

@@ -112,7 +112,8 @@ def test_requests_mock_answers_with_a_stream() -> None:
             text=events,
             headers={"Content-Type": "Text/Event-Stream; charset=utf-8"},
         )
-        assert asked(gpt.AssistantsService(BASE, "key")) == "hello"
+        service = gpt.AssistantsService(BASE, "key", additional_messages=False)
+        assert asked(service) == "hello"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:vcr")
@@ -379,7 +380,10 @@ def test_stream_that_a_hook_has_read_is_read_all_the_same(
     answers = {line: [Response(body)] for line, body in TURN.items()}
     stub = make_stub(table({**answers, "POST /threads/thread_1/runs": [stream(begun, ended)]}))
     session.hooks["response"].append(logging_hook)
-    assert asked(gpt.AssistantsService(stub.base_url, "key", session=session)) == "hello"
+    service = gpt.AssistantsService(
+        stub.base_url, "key", session=session, additional_messages=False
+    )
+    assert asked(service) == "hello"
     assert stub.lines.count("POST /threads/thread_1/runs") == 1
 
 
@@ -441,6 +445,28 @@ def test_certificates_that_are_not_there_are_told(
     service = gpt.AssistantsService("https://127.0.0.1:1/v1", session=session)
     with pytest.raises(gpt.ConfigurationError, match=r"nowhere\.pem"):
         service.create_thread()
+
+
+@pytest.mark.parametrize("of", ["verify", "cert"])
+def test_file_without_certificates_is_told(
+    session: requests.Session, authority: Authority, tmp_path: Path, of: str
+) -> None:
+    """A file that holds no certificates is a matter of configuration, and no outage."""
+    path = tmp_path / "empty.pem"
+    path.write_text("none")
+    session.verify = authority.path
+    setattr(session, of, str(path))
+    with TlsStub(authority, table({})) as stub:
+        service = gpt.AssistantsService(stub.base_url, session=session)
+        with pytest.raises(gpt.ConfigurationError, match="holds none that can be read"):
+            service.create_thread()
+
+
+def test_package_for_socks_is_named(stub: StubServer, session: requests.Session) -> None:
+    """A SOCKS proxy without the package that it needs is told with the remedy."""
+    session.proxies["http"] = "socks5://127.0.0.1:1"
+    with pytest.raises(gpt.ConfigurationError, match=r"pip install 'requests\[socks\]'"):
+        created(stub, session)
 
 
 # what stays the program's

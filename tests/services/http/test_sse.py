@@ -9,7 +9,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from gpt_agent_sync.services.http.sse import BOM, EventParser, ServerSentEvent
+from gpt_agent_sync.services.http import sse
+from gpt_agent_sync.services.http.sse import BOM, EventParser, ServerSentEvent, StreamLost
 
 ENDINGS = (b"\n", b"\r", b"\r\n")
 
@@ -305,3 +306,37 @@ def test_any_bytes_are_read_alike_whole_and_cut(text: list[bytes]) -> None:
     """Whatever bytes come, the events are the same whether they come at once or one by one."""
     whole = b"".join(text)
     assert parsed(*byte_by_byte(whole)) == parsed(whole)
+
+
+# events that are too large
+
+PIECE = 100_000
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"x" * PIECE,
+        b"data: " + b"x" * PIECE + b"\n",
+        b"event: " + b"x" * PIECE + b"\r\n",
+        b"data\n",
+    ],
+    ids=["text", "lines", "names", "empty-lines"],
+)
+def test_event_has_a_bounded_size(monkeypatch: pytest.MonkeyPatch, packet: bytes) -> None:
+    """An event that goes on and on is given up, however it is put together."""
+    monkeypatch.setattr(sse, "MOST_BYTES", 3 * PIECE)
+    parser = EventParser()
+    packet *= max(1, PIECE // len(packet))
+    with pytest.raises(StreamLost, match="more than 300000 bytes"):
+        any(parser.feed(packet) for _ in range(10))
+
+
+@pytest.mark.parametrize("event", [b"data: 1\n\n", b": ping\n\n", b": ping\n", b"event: x\r\n\r\n"])
+def test_any_number_of_events_may_come(monkeypatch: pytest.MonkeyPatch, event: bytes) -> None:
+    """What is over does not count, nor what is passed over."""
+    monkeypatch.setattr(sse, "MOST_BYTES", 100)
+    parser = EventParser()
+    for _ in range(100):
+        parser.feed(event)
+    assert parser.feed(b"\n\ndata: 2\n\n") == plain("2")

@@ -21,8 +21,9 @@ import pytest
 import requests
 from urllib3.connection import HTTPConnection
 
-from gpt_agent_sync.errors import ServiceUnavailableError
+from gpt_agent_sync.errors import ProtocolError, ServiceUnavailableError
 from gpt_agent_sync.services.http import sessions
+from gpt_agent_sync.services.http.calls import Call
 from gpt_agent_sync.services.http.closing import FeedClosed
 from gpt_agent_sync.services.http.sessions import USER_AGENT, IdleConnections
 from gpt_agent_sync.services.http.transport import (
@@ -42,6 +43,9 @@ SILENCE = 30.0
 """Seconds of silence allowed where a wait must be ended by something else."""
 
 AT_ONCE = 8
+
+MOST = 2_000_000
+"""Bytes that an answer may have."""
 
 EVENTS = {"Content-Type": "text/event-stream"}
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -69,6 +73,8 @@ class Caller:
         body: bytes | None = None,
         read_timeout: float = SILENCE,
         streams: bool = True,
+        call: Call | None = None,
+        most: int = MOST,
     ) -> RawAnswer:
         """Make a request, and take a stream in answer."""
         return self.transport.send(
@@ -77,6 +83,8 @@ class Caller:
             {"X-Test": "1"},
             body,
             (PATIENCE, read_timeout),
+            call or Call(SILENCE),
+            most,
             streams=streams,
         )
 
@@ -449,7 +457,10 @@ def test_ending_wakes_a_reader_over_tls(
         session.verify = authority.path
         transport = Transport(stub.base_url, session)
         url = f"{stub.base_url}/x"
-        opened = transport.send("GET", url, {}, None, (PATIENCE, SILENCE), streams=True).stream
+        answer = transport.send(
+            "GET", url, {}, None, (PATIENCE, SILENCE), Call(SILENCE), MOST, streams=True
+        )
+        opened = answer.stream
         assert opened is not None
         assert opened.read() == b"data: 1\n\n"
         reading = aside.submit(raises_feed_closed, opened.read)
@@ -553,6 +564,30 @@ def test_events_are_known_by_their_media_type(
     assert whole(asking.stream()) == b"data: 1\n\n"
 
 
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}])
+@pytest.mark.parametrize("begin", [b"data: 1", b"event: x\ndata: 1", b": hello\n\ndata: 1"])
+def test_events_are_known_by_how_they_begin(
+    make_stub: MakeStub, caller: MakeCaller, headers: dict[str, str], begin: bytes
+) -> None:
+    """A stream whose content type a proxy has dropped, or changed, is a stream all the same."""
+    answer = attrs.evolve(stream(begin, b"\n\n"), headers=headers)
+    asking = caller(make_stub(table({"GET /x": [answer]})).base_url)
+    assert whole(asking.stream()) == begin + b"\n\n"
+
+
+@pytest.mark.parametrize("pieces", [[b'{"a": ', b"1}"], [b"<html>", b"</html>"], []])
+def test_answer_of_no_stated_type_is_read_whole(
+    make_stub: MakeStub, caller: MakeCaller, pieces: list[bytes]
+) -> None:
+    """What does not begin as events do is no stream, and the connection is used again."""
+    answer = attrs.evolve(stream(*pieces), headers={})
+    stub = make_stub(table({"GET /x": [answer, Response()]}))
+    asking = caller(stub.base_url)
+    assert asking.ask().body == b"".join(pieces)
+    asking.ask()
+    assert stub.connections == 1
+
+
 # failures
 
 
@@ -639,6 +674,62 @@ def test_body_whose_compression_is_broken_is_in_doubt(
     answer = Response(b"no gzip at all", headers={"Content-Encoding": "gzip"})
     asking = caller(make_stub(table({"GET /x": [answer]})).base_url)
     assert failure(asking.ask) == (True, False)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain"])
+@pytest.mark.parametrize("own", [True, False])
+def test_body_that_is_too_large_is_not_read_on(
+    make_stub: MakeStub, caller: MakeCaller, kind: str, own: bool
+) -> None:
+    """A body is read as far as it may go, and its connection is not used again."""
+    answers = [Response(b"x" * 200_000, headers={"Content-Type": kind}), Response(b"x" * 10)]
+    stub = make_stub(table({"GET /x": answers}))
+    with requests.Session() as session:
+        asking = caller(stub.base_url, None if own else session)
+        with pytest.raises(ProtocolError, match="more than 100000 bytes") as failed:
+            asking.ask(most=100_000)
+        assert failed.value.in_doubt
+        assert asking.ask(most=10).body == b"x" * 10
+        assert stub.connections == 2
+
+
+def test_body_that_a_hook_has_read_is_measured_too(make_stub: MakeStub, caller: MakeCaller) -> None:
+    """What a program's hook has read counts, and need not be read again."""
+    stub = make_stub(table({"GET /x": [Response(b"x" * 10)]}))
+    with requests.Session() as session:
+        session.hooks["response"].append(lambda response, **options: response.content and None)
+        asking = caller(stub.base_url, session)
+        assert asking.ask(most=10).body == b"x" * 10
+        with pytest.raises(ProtocolError):
+            asking.ask(most=9)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_wait_for_a_body_can_be_ended(
+    make_plain: MakePlain, caller: MakeCaller, aside: ThreadPoolExecutor, own: bool
+) -> None:
+    """A request whose body stays away ends when another thread ends it, whoever's session it is."""
+    begun, gone = threading.Event(), threading.Event()
+
+    def say(reader: BufferedIOBase, writer: BufferedIOBase) -> None:
+        request_lines(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        begun.set()
+        with contextlib.suppress(ConnectionError):
+            reader.read()
+        gone.set()
+
+    call = Call(SILENCE)
+    with requests.Session() as session:
+        asking = caller(make_plain(say).base_url, None if own else session)
+        waiting = aside.submit(asking.ask, call=call, streams=False)
+        assert begun.wait(PATIENCE)
+        # The head may still be on its way: it is ended as long as it takes.
+        while not waiting.done():
+            call.end()
+            gone.wait(0.01)
+        assert isinstance(waiting.exception(PATIENCE), ServiceUnavailableError)
+        assert call.may_be_sent
 
 
 @pytest.mark.parametrize("status, streams", [(200, False), (400, True)])

@@ -475,5 +475,5 @@ def test_cache_after_a_fork() -> None:
     known = ConversationCache()
     known.update("conv", lambda before: before)
     with known._lock:
-        cache._after_fork()
+        known._after_fork()
     assert known.get("conv") is None

@@ -317,14 +317,15 @@ def begun_again(scene: Scene, run_id: str) -> set[str]:
     feeds = [service.resume_run(scene.request, run_id) for service in services]
     scene.model.released.set()
     assert [follow(feed)[1].status for feed in feeds] == ["failed", "failed"]
-    return {follow(service.start_run(scene.request))[1].id for service in services}
+    again = attrs.evolve(scene.request, run_id=run_id)
+    return {follow(service.start_run(again))[1].id for service in services}
 
 
 def test_failed_response_is_made_again_by_one_process(stage: Stage) -> None:
     """A message whose response failed stands once, though two processes try again in turn."""
     scene = stage([Hold(Fail("rate_limit_exceeded")), Reply("one"), Reply("two")])
     posted = scene.mine.post_message(scene.request, HELLO)
-    next(scene.mine.start_run(scene.request))
+    next(scene.mine.start_run(attrs.evolve(scene.request, posted=posted)))
     assert len(begun_again(scene, posted.message_id)) == 1
     assert scene.spoken == ["hello", "one"]
 
@@ -346,7 +347,7 @@ def test_limited_run_gives_way_to_anothers_message(stage: Stage) -> None:
     follow(scene.mine.submit_tool_outputs(scene.request, waiting.id, outputs_for(waiting)))
     scene.join(scene.other()).ask("and?", timeout=PATIENCE)
     with pytest.raises(RequestRejectedError, match="has gone on with run"):
-        follow(scene.mine.start_run(scene.request))
+        follow(scene.mine.start_run(attrs.evolve(scene.request, run_id=waiting.id)))
     assert scene.spoken[-2:] == ["and?", "to the other"]
 
 
@@ -481,7 +482,7 @@ def test_failed_response_has_nothing_after_it_that_could_be_told(
     posted = scene.mine.post_message(scene.request, HELLO)
     follow(scene.mine.start_run(attrs.evolve(scene.request, posted=posted)))
     scene.join(scene.other()).ask("and?", timeout=PATIENCE)
-    assert list(scene.mine.messages_after(scene.thread_id, posted.message_id)) == []
+    assert list(scene.mine.messages(scene.thread_id, after=posted.message_id)) == []
     assert "that response left nothing there" in caplog.text
 
 

@@ -26,6 +26,7 @@ from gpt_agent_sync.services.responses.wire import PREVIOUS_KEY, RUN_KEY
 from tests.support.feeds import follow
 from tests.support.responses_stub import (
     ADD,
+    AGAIN,
     ANSWERED,
     CALLS,
     CANCEL,
@@ -235,9 +236,19 @@ def test_conversation_whose_items_cannot_be_read_is_open(
     serve_responses: Serve, opened: Response, polled: Response, status: str | None
 ) -> None:
     """A server that does not list items is believed by what its response says."""
-    talker, _ = serve_responses({OPEN: [opened], POLL: [polled], ITEMS: [error(404, "Not Found")]})
+    talker, _ = serve_responses(
+        {OPEN: [opened], POLL: [polled], ITEMS: [error(405, "no such method")]}
+    )
     live = talker.open_thread("c")
     assert (live and live.status) == status
+
+
+@pytest.mark.parametrize("status", [400, 404, 409])
+def test_refused_look_for_a_live_run_is_told(serve_responses: Serve, status: int) -> None:
+    """A conversation may have a live run although its items are refused: nobody would follow it."""
+    talker, _ = serve_responses({OPEN: [CONVERSATION], ITEMS: [error(status, "no")]})
+    with pytest.raises(RequestRejectedError):
+        talker.open_thread("c")
 
 
 def test_trouble_with_the_noted_response_is_told(serve_responses: Serve) -> None:
@@ -271,6 +282,19 @@ def test_calls_of_other_software_are_found(serve_responses: Serve, opened: Respo
     assert [call.id for call in live.tool_calls] == ["call_1"]
 
 
+def test_note_that_is_still_to_come_is_waited_for(serve_responses: Serve) -> None:
+    """The run of calls that stand there has the id by which the process that began it knows it."""
+    named = noted(run="resp_1", response="resp_1", assistant="m")
+    talker, _ = serve_responses(
+        {
+            OPEN: [CONVERSATION, CONVERSATION, named],
+            POLL: [CALLS],
+            ITEMS: [newest(USER, *called("call_1"))],
+        }
+    )
+    assert found(talker).id == "resp_1"
+
+
 def test_calls_of_other_software_are_answered(serve_responses: Serve) -> None:
     """A run that was found by its calls goes on, and yields all its messages."""
     items = [USER, said("let me see", "msg_0"), *called("call_1")]
@@ -298,7 +322,8 @@ def test_long_turn_is_read_to_its_beginning(serve_responses: Serve) -> None:
     talker, stub = serve_responses(answer)
     live = found(talker)
     assert (live.id, [call.id for call in live.tool_calls]) == ("u1", ["last"])
-    assert stub.lines == [OPEN, ITEMS, ITEMS]
+    assert stub.lines[:3] == [OPEN, ITEMS, ITEMS]
+    assert ITEMS not in stub.lines[3:]
 
 
 def test_conversation_without_a_users_message_is_read_whole(serve_responses: Serve) -> None:
@@ -686,7 +711,7 @@ def test_cancelling_a_run_that_is_gone_is_quiet(serve_responses: Serve) -> None:
     """There is nothing to cancel where the service has no such response."""
     talker, stub = serve_responses({})
     talker.cancel_run("c", "resp_1")
-    assert stub.lines == [OPEN, POLL]
+    assert set(stub.lines) == {OPEN, POLL}
 
 
 def test_run_cancelled_by_another_process_is_told(serve_responses: Serve) -> None:
@@ -824,7 +849,7 @@ def test_calls_of_a_run_that_met_limits_are_answered(serve_responses: Serve) -> 
     )
     follow(begin(talker))
     follow(submit(talker, "call_1"))
-    _, last = follow(talker.start_run(REQUEST))
+    _, last = follow(talker.start_run(AGAIN))
     assert follow(begin(talker, attrs.evolve(REQUEST, last_run_id=last.id)))[0] == ["hi"]
     assert given(stub)[-1] == ["call_1", "hello"]
 

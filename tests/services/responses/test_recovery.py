@@ -11,15 +11,19 @@ from gpt_agent_sync.errors import (
     RateLimitError,
     RequestRejectedError,
     ServiceBusyError,
+    ServiceError,
     ServiceUnavailableError,
 )
 from gpt_agent_sync.records import UserMessage
 from gpt_agent_sync.services.base import Feed
-from gpt_agent_sync.services.responses import creation, submitting
+from gpt_agent_sync.services.responses import cancelling, creation, submitting
 from tests.support.feeds import follow
 from tests.support.responses_stub import (
+    ADD,
+    AGAIN,
     ANSWERED,
     CALLS,
+    CANCEL,
     CANCEL_2,
     CONVERSATION,
     CREATE,
@@ -46,11 +50,16 @@ from tests.support.responses_stub import (
     in_progress,
     newest,
     noted,
+    notes,
     response,
     said,
     submit,
 )
 from tests.support.stub import HangUp, Request, Response, error, listing, table
+
+LACKS_1, LACKS_2 = (
+    error(400, f"No tool output found for function call {call}.") for call in ("call_1", "call_2")
+)
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
@@ -76,6 +85,16 @@ def test_wait_for_a_locked_conversation_is_bounded(
         talker.post_message(attrs.evolve(REQUEST, pause=pauses.append), HELLO)
     assert pauses == [4.0]
     assert stub.lines == [CREATE, CREATE]
+
+
+def test_locked_conversation_need_not_be_waited_for(serve_responses: Serve) -> None:
+    """A message whose caller has no time to wait is refused by a locked conversation at once."""
+    talker, stub = serve_responses({CREATE: [LOCKED]})
+    pauses: list[float] = []
+    hasty = attrs.evolve(REQUEST, pause=pauses.append, waits_for_lock=False)
+    with pytest.raises(ServiceBusyError):
+        talker.post_message(hasty, HELLO)
+    assert (stub.lines, pauses) == ([CREATE], [])
 
 
 def test_outputs_wait_for_a_locked_conversation(serve_responses: Serve) -> None:
@@ -240,7 +259,11 @@ def test_lock_after_a_lost_answer_may_be_our_own(
     monkeypatch.setattr(creation, "SHORTEST_LOCK_PAUSE", 9.0)
     pauses: list[float] = []
     talker, stub = serve_responses(
-        {CREATE: [HangUp, LOCKED], ITEMS: [listing(), listing(), newest(USER, HI)]}, timeout=8.0
+        {
+            CREATE: [HangUp, LOCKED],
+            ITEMS: [listing(), listing(), listing(), newest(USER, HI)],
+        },
+        timeout=8.0,
     )
     talker.open_thread("c")
     assert follow(begin(talker, attrs.evolve(REQUEST, pause=pauses.append)))[0] == ["hi"]
@@ -466,7 +489,7 @@ def test_limited_outputs_are_sent_again_by_the_next_start(serve_responses: Serve
     )
     follow(begin(talker))
     follow(submit(talker, "call_1"))
-    texts, last = follow(talker.start_run(REQUEST))
+    texts, last = follow(talker.start_run(AGAIN))
     assert (texts, last.id) == (["hi"], "resp_2")
     assert given(stub) == [["hello"], ["call_1"], ["call_1"]]
 
@@ -479,7 +502,7 @@ def test_failed_response_is_told_before_it_is_made_again(serve_responses: Serve)
     _, last = follow(begin(talker))
     assert (last.status, last.error_code) == ("failed", "rate_limit_exceeded")
     assert stub.lines == [CREATE]
-    texts, again = follow(talker.start_run(REQUEST))
+    texts, again = follow(talker.start_run(AGAIN))
     assert (texts, again.id) == (["hi"], "resp_2")
 
 
@@ -504,7 +527,7 @@ def test_message_goes_along_again_where_it_was_not_kept(
         }
     )
     follow(begin(talker))
-    follow(talker.start_run(REQUEST))
+    follow(talker.start_run(AGAIN))
     assert given(stub) == [["hello"], sent]
 
 
@@ -513,8 +536,8 @@ def test_limit_may_be_met_again_and_again(serve_responses: Serve) -> None:
     limit = failed("rate_limit_exceeded")
     talker, stub = serve_responses({CREATE: [limit, limit, response(HI, id="resp_3")]})
     follow(begin(talker))
-    follow(talker.start_run(REQUEST))
-    assert follow(talker.start_run(REQUEST))[0] == ["hi"]
+    follow(talker.start_run(AGAIN))
+    assert follow(talker.start_run(AGAIN))[0] == ["hi"]
     assert given(stub) == [["hello"]] * 3
 
 
@@ -527,7 +550,7 @@ def test_response_made_again_is_found_by_its_items(serve_responses: Serve) -> No
         }
     )
     follow(begin(talker))
-    assert follow(talker.start_run(REQUEST))[0] == ["hi"]
+    assert follow(talker.start_run(AGAIN))[0] == ["hi"]
     assert stub.lines.count(CREATE) == 2
 
 
@@ -544,7 +567,7 @@ def test_older_turn_is_not_mistaken_for_a_response_made_again(serve_responses: S
         }
     )
     follow(begin(talker))
-    assert follow(talker.start_run(REQUEST))[0] == ["again"]
+    assert follow(talker.start_run(AGAIN))[0] == ["again"]
     assert stub.lines.count(CREATE) == 3
 
 
@@ -574,7 +597,7 @@ def test_failed_response_of_another_process_is_made_again_from_its_input(
     )
     talker.open_thread("c")
     follow(talker.resume_run(REQUEST, "resp_1"))
-    assert follow(talker.start_run(REQUEST))[0] == ["hi"]
+    assert follow(talker.start_run(AGAIN))[0] == ["hi"]
     assert given(stub) == [sent]
 
 
@@ -599,7 +622,7 @@ def test_input_of_a_long_history_is_read_from_its_newer_end(serve_responses: Ser
     talker, stub = serve_responses(answer)
     talker.open_thread("c")
     follow(talker.resume_run(REQUEST, "resp_1"))
-    follow(talker.start_run(REQUEST))
+    follow(talker.start_run(AGAIN))
     (body,) = bodies(stub)
     assert body["input"][0]["content"] == everything[-1]["content"]
 
@@ -609,3 +632,212 @@ def test_limit_of_a_message_is_the_callers(serve_responses: Serve) -> None:
     talker, _ = serve_responses({CREATE: [error(429, "slow")]}, http_retries=0)
     with pytest.raises(RateLimitError):
         talker.post_message(REQUEST, HELLO)
+
+
+@pytest.mark.parametrize("answer", [HangUp, error(500, "oops"), Response(b"<html>", 200)])
+def test_message_is_not_sent_again_where_nobody_knows_of_locks(
+    serve_responses: Serve, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    """A response at work leaves no trace: without a lock its message would stand twice."""
+    monkeypatch.setattr(creation, "LOCKING_HOSTS", ())
+    talker, stub = serve_responses({CREATE: [answer, response(HI)]})
+    talker.open_thread("c")
+    with pytest.raises(ServiceError) as failed:
+        talker.post_message(REQUEST, HELLO)
+    assert failed.value.in_doubt
+    assert stub.lines.count(CREATE) == 1
+
+
+def test_service_that_locks_is_known_by_its_lock(
+    serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a conversation was locked, a lost message may be sent again."""
+    monkeypatch.setattr(creation, "LOCKING_HOSTS", ())
+    talker, stub = serve_responses({CREATE: [LOCKED, HangUp, response(HI)]})
+    talker.open_thread("c")
+    talker.post_message(REQUEST, HELLO)
+    assert stub.lines.count(CREATE) == 3
+
+
+def test_calls_of_a_message_in_doubt_do_not_hold_the_conversation(
+    serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that was in doubt and shows up with calls is our own: the next one closes them."""
+    monkeypatch.setattr(creation, "LOCKING_HOSTS", ())
+    talker, stub = serve_responses(
+        {
+            CREATE: [HangUp, error(400, NO_OUTPUT), response(HI)],
+            ITEMS: [*[listing()] * 3, newest(USER, *called("call_1"))],
+        },
+        http_retries=1,
+    )
+    talker.open_thread("c")
+    with pytest.raises(ServiceUnavailableError):
+        talker.post_message(REQUEST, HELLO)
+    talker.post_message(REQUEST, UserMessage(content="again"))
+    sent = [request.body["input"] for request in stub.requests if request.line == CREATE][-1]
+    assert [item["type"] for item in sent] == ["function_call_output", "message"]
+
+
+def test_doubt_outlasts_the_next_run(
+    serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message in doubt may show up, with calls, when another one was answered meanwhile."""
+    monkeypatch.setattr(creation, "LOCKING_HOSTS", ())
+    talker, stub = serve_responses(
+        {
+            CREATE: [HangUp, response(HI), error(400, NO_OUTPUT), response(HI, id="resp_2")],
+            ITEMS: [*[listing()] * 3, newest(USER, *called("call_1"))],
+        },
+        http_retries=1,
+    )
+    talker.open_thread("c")
+    with pytest.raises(ServiceUnavailableError):
+        talker.post_message(REQUEST, HELLO)
+    talker.post_message(REQUEST, UserMessage(content="meanwhile"))
+    talker.post_message(REQUEST, UserMessage(content="again"))
+    sent = [request.body["input"] for request in stub.requests if request.line == CREATE][-1]
+    assert [item["type"] for item in sent] == ["function_call_output", "message"]
+
+
+def test_several_doubts_are_remembered(
+    serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message that shows up with calls may be an earlier one of those in doubt."""
+    monkeypatch.setattr(creation, "LOCKING_HOSTS", ())
+    phases = [
+        # The second is refused by the server, and the refusal lost on its way.
+        table({**QUIET, CREATE: [HangUp], ITEMS: [listing()]}),
+        table({**QUIET, CREATE: [LACKS_1, response(HI)], ITEMS: [newest(USER, *called("call_1"))]}),
+    ]
+    talker, stub = serve_responses(lambda request: phases[0](request), http_retries=1)
+    talker.open_thread("c")
+    for content in ("hello", "again"):
+        with pytest.raises(ServiceUnavailableError):
+            talker.post_message(REQUEST, UserMessage(content=content))
+    del phases[0]
+    talker.post_message(REQUEST, UserMessage(content="once more"))
+    assert given(stub)[-1] == ["call_1", "once more"]
+
+
+def test_calls_of_two_turns_are_closed(
+    serve_responses: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where two messages in doubt show up with calls, the next one closes those of both."""
+    monkeypatch.setattr(creation, "LOCKING_HOSTS", ())
+    items = newest(USER, *called("call_1"), said("other", "u2", "user"), *called("call_2"))
+    phases = [
+        table({**QUIET, CREATE: [HangUp], ITEMS: [listing()]}),
+        table({**QUIET, CREATE: [LACKS_2, LACKS_1, response(HI)], ITEMS: [items]}),
+    ]
+    talker, stub = serve_responses(lambda request: phases[0](request), http_retries=1)
+    talker.open_thread("c")
+    for content in ("hello", "other"):
+        with pytest.raises(ServiceUnavailableError):
+            talker.post_message(REQUEST, UserMessage(content=content))
+    del phases[0]
+    talker.post_message(REQUEST, UserMessage(content="once more"))
+    assert given(stub)[-1] == ["call_2", "call_1", "once more"]
+
+
+def test_refusal_that_stays_is_told(serve_responses: Serve) -> None:
+    """A server that takes no outputs for a call is not asked for ever."""
+    talker, stub = serve_responses(
+        {**QUIET, CREATE: [CALLS, LACKS_1], ITEMS: [newest(USER, *called("call_1"))]}
+    )
+    follow(begin(talker))
+    with pytest.raises(RequestRejectedError):
+        talker.post_message(attrs.evolve(REQUEST, last_run_id="resp_1"), HELLO)
+    assert len(given(stub)) == 3
+
+
+def test_calls_after_outputs_in_doubt_do_not_hold_the_conversation(
+    serve_responses: Serve,
+) -> None:
+    """A run that was given up with outputs in doubt may go on, and ask for more."""
+    lost, more = Response(b"<html>", 200), [gave("call_1"), *called("call_2")]
+    phases = [
+        table({**QUIET, CREATE: [CALLS, lost], ITEMS: [newest(USER, *called("call_1"))]}),
+        table(
+            {
+                **QUIET,
+                CREATE: [LACKS_2, response(HI, id="resp_3")],
+                ITEMS: [newest(USER, *called("call_1"), *more)],
+            }
+        ),
+    ]
+    talker, stub = serve_responses(lambda request: phases[0](request), http_retries=1)
+    follow(begin(talker))
+    with pytest.raises(ServiceError) as failure:
+        next(submit(talker, "call_1"))
+    assert failure.value.in_doubt
+    del phases[0]
+    talker.post_message(REQUEST, UserMessage(content="again"))
+    assert given(stub)[-1] == ["call_2", "again"]
+
+
+@pytest.mark.parametrize("seen", [CALLS, error(404, "gone")])
+def test_calls_of_a_run_whose_cancel_failed_do_not_hold_the_conversation(
+    serve_responses: Serve, seen: Response
+) -> None:
+    """A run that was given up may leave calls all the same: the next message closes them."""
+    cancel = error(500, "oops")
+    phases = [
+        table({**QUIET, CREATE: [in_progress()], POLL: [in_progress()], CANCEL: [cancel]}),
+        table(
+            {
+                **QUIET,
+                CREATE: [LACKS_1, response(HI, id="resp_2")],
+                POLL: [seen],
+                ITEMS: [newest(USER, *called("call_1"))],
+            }
+        ),
+    ]
+    talker, stub = serve_responses(lambda request: phases[0](request), http_retries=1)
+    talker.post_message(REQUEST, HELLO)
+    with pytest.raises(ServiceError):
+        talker.cancel_run("c", "resp_1")
+    del phases[0]
+    talker.post_message(REQUEST, UserMessage(content="again"))
+    assert given(stub)[-1] == ["call_1", "again"]
+
+
+def test_outputs_in_doubt_are_not_added_by_a_cancel(serve_responses: Serve) -> None:
+    """A request that may still be worked on is left alone: its outputs would stand twice."""
+    lost = Response(b"<html>", 200)
+    talker, stub = serve_responses(
+        {**QUIET, CREATE: [CALLS, lost], ITEMS: [newest(USER, *called("call_1"))]}, http_retries=1
+    )
+    follow(begin(talker))
+    with pytest.raises(ServiceError):
+        next(submit(talker, "call_1"))
+    talker.cancel_run("c", "resp_1")
+    assert notes(stub)[-1]["over"]
+    assert not bodies(stub, ADD)
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_outputs_of_a_cancel_that_were_lost_are_waited_for(
+    serve_responses: Serve, monkeypatch: pytest.MonkeyPatch, comes: bool
+) -> None:
+    """What closes the calls of a cancelled run is not sent again while it may still come."""
+    monkeypatch.setattr(cancelling, "CLOSING_DELAY", 0.2)
+    monkeypatch.setattr(cancelling, "CLOSING_PAUSE", 0.01)
+    asked = newest(USER, *called("call_1"))
+    closed = newest(USER, *called("call_1"), gave("call_1"))
+    phases = [
+        table({**QUIET, CREATE: [CALLS], ITEMS: [asked], ADD: [HangUp]}),
+        table(
+            {
+                **QUIET,
+                CREATE: [LACKS_1, response(HI, id="resp_2")],
+                ITEMS: [asked, asked, closed if comes else asked],
+            }
+        ),
+    ]
+    talker, stub = serve_responses(lambda request: phases[0](request), http_retries=0)
+    follow(begin(talker))
+    talker.cancel_run("c", "resp_1")
+    del phases[0]
+    talker.post_message(attrs.evolve(REQUEST, last_run_id="resp_1"), HELLO)
+    assert given(stub)[-1] == (["hello"] if comes else ["call_1", "hello"])

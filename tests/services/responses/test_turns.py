@@ -336,14 +336,14 @@ def test_messages_after_a_users_message_are_what_it_asked_for(serve_responses: S
     talker, _ = serve_responses(
         {POLL: [response(said("one", "msg_1"))], ITEMS: [newest(*everything)]}
     )
-    after = talker.messages_after("c", "resp_1")
+    after = talker.messages("c", after="resp_1")
     assert [message.id for message in after] == ["msg_1", "u2", "msg_2"]
 
 
 def test_response_that_left_nothing_has_nothing_after_it(serve_responses: Serve) -> None:
     """After the message of a response whose items are nowhere, there are no messages."""
     talker, _ = serve_responses({POLL: [response(said("one", "msg_1"), status="incomplete")]})
-    assert talker.messages_after("c", "resp_1") == []
+    assert list(talker.messages("c", after="resp_1")) == []
 
 
 def test_messages_after_an_item_are_read_page_by_page(serve_responses: Serve) -> None:
@@ -357,7 +357,7 @@ def test_messages_after_an_item_are_read_page_by_page(serve_responses: Serve) ->
         return listing(*page, has_more=begun + len(page) < len(everything))
 
     talker, stub = serve_responses(answer)
-    after = talker.messages_after("c", "msg_009")
+    after = talker.messages("c", after="msg_009")
     assert [message.content for message in after] == [str(number) for number in range(10, 250)]
     assert len(stub.lines) == 3
 
@@ -372,7 +372,7 @@ def test_server_that_refuses_after_is_read_from_its_newer_end(serve_responses: S
         return newest(said("a", "msg_1"), said("b", "msg_2"), said("c", "msg_3"))
 
     talker, _ = serve_responses(answer)
-    after = talker.messages_after("c", "msg_1")
+    after = talker.messages("c", after="msg_1")
     assert [message.id for message in after] == ["msg_2", "msg_3"]
 
 
@@ -387,7 +387,8 @@ def test_pages_end_where_a_cursor_is_refused(
         return newest(said("a", "msg_1"), said("b", "msg_2"), has_more=True)
 
     talker, _ = serve_responses(answer)
-    assert [message.id for message in talker.messages_after("c", "msg_1")] == ["msg_2"]
+    listed = talker.messages("c", order="desc")
+    assert [message.id for message in listed] == ["msg_2", "msg_1"]
     assert "cannot be read further" in caplog.text
 
 
@@ -399,7 +400,7 @@ def test_messages_after_an_unknown_one_are_refused(serve_responses: Serve) -> No
 
     talker, _ = serve_responses(answer)
     with pytest.raises(RequestRejectedError, match="no such item"):
-        talker.messages_after("c", "msg_x")
+        next(talker.messages("c", after="msg_x"))
 
 
 def test_what_came_after_a_forgotten_response_cannot_be_told(
@@ -407,7 +408,7 @@ def test_what_came_after_a_forgotten_response_cannot_be_told(
 ) -> None:
     """A response that the service has no more has no place in the conversation; that is logged."""
     talker, stub = serve_responses({})
-    assert talker.messages_after("c", "resp_x") == []
+    assert list(talker.messages("c", after="resp_x")) == []
     assert "cannot be told" in caplog.text
     assert stub.lines == ["GET /responses/resp_x"]
 
@@ -416,15 +417,15 @@ def test_messages_are_of_the_turn_that_they_stand_in(serve_responses: Serve) -> 
     """Messages of no known response are of the run that its turn's first item names."""
     items = [said("a", "msg_1"), said("more", "u2", "user"), said("b", "msg_2")]
     talker, _ = serve_responses({ITEMS: [listing(*items)]})
-    after = talker.messages_after("c", "msg_0")
-    assert [message.run_id for message in after] == ["msg_0", "u2", "u2"]
+    after = talker.messages("c", after="msg_0")
+    assert [message.run_id for message in after] == ["msg_0", None, "u2"]
 
 
 def test_messages_of_the_run_under_way_name_it(serve_responses: Serve) -> None:
     """What the conversation's run has written is said to be its, wherever it stands."""
     talker, _ = serve_responses({CREATE: [response(HI)], ITEMS: [newest(said("a", "msg_0"), HI)]})
     follow(begin(talker))
-    after = {message.id: message.run_id for message in talker.messages_after("c", "msg_9")}
+    after = {message.id: message.run_id for message in talker.messages("c", after="msg_9")}
     assert after == {"msg_0": "msg_9", "msg_1": "resp_1"}
 
 

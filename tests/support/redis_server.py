@@ -1,0 +1,81 @@
+"""A Redis of the tests' own, on a free port, with nothing on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.support.polling import wait_for
+
+PROGRAM = shutil.which("redis-server")
+
+PATIENCE = 20.0
+
+
+class RedisServer:
+    """A Redis server as a process.
+
+    Args:
+        directory: Where its files are.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port: int = probe.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Its URL."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it, empty, on the same port as before."""
+        assert PROGRAM is not None
+        self._process = subprocess.Popen(
+            [
+                *(PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--save", "", "--appendonly", "no", "--dir", str(self._directory)),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        wait_for(self._answers, bool, timeout=PATIENCE)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), self._connect() as connection:
+            return connection.recv(16).startswith(b"+PONG")
+        return False
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.port), 5)
+        connection.sendall(b"PING\r\n")
+        return connection
+
+    def empty(self) -> None:
+        """Drop all that it has."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            assert connection.recv(16).startswith(b"+OK")
+
+    def pause(self) -> None:
+        """Have it hang until ``go_on()``."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End ``pause()``."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it, and lose all that it has."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+            self._process = None
