@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 import gpt_agent_sync as gpt
-from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply
+from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply, ScriptedService
 from tests.plugins.services import WIRES, MakeService
 from tests.support.assistants_stub import RUN_START, message
 from tests.support.event_streams import ResponseEvents, delta, finished, run
@@ -60,9 +60,9 @@ def test_busy_agent_refuses_or_waits(make_service: MakeService) -> None:
     assert ["".join(first), "".join(second)] == ["one", "two"]
 
 
-def test_time_is_bounded(make_server: Callable[..., ScriptedServer]) -> None:
+def test_time_is_bounded() -> None:
     """A run that takes longer than the caller's time is reported, and goes on."""
-    talk = Talk(gpt.AssistantsService(make_server([Hold()]).base_url, "key"))
+    talk = Talk(ScriptedService([Hold()]))
     pieces = talk.agent.ask_stream("hello", timeout=0.1)
     with pytest.raises(gpt.WaitTimeoutError):
         next(pieces)

@@ -319,7 +319,7 @@ def locked(responses_party: SetUp) -> Party:
 def test_wait_for_a_lock_ends_with_the_callers_time(locked: Party) -> None:
     """A message that waits for somebody else's response is given up when the time is up."""
     with pytest.raises(gpt.WaitTimeoutError):
-        locked.join(0).ask("b", when_busy="wait", timeout=0.2)
+        locked.join(0).ask("b", when_busy="wait", timeout=1.0)
 
 
 def test_wait_for_a_lock_ends_with_the_agent(locked: Party) -> None:

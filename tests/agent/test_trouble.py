@@ -405,7 +405,7 @@ def test_second_process_sees_the_thread_busy(
 
 def test_run_that_takes_too_long_is_given_up(make_service: MakeService) -> None:
     """A run past ``run_timeout`` is cancelled and told, and the thread is free for the next."""
-    gpt.configure(run_timeout=0.3, heartbeat_interval=0.05)
+    gpt.configure(run_timeout=1.0, heartbeat_interval=0.05)
     talk = Talk(make_service([Hold(), Reply("next")]))
     with pytest.raises(gpt.RunFailedError) as failed:
         talk.agent.ask("hello", timeout=PATIENCE)
@@ -417,7 +417,7 @@ def test_run_that_takes_too_long_is_given_up(make_service: MakeService) -> None:
 
 def test_run_whose_outputs_never_come_is_given_up(make_service: MakeService) -> None:
     """A call that nobody answers does not hold the thread for longer than ``run_timeout``."""
-    gpt.configure(run_timeout=0.3, heartbeat_interval=0.05)
+    gpt.configure(run_timeout=1.0, heartbeat_interval=0.05)
     talk = Talk(make_service([CallTools(("nobody", {})), Reply("next")]))
     with pytest.raises(gpt.RunFailedError, match="run_timeout"):
         talk.agent.ask("hello", timeout=PATIENCE)

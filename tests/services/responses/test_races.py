@@ -359,7 +359,7 @@ def test_caller_whose_time_is_up_in_the_pause_of_a_note_has_a_run(stage: Stage) 
     scene = stage([Hold(Reply("booked"))], Gate(notes, answer=LONG_LIMIT, is_open=True))
     agent = scene.join(on_event=scene.recorder)
     with pytest.raises(gpt.WaitTimeoutError):
-        agent.ask("book", timeout=0.1)
+        agent.ask("book", timeout=2.0)
     scene.model.released.set()
     assert isinstance(agent.wait(PATIENCE), gpt.RunCompleted)
 

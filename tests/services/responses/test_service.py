@@ -559,15 +559,15 @@ def slow_foreground(released: threading.Event, seconds: float) -> Any:
 
 def test_foreground_is_given_time(serve_responses: Serve) -> None:
     """In the foreground a service may be silent for longer than the settings have it."""
-    gpt.configure(read_timeout=0.2)
-    talker, _ = serve_responses(slow_foreground(threading.Event(), 0.4))
+    gpt.configure(read_timeout=0.6)
+    talker, _ = serve_responses(slow_foreground(threading.Event(), 0.9))
     assert follow(begin(talker))[0] == ["hi"]
 
 
 def test_timeout_of_the_service_holds_in_the_foreground(serve_responses: Serve) -> None:
     """A service that was made with a timeout keeps it, and does not send the message twice."""
     released = threading.Event()
-    talker, stub = serve_responses(slow_foreground(released, PATIENCE), timeout=0.2)
+    talker, stub = serve_responses(slow_foreground(released, PATIENCE), timeout=0.6)
     try:
         with pytest.raises(ServiceUnavailableError) as failure:
             talker.post_message(REQUEST, HELLO)
