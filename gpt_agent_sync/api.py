@@ -272,6 +272,7 @@ def thread_events(
     service: Service | None = None,
     *,
     backplane: Backplane | str | None = None,
+    whole_turn: bool = False,
 ) -> ThreadEvents:
     """Return an iterator over a thread's events, without an agent.
 
@@ -285,18 +286,22 @@ def thread_events(
             all that are kept, ``None`` for those from now on.
         service: The service; else the configured one.
         backplane: The backplane; else the configured one.
+        whole_turn: Whether, without a cursor, the events of the turn that is under way are told
+            first: what a page needs that is opened in the middle of it.
 
     Raises:
         BlankValueError: If the id is blank; an ``InvalidThreadIdError`` too.
+        TypeError: If ``whole_turn`` is no ``bool``.
         ValueError: If ``after`` is no cursor.
         BackplaneError: If the backplane cannot be reached.
     """
     _check_ids(thread_id)
+    check_bool("whole_turn", whole_turn)
     if after is not None:
         place_of_cursor(after)
     shared = backplane_of(_first(backplane, get_settings().backplane))
     scope = Scope(service=choose_service(service).journal_name, thread_id=thread_id)
-    return ThreadEvents(shared, scope, after)
+    return ThreadEvents(shared, scope, after, whole_turn=whole_turn)
 
 
 class EventsModule(ModuleType):
@@ -309,9 +314,10 @@ class EventsModule(ModuleType):
         service: Service | None = None,
         *,
         backplane: Backplane | str | None = None,
+        whole_turn: bool = False,
     ) -> ThreadEvents:
         """Return an iterator over a thread's events, without an agent; see ``thread_events``."""
-        return thread_events(thread_id, after, service, backplane=backplane)
+        return thread_events(thread_id, after, service, backplane=backplane, whole_turn=whole_turn)
 
 
 def _first(*values: Any) -> Any:

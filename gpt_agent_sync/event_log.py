@@ -11,7 +11,7 @@ from typing import Literal
 
 import attrs
 
-from gpt_agent_sync.events import Event
+from gpt_agent_sync.events import ClosingEvent, Event, RunStarted, UserMessageAdded
 
 START = ""
 """The cursor before all that there is."""
@@ -86,6 +86,26 @@ class Page:
         first, *rest = later
         # From the start there is nothing that could have been seen before.
         return cls((first.after(after), *rest), after != START and not first.follows(after))
+
+
+def before_turn(kept: Sequence[Entry], newest: str) -> str:
+    """Return the cursor from which on all events of the turn that is under way come.
+
+    Args:
+        kept: All entries of a log that are kept, oldest first.
+        newest: The log's newest cursor, which it is where no turn is under way.
+    """
+    events = [event for entry in kept for event in entry.events]
+    begun: Event | None = None
+    for event in events:
+        if isinstance(event, ClosingEvent):
+            begun = None
+        elif begun is None and isinstance(event, (UserMessageAdded, RunStarted)):
+            begun = event
+    if begun is None or begun.cursor is None:
+        return newest
+    fence, number = place_of_cursor(begun.cursor)
+    return cursor_of(fence, number - 1)
 
 
 def cursor_of(fence: int, number: int) -> str:

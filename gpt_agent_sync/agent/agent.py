@@ -73,6 +73,7 @@ class Agent:
     ) -> None:
         self._thread_id = thread_id
         self._service = service
+        self._backplane = backplane
         self._mailbox = mailbox = Mailbox(first)
         self._ownership = ownership_of(
             backplane,
@@ -81,9 +82,8 @@ class Agent:
             lambda request: remote_verbs.answer(self, request),
         )
         self._subscribers = Subscribers(self, thread_id, self._refuse_to_block)
-        wants_deltas = self._subscribers.wants_deltas
         self._setup = setup = RunSetup(
-            thread_id, service, settings, tools, run_options, wants_deltas
+            thread_id, service, settings, tools, run_options, self._wants_deltas
         )
         self._worker = Worker(
             self,
@@ -126,6 +126,11 @@ class Agent:
     def service(self) -> Service:
         """The service that runs the assistant."""
         return self._service
+
+    @property
+    def backplane(self) -> Backplane:
+        """What tells the thread's events to those who listen without an agent, and elsewhere."""
+        return self._backplane
 
     @property
     def is_alive(self) -> bool:
@@ -514,6 +519,9 @@ class Agent:
             f"<Agent {self._thread_id} over {self._service!r} "
             f"({doing if self.is_alive else 'stopped'})>"
         )
+
+    def _wants_deltas(self) -> bool:
+        return self._subscribers.wants_deltas() or self._ownership.wants_deltas()
 
     def _refuse_to_block(self, what: str) -> None:
         """Raise where waiting for this agent would be waiting for oneself.

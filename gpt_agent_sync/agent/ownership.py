@@ -73,6 +73,9 @@ class Ownership(Protocol):
             BackplaneError: If that cannot be found out.
         """
 
+    def wants_deltas(self) -> bool:
+        """Return whether others may receive text as it arrives."""
+
     def publish(self, event: Event) -> Event | None:
         """Tell others of an event that is about to be told here; ``None`` if they tell it now."""
 
@@ -150,6 +153,10 @@ class SoleOwnership:
     def entered(self, *, goes_on: bool = False) -> contextlib.AbstractContextManager[None]:
         """Do nothing: there is nobody else."""
         return contextlib.nullcontext()
+
+    def wants_deltas(self) -> bool:
+        """Return whether anybody listens, or has listened, without an agent."""
+        return self._backplane.keeps(self._scope)
 
     def publish(self, event: Event) -> Event:
         """Give an event its place, and tell those who listen without an agent."""
@@ -416,6 +423,10 @@ class SharedOwnership:
         return error
 
     # What is told
+
+    def wants_deltas(self) -> bool:
+        """Return ``True``: nobody knows who listens in other processes."""
+        return True
 
     def publish(self, event: Event) -> Event | None:
         """Append an event to the log; it is told here when it stands there."""

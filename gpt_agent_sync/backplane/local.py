@@ -92,6 +92,10 @@ class LocalBackplane(Backplane):
             if log is not None:
                 log.tell()
 
+    def keeps(self, scope: Scope) -> bool:
+        """Return whether a thread has a log, as somebody listens or has listened to it."""
+        return scope in self._process.get().logs
+
     def _log(self, own: _Own, scope: Scope) -> _Log:
         log = own.logs.setdefault(scope, _Log())
         own.logs.move_to_end(scope)

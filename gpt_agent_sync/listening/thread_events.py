@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gpt_agent_sync import forks, waits
-from gpt_agent_sync.event_log import Page
+from gpt_agent_sync.event_log import START, Page, before_turn
 from gpt_agent_sync.events import Event, EventsMissed
 
 if TYPE_CHECKING:
@@ -28,11 +28,19 @@ class ThreadEvents:
         backplane: Where the events are told.
         scope: The thread.
         after: The cursor of the last event that is known; ``None`` for those from now on.
+        whole_turn: Whether, where no cursor is given, to begin with the turn that is under way.
     """
 
-    def __init__(self, backplane: Backplane, scope: Scope, after: str | None) -> None:
+    def __init__(
+        self, backplane: Backplane, scope: Scope, after: str | None, *, whole_turn: bool = False
+    ) -> None:
         self._thread_id = scope.thread_id
-        self._cursor = backplane.newest(scope) if after is None else after
+        if after is None:
+            # Asked first, as what comes meanwhile is then read, and at worst read in vain.
+            after = backplane.newest(scope)
+            if whole_turn:
+                after = before_turn(backplane.read(scope, START).entries, after)
+        self._cursor = after
         self._events: collections.deque[Event] = collections.deque()
         self._condition = threading.Condition(threading.Lock())
         self._closed = self._inherited = False

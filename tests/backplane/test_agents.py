@@ -242,6 +242,7 @@ def test_events_without_an_agent(meet: Meet) -> None:
         seen = [told.get(PATIENCE)]
         while not isinstance(seen[-1], gpt.AssistantMessageAdded):
             seen.append(told.get(PATIENCE))
+    assert any(isinstance(event, gpt.AssistantMessageDelta) for event in seen)
     assert [e for e in seen if not isinstance(e, gpt.AssistantMessageDelta)] == other.told
     middle = seen[1].cursor if seen[1] else None
     with gpt.events(
@@ -249,6 +250,21 @@ def test_events_without_an_agent(meet: Meet) -> None:
     ) as late:
         replayed = [late.get(PATIENCE) for _ in range(len(seen) - 2)]
         assert replayed == seen[2:]
+
+
+def test_turn_under_way_elsewhere_is_told_from_its_beginning(meet: Meet) -> None:
+    """By an iterator that begins in the middle of it, in another process."""
+    one, other = meet([Reply("hi"), CallTools(("weather", {})), Reply("sunny")])
+    other.agent.ask("first", timeout=PATIENCE)
+    call = begin_call(one)
+    with gpt.events(
+        call.thread_id, service=other.service, backplane=other.backplane, whole_turn=True
+    ) as told:
+        begun = told.get(PATIENCE)
+        assert isinstance(begun, gpt.UserMessageAdded)
+        assert begun.content == "hello"
+    one.agent.submit_tool_output(call.id, "fine")
+    one.agent.wait(PATIENCE)
 
 
 def begin_call(peer: Peer) -> gpt.ToolCallRequested:

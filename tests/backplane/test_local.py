@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.backplane import local
-from gpt_agent_sync.testing import Reply, ScriptedService
+from gpt_agent_sync.testing import CallTools, Reply, ScriptedService
+from tests.plugins.services import WIRES
+from tests.support.scripted_model import ScriptedServer
 from tests.support.talk import PATIENCE, Talk
 
 
@@ -28,6 +32,45 @@ def test_events_are_kept_from_when_somebody_listens() -> None:
     first, *others = talk.recorder.events
     with gpt.events(talk.thread_id, first.cursor, talk.service) as told:
         assert [told.get(PATIENCE) for _ in others] == others
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_text_that_arrives_is_told_without_an_agent(
+    wire: str, make_server: Callable[..., ScriptedServer]
+) -> None:
+    """Though no callback of the agent receives it."""
+    service = WIRES[wire](make_server([Reply("some words")]).base_url, "key")
+    assistant_id = gpt.create_assistant(model="any", service=service)
+    agent = gpt.connect(gpt.create_thread(service=service), assistant_id, service=service)
+    with gpt.events(agent.thread_id, service=service) as told:
+        agent.ask("hello", timeout=PATIENCE)
+        agent.wait(PATIENCE)
+    pieces = [event.text for event in told if isinstance(event, gpt.AssistantMessageDelta)]
+    assert "".join(pieces) == "some words"
+
+
+def test_turn_under_way_is_told_from_its_beginning() -> None:
+    """An iterator that begins in the middle of it is told what came before, and no former turn."""
+    service = ScriptedService([Reply("one"), CallTools(("weather", {})), Reply("sunny")])
+    talk = Talk(service)
+    gpt.events(talk.thread_id, service=service).close()
+    talk.agent.ask("first", timeout=PATIENCE)
+    talk.agent.add_user_message("second")
+    talk.recorder.wait_for(gpt.ToolCallRequested)
+    with gpt.events(talk.thread_id, service=service, whole_turn=True) as told:
+        begun = told.get(PATIENCE)
+    assert isinstance(begun, gpt.UserMessageAdded)
+    assert begun.content == "second"
+
+
+def test_turn_that_is_over_is_not_told_again() -> None:
+    """Between turns an iterator begins with what comes next."""
+    talk = Talk(ScriptedService([Reply("one")]))
+    gpt.events(talk.thread_id, service=talk.service).close()
+    talk.agent.ask("first", timeout=PATIENCE)
+    with gpt.events(talk.thread_id, service=talk.service, whole_turn=True) as told:
+        pass
+    assert list(told) == []
 
 
 def test_closed_iterator_ends() -> None:
