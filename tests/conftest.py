@@ -6,11 +6,13 @@ import pytest
 
 pytest_plugins = [
     "tests.plugins.authorities",
+    "tests.plugins.browsers",
     "tests.plugins.faults",
     "tests.plugins.processes",
     "tests.plugins.redis_servers",
     "tests.plugins.servers",
     "tests.plugins.services",
+    "tests.plugins.web",
 ]
 
 # Before anything imports it, so that what its assertions saw is shown.

@@ -1,32 +1,26 @@
-"""The examples do what they say: scripts as programs, the Flask application over real HTTP."""
+"""The examples do what they say: scripts as programs, the chats over real HTTP."""
 
 from __future__ import annotations
 
-import importlib.util
-import itertools
-import json
+import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-import attrs
 import pytest
 import requests
-from werkzeug.serving import WSGIRequestHandler, make_server
-from werkzeug.wsgi import ClosingIterator
 
 import gpt_agent_sync as gpt
-from gpt_agent_sync.records import Message
-from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.settings import SETTING_VARIABLES
-from gpt_agent_sync.testing import Hold, Reply, ScriptedService
 from tests.plugins.processes import ENVIRONMENT
+from tests.support.hosts import Host
+from tests.support.polling import wait_for
+from tests.support.web_sites import read_events
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PATIENCE = 20.0
@@ -100,298 +94,90 @@ def test_tool_failure_reaches_the_model(tools_output: str) -> None:
     assert "open_till failed (PermissionError: the till is locked)." in tools_output
 
 
-# the Flask application
+# the chats
 
 
-class _Handler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"
+@pytest.fixture(params=["flask", "django"])
+def chat(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return the URL of a chat that is served by its one command, without anything else."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    command = {
+        "flask": ["-m", "flask", "--app", str(EXAMPLES / "flask_chat" / "app"), "run", "-p", port],
+        "django": [str(EXAMPLES / "django_chat" / "manage.py"), "demo", port],
+    }[request.param]
+    if find_spec(request.param) is None:
+        pytest.skip(f"not installed: {request.param}; the extra of this name has it")
+    host = Host(command, tmp_path, {"GPT_AGENT_SERVICE": "local"})
+    url = f"http://127.0.0.1:{port}"
 
-    def log(self, type: str, message: str, *args: Any) -> None:
-        """Log nothing."""
+    def answers() -> bool:
+        with contextlib.suppress(requests.ConnectionError):
+            return requests.get(url, timeout=PATIENCE).status_code == 200
+        assert host.process.poll() is None, host.printed + host.log
+        return False
 
-
-@attrs.frozen
-class Site:
-    """Hold the running application.
-
-    Attributes:
-        url: Where it is.
-        module: The example's module.
-        stream_closed: Set when the server is done with an event stream.
-    """
-
-    url: str
-    module: ModuleType
-    stream_closed: threading.Event
-
-    def create_thread(self) -> str:
-        """Create a thread as the page does."""
-        thread_id: str = self.post("/threads").json()["id"]
-        return thread_id
-
-    def post(self, path: str, **data: str) -> requests.Response:
-        """Post a form."""
-        return requests.post(self.url + path, data=data, timeout=PATIENCE)
-
-    def say(self, thread_id: str, content: str) -> requests.Response:
-        """Post a message."""
-        return self.post(f"/threads/{thread_id}/messages", content=content)
-
-    def listen(self, thread_id: str, last_id: str | None = None) -> requests.Response:
-        """Open the thread's event stream; reading it is bounded by the timeout."""
-        headers = {} if last_id is None else {"Last-Event-ID": last_id}
-        url = f"{self.url}/threads/{thread_id}/events"
-        return requests.get(url, headers=headers, stream=True, timeout=PATIENCE)
+    wait_for(answers, bool, timeout=2 * PATIENCE)
+    yield url
+    host.clear_up()
 
 
-MakeSite = Callable[..., Site]
+def _fill(shown: str, **fields: str) -> dict[str, str]:
+    """Return the fields of a form, with the token that is in it."""
+    found = re.search(r'name="csrf(?:middleware)?_?token" value="([^"]+)"', shown)
+    assert found is not None
+    return {**fields, found[0].partition('"')[2].partition('"')[0]: found[1]}
 
 
-@pytest.fixture
-def make_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeSite]:
-    """Return a maker of sites over a service; they are stopped."""
-    stops: list[Callable[[], None]] = []
-
-    def make(service: Service, **options: float) -> Site:
-        gpt.configure(service=service)
-        module, closed = _load_app(monkeypatch), threading.Event()
-        app = module.create_app(**options)
-        answer = app.wsgi_app
-
-        def watch(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-            body = answer(environ, start_response)
-            is_stream = environ["PATH_INFO"].endswith("/events")
-            return ClosingIterator(body, closed.set) if is_stream else body
-
-        app.wsgi_app = watch
-        server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        serving.start()
-
-        def stop() -> None:
-            gpt.shutdown_all(PATIENCE)
-            server.shutdown()
-            server.server_close()
-            serving.join()
-
-        stops.append(stop)
-        return Site(f"http://127.0.0.1:{server.server_port}", module, closed)
-
-    yield make
-    for stop in stops:
-        stop()
+def _sign_up(user: requests.Session, url: str, name: str) -> None:
+    """Make an account."""
+    shown = user.get(url, timeout=PATIENCE)
+    if "password1" in shown.text or "sign_up" in shown.text:
+        address = f"{url}/sign_up"
+        shown = user.get(address, timeout=PATIENCE)
+        fields = {"username": name, "password1": "secret-word", "password2": "secret-word"}
+    else:
+        address = f"{url}/account"
+        fields = {"name": name, "password": "secret-word", "act": "sign up"}
+    signed_up = user.post(address, _fill(shown.text, **fields), timeout=PATIENCE)
+    assert "Your conversations" in signed_up.text
 
 
 @pytest.fixture
-def site(make_site: MakeSite, local: gpt.LocalService) -> Site:
-    """Return the site over the embedded service."""
-    return make_site(local)
+def ada(chat: str) -> Iterator[requests.Session]:
+    """Return a user who has signed up, with the token that the page of a conversation has."""
+    with requests.Session() as user:
+        _sign_up(user, chat, "ada")
+        page = user.get(f"{chat}/chat/", timeout=PATIENCE).text
+        user.headers["X-CSRFToken"] = page.partition('csrf-token="')[2].partition('"')[0]
+        yield user
 
 
-def _load_app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = EXAMPLES / "flask_chat" / "app.py"
-    spec = importlib.util.spec_from_file_location("flask_chat_app", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+def test_chat_keeps_a_note(chat: str, ada: requests.Session) -> None:
+    """A tool of the application is called, and its database has what it did."""
+    thread_id = ada.post(f"{chat}/chat/threads", json={}, timeout=PATIENCE).json()["id"]
+    threads = f"{chat}/chat/threads/{thread_id}"
+    replies = []
+    with ada.get(f"{threads}/events", stream=True, timeout=PATIENCE) as response:
+        events = (sent.event for sent in read_events(response))
+        for text in ("Please add note: buy milk", "list notes"):
+            ada.post(f"{threads}/messages", json={"content": text}, timeout=PATIENCE)
+            replies.append(
+                next(each.content for each in events if isinstance(each, gpt.AssistantMessageAdded))
+            )
+    assert replies[0].endswith("add_note gave kept.")
+    assert "buy milk" in replies[1]
 
 
-def _read_events(response: requests.Response) -> Iterator[tuple[str, gpt.Event]]:
-    """Read ids and events off a stream."""
-    event_id = ""
-    for line in response.iter_lines(decode_unicode=True):
-        field, _, value = line.partition(": ")
-        if field == "id":
-            event_id = value
-        elif field == "data":
-            yield event_id, gpt.Event.from_dict(json.loads(value))
-
-
-def _read_until(response: requests.Response, last: type[gpt.Event]) -> list[tuple[str, gpt.Event]]:
-    """Read up to the first event of a class."""
-    events = []
-    for event_id, event in _read_events(response):
-        events.append((event_id, event))
-        if isinstance(event, last):
-            break
-    return events
-
-
-def test_flask_page_listens_to_events(site: Site) -> None:
-    """The page is served, and opens an event stream."""
-    assert "new EventSource(" in requests.get(site.url, timeout=PATIENCE).text
-
-
-def test_flask_page_needs_nothing_from_elsewhere(site: Site) -> None:
-    """The page names no other file, so that it works without a build and offline."""
-    page = requests.get(site.url, timeout=PATIENCE).text
-    assert re.findall(r'(?:src|href)="([^"]*)"', page) == ["data:,"]
-
-
-def test_flask_streams_a_conversation_with_a_tool_call(site: Site) -> None:
-    """The events of a run with a tool call come over the stream in order."""
-    thread_id = site.create_thread()
-    with site.listen(thread_id) as response:
-        site.say(thread_id, "What is 2 + 3?")
-        events = _read_until(response, gpt.AssistantMessageAdded)
-    assert [name for name, _ in itertools.groupby(type(event).__name__ for _, event in events)] == [
-        "UserMessageAdded",
-        "RunStarted",
-        "ToolCallRequested",
-        "ToolCallOutputRecorded",
-        "AssistantMessageDelta",
-        "RunCompleted",
-        "AssistantMessageAdded",
-    ]
-
-
-def test_flask_handler_answers(site: Site) -> None:
-    """The application's own handler answers the call."""
-    thread_id = site.create_thread()
-    with site.listen(thread_id) as response:
-        site.say(thread_id, "What is 2 + 3?")
-        _, event = _read_until(response, gpt.AssistantMessageAdded)[-1]
-    assert isinstance(event, gpt.AssistantMessageAdded)
-    assert event.content.endswith("add gave 5.0.")
-
-
-def test_flask_event_has_the_id_of_the_newest_message(site: Site) -> None:
-    """Each event's id is that of the newest message told so far."""
-    thread_id = site.create_thread()
-    with site.listen(thread_id) as response:
-        asked = site.say(thread_id, "hello").json()["id"]
-        events = _read_until(response, gpt.AssistantMessageAdded)
-    *before, (last_id, event) = events
-    assert isinstance(event, gpt.AssistantMessageAdded)
-    assert {event_id for event_id, _ in before} == {asked}
-    assert last_id == event.message_id
-
-
-def test_flask_stream_is_an_event_stream(site: Site) -> None:
-    """The stream has the type that browsers ask for."""
-    with site.listen(site.create_thread()) as response:
-        assert response.headers["Content-Type"].startswith("text/event-stream")
-
-
-def test_flask_stream_shows_a_returning_page_what_it_missed(site: Site) -> None:
-    """With the last id it saw, a page gets the messages after it."""
-    thread_id = site.create_thread()
-    with site.listen(thread_id) as response:
-        site.say(thread_id, "one")
-        last_id, _ = _read_until(response, gpt.AssistantMessageAdded)[-1]
-    agent = gpt.connect(thread_id)
-    agent.ask("two", timeout=PATIENCE)
-    with site.listen(thread_id, last_id) as response:
-        [(event_id, event)] = _read_until(response, gpt.AssistantMessageAdded)
-    assert isinstance(event, gpt.AssistantMessageAdded)
-    assert (event.message_id, event.content) == (
-        event_id,
-        "This is the offline demo model. You said: two",
-    )
-
-
-def test_flask_message_is_shown_once(site: Site) -> None:
-    """A message that is both missed and in the stream is reported once."""
-    thread_id = site.create_thread()
-    asked = site.say(thread_id, "one").json()["id"]
-    agent = gpt.connect(thread_id)
-    agent.wait(PATIENCE)
-    stream = agent.events()
-    agent.ask("two", timeout=PATIENCE)
-    missed = site.module.find_missed(agent, asked)
-    agent.shutdown()
-    written = "".join(site.module.write_events(stream, missed, asked, 1.0))
-    assert written.count('"type": "AssistantMessageAdded"') == len(missed) == 2
-
-
-def test_flask_silent_stream_says_that_it_is_alive(
-    make_site: MakeSite, local: gpt.LocalService
-) -> None:
-    """A stream without events carries a comment each heartbeat."""
-    site = make_site(local, heartbeat=0.05)
-    with site.listen(site.create_thread()) as response:
-        lines = (line for line in response.iter_lines(decode_unicode=True) if line)
-        told = list(itertools.islice(lines, 3))
-    assert told == ["retry: 1000", ": heartbeat", ": heartbeat"]
-
-
-def test_flask_stream_of_a_client_that_went_away_is_closed(
-    make_site: MakeSite, local: gpt.LocalService
-) -> None:
-    """The agent has no listener left once the client's connection is gone."""
-    site = make_site(local, heartbeat=0.05)
-    thread_id = site.create_thread()
-    with site.listen(thread_id) as response:
-        next(response.iter_lines())
-        agent = gpt.connect(thread_id)
-        assert len(agent._subscribers._subscriptions) == 1
-    assert site.stream_closed.wait(PATIENCE)
-    assert len(agent._subscribers._subscriptions) == 0
-
-
-def test_flask_stream_ends_with_the_agent(site: Site) -> None:
-    """When the agent stops, that is reported and the answer ends."""
-    thread_id = site.create_thread()
-    with site.listen(thread_id) as response:
-        gpt.connect(thread_id).shutdown()
-        events = [event for _, event in _read_events(response)]
-    assert events == [gpt.AgentStopped(thread_id=thread_id, reason="shutdown")]
-
-
-def test_flask_creates_threads(site: Site) -> None:
-    """A thread is created with status 201."""
-    assert site.post("/threads").status_code == 201
-
-
-def test_flask_refuses_a_blank_message(site: Site) -> None:
-    """A blank message is answered with status 400."""
-    assert site.say(site.create_thread(), " ").status_code == 400
-
-
-def test_flask_refuses_a_message_during_a_run(make_site: MakeSite) -> None:
-    """A message while a run is active is answered with status 409."""
-    service = ScriptedService([Hold(Reply("done"))])
-    site = make_site(service)
-    thread_id = site.create_thread()
-    site.say(thread_id, "first")
-    refused = site.say(thread_id, "second")
-    service.release()
-    assert refused.status_code == 409
-
-
-@pytest.mark.parametrize("method, path", [("GET", "events"), ("POST", "messages")])
-def test_flask_does_not_know_a_thread(site: Site, method: str, path: str) -> None:
-    """An unknown thread is answered with status 404."""
-    url = f"{site.url}/threads/thread_unknown/{path}"
-    answer = requests.request(method, url, data={"content": "hello"}, timeout=PATIENCE)
-    assert answer.status_code == 404
-
-
-def test_flask_shows_the_reason_of_a_refusal(site: Site) -> None:
-    """A refusal says why, as JSON."""
-    answer = site.say("thread_unknown", "hello")
-    assert "thread_unknown" in answer.json()["error"]
-
-
-class AwayService(ScriptedService):
-    """Know all threads, and fail to read them."""
-
-    def messages(self, thread_id: str, **how: Any) -> Iterator[Message]:
-        """Fail."""
-        raise gpt.ServiceUnavailableError("away")
-
-
-def test_flask_passes_on_a_failure_of_the_service(make_site: MakeSite) -> None:
-    """A failing service is answered with status 502."""
-    site = make_site(AwayService())
-    assert site.listen(site.create_thread(), "msg_1").status_code == 502
-
-
-def test_flask_goes_on_for_a_page_that_knows_a_message_that_is_gone(make_site: MakeSite) -> None:
-    """A page whose last message is not there any more is reported what is new."""
-    site = make_site(ScriptedService())
-    with site.listen(site.create_thread(), "msg_unknown") as response:
-        assert response.status_code == 200
+def test_chat_is_its_users_alone(chat: str, ada: requests.Session) -> None:
+    """Others see neither the conversation nor its page, and nobody does without an account."""
+    thread_id = ada.post(f"{chat}/chat/threads", json={}, timeout=PATIENCE).json()["id"]
+    paths = [f"/chat/threads/{thread_id}/messages", f"/chat/?thread={thread_id}"]
+    with requests.Session() as eve:
+        _sign_up(eve, chat, "eve")
+        assert [eve.get(chat + path, timeout=PATIENCE).status_code for path in paths] == [403, 403]
+    answer = requests.get(chat + paths[0], timeout=PATIENCE)
+    assert answer.status_code in (401, 403)
+    shown = requests.get(chat + paths[1], timeout=PATIENCE)
+    assert thread_id not in shown.text
+    assert "password" in shown.text

@@ -17,7 +17,8 @@ from gpt_agent_sync.settings import SETTING_NAMES
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MOVING = (ROOT / "docs" / "moving_to_responses.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", README + MOVING, re.DOTALL)
+WEB = (ROOT / "docs" / "web.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README + MOVING + WEB, re.DOTALL)
 COMMANDS = re.findall(r"```sh\n(.*?)\n```", README, re.DOTALL)
 OUTPUT = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
 

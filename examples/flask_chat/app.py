@@ -1,154 +1,137 @@
-"""A chat in the browser: Flask, and an agent's events as server-sent events.
+"""The web application: accounts, and the conversations of each user.
 
-Run it with ``flask --app examples/flask_chat/app run`` and open http://127.0.0.1:5000, after
-``pip install 'gpt_agent_sync[server]'`` (that brings Flask). It needs no key and no network.
-
-Agents live in the process that made them, so serve it by one process with many threads, such as
-``gunicorn --chdir examples/flask_chat --workers 1 --threads 50 'app:create_app()'``. Each open
-page holds one of the threads.
+One process, without anything else: ``flask --app examples/flask_chat/app run``, after ``pip install
+-r examples/flask_chat/requirements.txt``. It needs no key and no network, and its page is
+http://127.0.0.1:5000. Many processes: see ``compose.yaml`` and ``gunicorn.conf.py``.
 """
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Iterator
-from datetime import datetime, timezone
+import os
+import secrets
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import (
+    Flask,
+    Request,
+    abort,
+    flash,
+    g,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFProtect
 
 import gpt_agent_sync as gpt
-
-tools = gpt.Toolbox()
-
-
-@tools.tool
-def add(a: float, b: float) -> float:
-    """Add two numbers."""
-    return a + b
+from flask_chat.assistant import get_accounts, get_assistant
+from gpt_agent_sync.contrib.flask import chat_blueprint
 
 
-@tools.tool
-def current_time() -> str:
-    """Tell the current time in UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-STATUSES: dict[type[Exception], int] = {
-    gpt.BlankValueError: 400,
-    gpt.InvalidThreadIdError: 404,
-    gpt.RunInProgressError: 409,
-    gpt.ServiceBusyError: 409,
-    gpt.ServiceError: 502,
-}
-
-
-def create_app(heartbeat: float = 15.0) -> Flask:
+def create_app() -> Flask:
     """Make the application.
 
-    Args:
-        heartbeat: Seconds of silence after which a stream says that it is alive; that is also
-            how a client that went away is noticed.
+    ``CHAT_SECRET_KEY`` signs sessions, and must be the same in all processes; ``CHAT_QUEUE=1``
+    leaves turns to Celery.
     """
     app = Flask(__name__)
-    assistant_id = gpt.create_assistant(model="demo", name="flask-chat", tools=tools)
-
-    def connect(thread_id: str) -> gpt.Agent:
-        return gpt.connect(thread_id, assistant_id, tools=tools)
-
-    @app.get("/")
-    def show_page() -> ResponseReturnValue:
-        return render_template("chat.html")
-
-    @app.post("/threads")
-    def create_thread() -> ResponseReturnValue:
-        return jsonify(id=gpt.create_thread()), 201
-
-    @app.post("/threads/<thread_id>/messages")
-    def add_message(thread_id: str) -> ResponseReturnValue:
-        content = request.form.get("content", "")
-        return jsonify(id=connect(thread_id).add_user_message(content)), 202
-
-    @app.get("/threads/<thread_id>/events")
-    def stream_events(thread_id: str) -> ResponseReturnValue:
-        agent = connect(thread_id)
-        stream = agent.events()  # before the answer begins, so that no event is missed
-        try:
-            last_id = request.headers.get("Last-Event-ID", "")
-            missed = find_missed(agent, last_id) if last_id else []
-        except gpt.RequestRejectedError:
-            missed = []  # a page that knows a message which is gone is told what is new
-        except gpt.ServiceError:
-            stream.close()
-            raise
-        written = write_events(stream, missed, last_id, heartbeat)
-        response = Response(written, mimetype="text/event-stream")
-        response.headers["Cache-Control"] = "no-cache"
-        response.headers["X-Accel-Buffering"] = "no"  # nginx would keep events back
-        response.call_on_close(stream.close)
-        return response
-
-    def refuse(status: int, error: Exception) -> ResponseReturnValue:
-        return jsonify(error=str(error)), status
-
-    for error_class, status in STATUSES.items():
-        app.register_error_handler(error_class, functools.partial(refuse, status))
+    app.config["SECRET_KEY"] = _secret_key()
+    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
+    # The page may be open for longer than an hour.
+    app.config["WTF_CSRF_TIME_LIMIT"] = None
+    CSRFProtect(app)
+    app.before_request(find_user)
+    app.add_url_rule("/", view_func=show_threads)
+    app.add_url_rule("/account", view_func=account, methods=["GET", "POST"])
+    app.add_url_rule("/sign_out", view_func=sign_out, methods=["POST"])
+    app.register_blueprint(
+        chat_blueprint(
+            authorize=may_use,
+            connect=get_assistant().connect,
+            create_thread=create_thread,
+            add_message=queue_message if os.environ.get("CHAT_QUEUE") == "1" else None,
+            template="conversation.html",
+        ),
+        url_prefix="/chat",
+    )
     return app
 
 
-def find_missed(agent: gpt.Agent, last_id: str) -> list[gpt.AssistantMessageAdded]:
-    """Give the assistant's messages after the one that a returning page saw last."""
-    return [
-        gpt.AssistantMessageAdded(
-            thread_id=agent.thread_id,
-            message_id=message.id,
-            run_id=message.run_id,
-            assistant_id=message.assistant_id,
-            content=message.content,
-        )
-        for message in agent.messages(after=last_id)
-        if message.role == "assistant"
-    ]
+def _secret_key() -> str:
+    key = os.environ.get("CHAT_SECRET_KEY")
+    if key is None and os.environ.get("GPT_AGENT_BACKPLANE"):
+        raise RuntimeError("several processes need the same CHAT_SECRET_KEY")
+    return key or secrets.token_hex()
 
 
-def write_events(
-    stream: gpt.EventStream,
-    missed: list[gpt.AssistantMessageAdded],
-    last_id: str,
-    heartbeat: float,
-) -> Iterator[str]:
-    """Write server-sent events until the agent stops or the stream is closed.
-
-    The id of an event is that of the newest message so far. A browser that loses the connection
-    comes back with the last id it saw, and is told the messages after it.
-    """
-    yield "retry: 1000\n\n"
-    for message in missed:
-        last_id = message.message_id
-        yield write_event(message, last_id)
-    told = {message.message_id for message in missed}
-    while True:
-        try:
-            event = stream.get(timeout=heartbeat)
-        except TimeoutError:
-            yield ": heartbeat\n\n"
-            continue
-        if event is None:
-            return
-        if isinstance(event, gpt.UserMessageAdded):
-            last_id = event.id
-        elif isinstance(event, gpt.AssistantMessageAdded):
-            if event.message_id in told:
-                continue
-            last_id = event.message_id
-        yield write_event(event, last_id)
+def find_user() -> None:
+    """Have the id of the user whose session it is."""
+    g.user_id = session.get("user_id")
 
 
-def write_event(event: gpt.Event, event_id: str) -> str:
-    """Write one event; JSON leaves no line break in it that would end it early."""
-    return f"id: {event_id}\ndata: {json.dumps(event.to_dict())}\n\n"
+# the hooks of the blueprint
 
 
-if __name__ == "__main__":
-    create_app().run(threaded=True)
+def may_use(request: Request, thread_id: str | None) -> bool:
+    """Let users see their own threads."""
+    if g.user_id is None:
+        if request.endpoint == "gpt_agent.show":
+            abort(redirect(url_for("account")))
+        abort(401)
+    return thread_id is None or get_accounts().owner(thread_id) == g.user_id
+
+
+def create_thread(request: Request) -> str:
+    """Create a thread, and note whose it is."""
+    thread_id = gpt.create_thread()
+    get_accounts().add_thread(g.user_id, thread_id)
+    return thread_id
+
+
+def queue_message(request: Request, thread_id: str, content: str) -> None:
+    """Have a Celery worker run the turn."""
+    from flask_chat import tasks
+
+    tasks.ask.delay(thread_id, content)
+
+
+# the application's own pages
+
+
+def show_threads() -> ResponseReturnValue:
+    """Show the user's conversations."""
+    if g.user_id is None:
+        return redirect(url_for("account"))
+    return render_template("threads.html", threads=get_accounts().threads(g.user_id))
+
+
+def account() -> ResponseReturnValue:
+    """Sign in, or sign up."""
+    if request.method == "GET":
+        return render_template("account.html")
+    name, password = request.form.get("name", "").strip(), request.form.get("password", "")
+    signs_up = request.form.get("act") == "sign up"
+    user_id = None
+    if not name or len(password) < 8:
+        flash("A name is needed, and a password of 8 characters at least.")
+    elif signs_up:
+        user_id = get_accounts().sign_up(name, password)
+        if user_id is None:
+            flash("This name is taken.")
+    else:
+        user_id = get_accounts().sign_in(name, password)
+        if user_id is None:
+            flash("There is no account with this name and password.")
+    if user_id is None:
+        return render_template("account.html"), 400
+    session.clear()
+    session["user_id"] = user_id
+    return redirect(url_for("show_threads"))
+
+
+def sign_out() -> ResponseReturnValue:
+    """Forget whose session it is."""
+    session.clear()
+    return redirect(url_for("account"))

@@ -1,0 +1,1 @@
+"""A chat in the browser, with Flask: accounts, a database, two tools; one process or many."""

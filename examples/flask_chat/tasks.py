@@ -1,0 +1,30 @@
+"""Celery: turns are run by workers, and pages of any web process show them.
+
+Run a worker with ``celery --workdir examples --app flask_chat.tasks worker --pool threads``. It
+needs a backplane, ``GPT_AGENT_BACKPLANE``: what the worker is told goes to the pages over it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from celery import Celery
+
+import gpt_agent_sync as gpt
+from flask_chat.assistant import get_assistant
+
+app = Celery("flask_chat", broker=os.environ.get("CHAT_BROKER", "redis://127.0.0.1:6379/1"))
+# A task that is told twice would ask twice. That it has begun is enough: the turn of a worker that
+# dies is taken over by any other process that has the thread's agent.
+app.conf.task_acks_late = False
+app.conf.broker_connection_retry_on_startup = True
+
+
+@app.task(name="flask_chat.ask", ignore_result=True)  # type: ignore[untyped-decorator]
+def ask(thread_id: str, content: str) -> None:
+    """Add a user's message, after those that are there, and wait for the end of its turn."""
+    agent = get_assistant().connect(thread_id)
+    # How its run ends is told to the page as an event.
+    with contextlib.suppress(gpt.RunFailedError):
+        agent.ask(content, when_busy="wait", timeout=600)

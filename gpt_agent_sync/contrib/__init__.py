@@ -1,0 +1,1 @@
+"""Agents inside web frameworks: ``contrib.flask`` and ``contrib.django``."""

@@ -1,0 +1,1 @@
+"""The examples in a real browser, under gunicorn with four workers."""
