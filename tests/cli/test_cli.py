@@ -421,7 +421,7 @@ class _Terminal:
             try:
                 self._shown += self._output.get(timeout=PATIENCE)
             except queue.Empty:
-                return False
+                raise AssertionError(f"{text!r} does not come after {self._shown!r}") from None
         self._shown = self._shown.partition(text)[2]
         return True
 
