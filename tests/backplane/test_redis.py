@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import gpt_agent_sync as gpt
-from gpt_agent_sync.agent import ownership
+from gpt_agent_sync.agent import outbox
 from gpt_agent_sync.backplane import choosing
 from gpt_agent_sync.event_log import START
 from gpt_agent_sync.journal.base import Scope
@@ -293,8 +293,8 @@ def test_events_that_were_too_many_are_told_as_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where a turn goes on for longer without Redis than its events are kept."""
-    monkeypatch.setattr(ownership, "UNSENT", 3)
-    monkeypatch.setattr(ownership, "DROPPED", 2)
+    monkeypatch.setattr(outbox, "MOST", 3)
+    monkeypatch.setattr(outbox, "DROPPED", 2)
     calls = CallTools(*(("weather", {}) for _ in range(8)))
     service = ScriptedService([calls, Reply("sunny")])
     talk = Talk(service, backplane=backplane)
