@@ -254,8 +254,8 @@ class Poster:
             yield
         except BaseException:
             # Ctrl-C too: the reservation would block the thread for the rest of the agent's life.
-            self._mailbox.apply(verbs.message_refused, turn.number, self._context())
-            self._notes.forget(turn.key)
+            if self._mailbox.apply(verbs.message_refused, turn.number, self._context()):
+                self._notes.forget(turn.key)
             raise
 
     def _send(self, turn: Turn, until: float | None, *, waits_for_lock: bool = True) -> str:

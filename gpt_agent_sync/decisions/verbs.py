@@ -269,11 +269,19 @@ def message_posted(progress: Progress, number: int, posted: Posted) -> Transitio
 
 
 def message_refused(progress: Progress, number: int, context: DecisionContext) -> Transition:
-    """Undo the reservation of a turn whose post failed, and begin the next one."""
-    if current_turn(progress, number) is None:
-        return Transition(progress=progress)
-    given_back = attrs.evolve(progress, turn=None, awaited=progress.awaited - {number})
-    return next_turn(given_back, context)
+    """Undo the reservation of a turn whose post failed, and begin the next one.
+
+    The result is whether its message is not posted: Ctrl-C may strike after that, and the turn then
+    goes on, though nobody waits for it.
+    """
+    turn = current_turn(progress, number)
+    if turn is None:
+        return Transition(progress=progress, result=True)
+    unawaited = attrs.evolve(progress, awaited=progress.awaited - {number})
+    if turn.phase is not Phase.POSTING:
+        return Transition(progress=unawaited, result=False)
+    following = next_turn(attrs.evolve(unawaited, turn=None), context)
+    return attrs.evolve(following, result=True)
 
 
 def request_cancel(progress: Progress, context: DecisionContext) -> Transition:

@@ -159,6 +159,15 @@ def test_refused_message_lets_the_queue_go_on() -> None:
     assert transition.progress.queue == ()
 
 
+def test_turn_that_is_posted_is_not_given_back() -> None:
+    """Ctrl-C after that leaves it to go on, and nobody waits for it any more."""
+    posted = verbs.message_posted(posting(is_awaited=True), 1, Posted(message_id="m")).progress
+    transition = verbs.message_refused(posted, 1, context())
+    assert transition.result is False
+    assert transition.progress.turn == posted.turn
+    assert transition.progress.awaited == frozenset()
+
+
 def test_queueing_on_a_free_agent_reserves_the_turn() -> None:
     """There is no need to queue when nothing goes on."""
     transition = verbs.queue_message(fresh(), HELLO, OPTIONS, context())

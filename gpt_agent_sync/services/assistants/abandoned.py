@@ -50,9 +50,11 @@ class AbandonedRuns:
         self._by_thread: dict[str, tuple[Abandoned, ...]] = {}
         forks.renew_in_child(self)
 
-    def in_doubt(self, thread_id: str, token: str) -> None:
-        """Note a run of which nobody knows whether it was created."""
-        self._note(thread_id, Abandoned(until=time.monotonic() + DOUBT_SECONDS, token=token))
+    def in_doubt(self, thread_id: str, token: str) -> Abandoned:
+        """Note a run of which nobody knows whether it was created, or is about to be."""
+        one = Abandoned(until=time.monotonic() + DOUBT_SECONDS, token=token)
+        self._note(thread_id, one)
+        return one
 
     def not_cancelled(self, thread_id: str, run_id: str) -> None:
         """Note a run whose cancel has failed."""

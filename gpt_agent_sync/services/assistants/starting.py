@@ -47,14 +47,24 @@ class StartedRun:
 
     Attributes:
         result: What the request showed.
+        settled: Called when it is somebody's to follow: until then it is noted as one that was
+            given up, as Ctrl-C may strike anywhere.
         taken: Whether the run is followed already; the next start is one of a new run.
     """
 
     result: PollResult
+    settled: Callable[[], None]
     taken: bool = False
 
+    def take(self) -> PollResult:
+        """Return the run to whoever follows it from now on."""
+        self.taken = True
+        self.settled()
+        return self.result
+
     def close(self) -> None:
-        """Let go of the stream, if nobody will follow it."""
+        """Let go of the stream, if nobody will follow it here."""
+        self.settled()
         if self.result.stream is not None:
             self.result.stream.close()
 
@@ -119,10 +129,9 @@ class RunStarter:
         """Return the run that was started with its message, or start one."""
         receipt = request.posted.receipt if request.posted else None
         if isinstance(receipt, StartedRun) and not receipt.taken:
-            receipt.taken = True
-            return receipt.result
+            return receipt.take()
         return self._when_free(
-            request.thread_id, pause, lambda: self._create(request, uuid.uuid4().hex, pause)
+            request.thread_id, pause, lambda: self._create(request, uuid.uuid4().hex, pause).take()
         )
 
     def _when_free(self, thread_id: str, pause: Pause, act: Callable[[], T]) -> T:
@@ -150,7 +159,7 @@ class RunStarter:
 
     def _post_with_run(self, request: RunRequest, message: UserMessage, pause: Pause) -> Posted:
         token = request.token or uuid.uuid4().hex
-        started = StartedRun(self._create(request, token, pause, message))
+        started = self._create(request, token, pause, message)
         run = started.result.snapshot
         try:
             sent = self._find_message(request, message, token, run, pause)
@@ -204,7 +213,7 @@ class RunStarter:
 
     def _create(
         self, request: RunRequest, token: str, pause: Pause, message: UserMessage | None = None
-    ) -> PollResult:
+    ) -> StartedRun:
         """Create a run, with a message of the user's if there is one."""
         thread_id = request.thread_id
         if request.assistant_id is None:
@@ -219,13 +228,18 @@ class RunStarter:
             run = wire.find_started(runs, token, request.last_run_id)
             return None if run is None else PollResult(wire.read_run(run, "list of runs"))
 
+        noted = self._abandoned.in_doubt(thread_id, token)
+
+        def settled() -> None:
+            self._abandoned.forget(thread_id, noted)
+
         try:
-            return self.begin(request, f"{thread_path(thread_id)}/runs", body, find, pause)
-        except BaseException as exc:
-            # By Ctrl-C too, in the middle.
-            if not isinstance(exc, GptAgentError) or exc.in_doubt:
-                self._abandoned.in_doubt(thread_id, token)
+            made = self.begin(request, f"{thread_path(thread_id)}/runs", body, find, pause)
+        except GptAgentError as exc:
+            if not exc.in_doubt:
+                settled()
             raise
+        return StartedRun(made, settled)
 
     def begin(
         self,

@@ -205,6 +205,11 @@ def test_message_that_cannot_be_looked_for_is_in_doubt(serve: Serve) -> None:
     assert failed.value.in_doubt
 
 
+def interrupt(*arguments: object) -> None:
+    """Do as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 def test_run_in_doubt_does_not_hold_the_thread(serve: Serve) -> None:
     """A run of ours that nobody follows is ended for the next message."""
     refused = error(403, "no")
@@ -219,6 +224,36 @@ def test_run_in_doubt_does_not_hold_the_thread(serve: Serve) -> None:
     service.post_message(REQUEST, UserMessage(content="again"))
     assert "POST /threads/t/runs/r0/cancel" in stub.lines
     assert said(server) == ["hello", "again"]
+
+
+def test_interrupted_post_does_not_hold_the_thread(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C may strike between the answer and whoever follows its run: the next one ends it."""
+    server = Server({})
+    server.status = "in_progress"
+    service, stub = serve(server)
+    with monkeypatch.context() as patch:
+        patch.setattr(starting, "StartedRun", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            service.post_message(REQUEST, HELLO)
+    server._answers[RUN_START] = [error(400, "Thread t already has an active run r0.")]
+    service.post_message(REQUEST, UserMessage(content="again"))
+    assert "POST /threads/t/runs/r0/cancel" in stub.lines
+    assert said(server) == ["hello", "again"]
+
+
+def test_run_that_is_followed_is_not_taken_for_one_given_up(serve: Serve) -> None:
+    """It is another caller's message that has to wait for it."""
+    server = Server({})
+    server.status = "in_progress"
+    service, stub = serve(server)
+    posted = service.post_message(REQUEST, HELLO)
+    next(service.start_run(attrs.evolve(REQUEST, posted=posted)))
+    server._answers[RUN_START] = [error(400, "Thread t already has an active run r0.")]
+    with pytest.raises(ServiceBusyError):
+        service.post_message(REQUEST, UserMessage(content="again"))
+    assert "POST /threads/t/runs/r0/cancel" not in stub.lines
 
 
 def test_doubt_outlasts_a_look_that_fails(serve: Serve) -> None:
