@@ -31,8 +31,8 @@ class RedisClient:
     client of ours repeats none, and whoever uses it knows which may be.
 
     Args:
-        source: A URL (``redis://``, ``rediss://``, ``unix://``), or a ``redis.Redis`` of the
-            caller's, who closes it.
+        source: A URL (``redis://``, ``rediss://``, ``unix://``), or a ``redis.Redis`` or
+            ``redis.RedisCluster`` of the caller's, who closes it.
 
     Raises:
         ConfigurationError: If redis-py is not installed, or the source is neither.
@@ -46,22 +46,35 @@ class RedisClient:
             raise ConfigurationError(
                 "Redis needs the extra 'redis': pip install 'gpt-agent-sync[redis]'"
             ) from exc
-        self.errors = (redis.RedisError, OSError)
+        self.errors = (redis.RedisError, OSError, redis.exceptions.RedisClusterException)
         """What its commands raise where Redis fails."""
         self.refusal: type[Exception] = redis.ResponseError
         """What Redis answers to a command that it does not take."""
         self._given = None if isinstance(source, Secret) else source
         if isinstance(source, Secret):
             self._process = PerProcess[Any](_opener(source))
-        elif not isinstance(source, redis.Redis):
+        elif not isinstance(source, (redis.Redis, redis.RedisCluster)):
             raise ConfigurationError(
-                f"a Redis is named by its URL or a redis.Redis client, not {source!r}"
+                f"a Redis is named by its URL, or is a redis.Redis or redis.RedisCluster client,"
+                f" not {source!r}"
             )
 
     def get(self) -> redis.Redis:
         """Return the client of this process."""
         client: redis.Redis = self._process.get() if self._given is None else self._given
         return client
+
+    def evicts(self) -> str | None:
+        """Return the policy by which Redis drops keys when its memory is full; ``None`` for none.
+
+        Raises:
+            redis.RedisError: If it cannot be asked.
+        """
+        told: dict[str, Any] = self.get().info("memory")
+        # A cluster's client tells of each of its servers.
+        servers = [each for each in told.values() if isinstance(each, dict)] or [told]
+        policies = {str(each.get("maxmemory_policy", "noeviction")) for each in servers}
+        return ", ".join(sorted(policies - {"noeviction"})) or None
 
     def pubsub(self) -> Any:
         """Return a connection that hears channels; it is used by one thread, and closed by it."""
@@ -76,7 +89,10 @@ class RedisClient:
     @property
     def place(self) -> str:
         """Where the Redis is, without its password."""
-        known = self.get().connection_pool.connection_kwargs
+        client: Any = self.get()
+        if not hasattr(client, "connection_pool"):
+            return f"{client.get_default_node().name} and its cluster"
+        known = client.connection_pool.connection_kwargs
         where = known.get("path") or f"{known.get('host')}:{known.get('port')}"
         return f"{where}/{known.get('db') or 0}"
 

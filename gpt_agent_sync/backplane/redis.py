@@ -14,7 +14,7 @@ import attrs
 from gpt_agent_sync import waits
 from gpt_agent_sync.backplane import redis_log, redis_scripts
 from gpt_agent_sync.backplane.base import Backplane, Lease, LeaseLostError, Listener
-from gpt_agent_sync.backplane.redis_hub import REQUESTS, Hub, Subscriber
+from gpt_agent_sync.backplane.redis_hub import Hub, Subscriber
 from gpt_agent_sync.backplane.redis_log import Keys
 from gpt_agent_sync.errors import BackplaneError, ConfigurationError
 from gpt_agent_sync.event_log import Page, cursor_of
@@ -200,14 +200,12 @@ class RedisBackplane(Backplane):
         keys, request_id = self._keys(scope), uuid.uuid4().hex
         text = json.dumps({**request, "id": request_id})
 
-        def ask(client: redis.Redis) -> None:
-            asking = client.pipeline(transaction=True)
-            asking.rpush(keys.requests, text)
-            asking.pexpire(keys.requests, int(timeout * 1000) + 1000)
-            asking.publish(keys.bell, REQUESTS)
-            asking.execute()
-
-        self._do("ask the owner", ask)
+        self._do(
+            "ask the owner",
+            lambda client: client.register_script(redis_scripts.ASK)(
+                keys=[keys.requests], args=[text, int(timeout * 1000) + 1000, keys.bell]
+            ),
+        )
         until, pause, never = time.monotonic() + timeout, ANSWER_PAUSES[0], threading.Event()
         while time.monotonic() < until:
             found = self._do(

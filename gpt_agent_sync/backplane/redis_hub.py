@@ -101,6 +101,7 @@ class Hub:
         self._name = f"gpt_agent:bell:{uuid.uuid4().hex}"
         self._reads = False
         self._troubled = False
+        self._has_checked = False
         self._closing = threading.Event()
         self.timer = Timer("gpt-agent-backplane")
 
@@ -237,6 +238,7 @@ class Hub:
         pause, troubled = RECONNECT_PAUSES[0], False
         while not self._closing.is_set():
             try:
+                self._check_eviction()
                 with self._client.pubsub() as pubsub:
                     _Bell(self, pubsub, self._name).listen(lambda: self._closing.is_set())
                     with self._lock:
@@ -257,6 +259,28 @@ class Hub:
             pause = min(pause * 2, RECONNECT_PAUSES[1])
         with self._lock:
             self._reads = False
+
+    def _check_eviction(self) -> None:
+        """Warn, once, of a Redis that drops keys: leases and claims would go with them.
+
+        Raises:
+            redis.RedisError: If Redis cannot be reached.
+        """
+        if self._has_checked:
+            return
+        try:
+            policy = self._client.evicts()
+        except self._client.refusal as exc:
+            policy = None
+            logger.info("whether Redis evicts keys cannot be seen: %s", exc)
+        self._has_checked = True
+        if policy is not None:
+            logger.warning(
+                "Redis at %s evicts keys (maxmemory-policy %s): leases and claims may go; set it to"
+                " noeviction",
+                self._client.place,
+                policy,
+            )
 
     def places(self) -> dict[str, Keys]:
         """Return the threads that somebody listens to."""
@@ -318,18 +342,23 @@ class Hub:
     def _answer(self, held: _Held) -> None:
         client, keys = self._client.get(), held.keys
         try:
-            taking = client.pipeline(transaction=True)
-            taking.lrange(keys.requests, 0, -1)
-            taking.delete(keys.requests)
-            for text in taking.execute()[0]:
+            take = client.register_script(redis_scripts.TAKE)
+            for text in take(keys=[keys.requests]):
                 request = json.loads(text)
                 for subscriber in self._subscribers_of(keys.place):
                     answer = dict(subscriber.listener.asked(request))
                     if answer:
                         kept = json.dumps(answer)
                         client.set(keys.answer(request["id"]), kept, px=60_000)
-        except self._client.errors as exc:
-            logger.warning("a request to the owner of %s is not answered: %s", keys.place, exc)
+        except Exception as exc:
+            # A client that is closed meanwhile raises what it likes; whoever asked is told in time.
+            foreseen = isinstance(exc, self._client.errors) or self._closing.is_set()
+            logger.warning(
+                "a request to the owner of %s is not answered: %s",
+                keys.place,
+                exc,
+                exc_info=not foreseen,
+            )
 
     def close(self) -> None:
         """End the threads; the listeners hear nothing any more."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from gpt_agent_sync.backplane import redis_scripts
 from gpt_agent_sync.backplane.base import Lease, LeaseLostError
 from gpt_agent_sync.event_log import START, Entry, Mark, Page, cursor_of
 from gpt_agent_sync.events import Event
@@ -23,9 +24,6 @@ PAGE = 500
 
 KEEP_MS = 24 * 3600 * 1000
 """Milliseconds for which a thread's log is kept after its last event."""
-
-EVENTS = "events"
-"""What rings the bell when there are new entries."""
 
 
 @attrs.frozen
@@ -86,20 +84,20 @@ def append(
         LeaseLostError: If another has the lease.
     """
     place = events[-1].cursor or ""
-    fields = {"b": lease.newest, "e": json.dumps([each.to_dict() for each in events])}
+    fields = ["b", lease.newest, "e", json.dumps([each.to_dict() for each in events])]
     if key is not None:
-        fields["k"] = key
-    sending = client.pipeline(transaction=False)
-    sending.xadd(keys.events, cast(Any, fields), id=place, maxlen=keep, approximate=True)
-    sending.pexpire(keys.events, KEEP_MS)
-    sending.publish(keys.bell, EVENTS)
-    added = sending.execute(raise_on_error=False)[0]
-    if isinstance(added, Exception):
-        if not isinstance(added, refusal) or "smaller than" not in str(added):
-            raise added
+        fields += ["k", key]
+    try:
+        client.register_script(redis_scripts.APPEND)(
+            keys=[keys.events], args=[place, keep, KEEP_MS, keys.bell, *fields]
+        )
+    except refusal as exc:
+        if "smaller than" not in str(exc):
+            raise
         found = decode(client.xrange(keys.events, place, place))
         if not found or found[0].before != lease.newest or found[0].events != events:
-            raise LeaseLostError(keys.place, "append events", "another process has the thread")
+            reason = "another process has the thread"
+            raise LeaseLostError(keys.place, "append events", reason) from None
     lease.newest = place
 
 

@@ -1,7 +1,8 @@
 """What Redis does in one step for the leases of threads.
 
 Numbers are kept as texts: Redis makes whole numbers of Lua's floats in its answers, but a time in
-milliseconds is exact in both. A script that is sent again after a lost answer does no harm.
+milliseconds is exact in both. A script of a lease that is sent again after a lost answer does no
+harm. Each has the keys of one thread alone, which lie in one slot of a cluster; channels have none.
 """
 
 from __future__ import annotations
@@ -70,4 +71,32 @@ redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], ARGV[2], 'b', ARGV[3], 'm', 
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('PUBLISH', ARGV[6], 'events')
 return 1
+"""
+
+# Appends an entry to the log, and rings the bell.
+# KEYS: events. ARGV: id, the log's length, ms to keep it, channel, then names and values.
+APPEND = """
+local fields = {}
+for place = 5, #ARGV do fields[#fields + 1] = ARGV[place] end
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], ARGV[1], unpack(fields))
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PUBLISH', ARGV[4], 'events')
+return 1
+"""
+
+# Leaves a request to the owner, and rings the bell.
+# KEYS: requests. ARGV: the request, ms to keep it, channel.
+ASK = """
+redis.call('RPUSH', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PUBLISH', ARGV[3], 'requests')
+return 1
+"""
+
+# Takes all requests to the owner.
+# KEYS: requests.
+TAKE = """
+local asked = redis.call('LRANGE', KEYS[1], 0, -1)
+redis.call('DEL', KEYS[1])
+return asked
 """

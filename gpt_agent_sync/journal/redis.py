@@ -28,6 +28,13 @@ ATTEMPTS = 50
 RESENDS = 2
 """How often a change is sent again whose answer was lost."""
 
+# Reads one field of a hash, and the time of Redis.
+# KEYS: the hash. ARGV: the field.
+_READ = """
+local time = redis.call('TIME')
+return {redis.call('HGET', KEYS[1], ARGV[1]) or '', time[1], time[2]}
+"""
+
 # Writes or deletes one field of a hash if it is as it was read, and says what is there otherwise.
 # KEYS: the hash. ARGV: the field, what was read ("" for nothing), what to write ("" to delete),
 # milliseconds to keep the hash.
@@ -81,11 +88,9 @@ class RedisJournal(RecordJournal):
     def _replace(
         self, client: redis.Redis, name: str, key: str, decide: Decide[R]
     ) -> tuple[R, bool]:
-        field, read = _field(key), client.pipeline(transaction=False)
-        read.hget(name, field)
-        read.time()
-        stored, (seconds, micros) = read.execute()
-        now, found, resends = seconds + micros / 1e6, _as_bytes(stored), RESENDS
+        field, resends = _field(key), RESENDS
+        stored, *time = client.register_script(_READ)(keys=[name], args=[field])
+        found, now = _as_bytes(stored), _seconds(time)
         for _ in range(ATTEMPTS):
             before = _record(found) if found else None
             after = decide(before, now)
@@ -181,9 +186,9 @@ class RedisJournal(RecordJournal):
 
         def purge(client: redis.Redis) -> int:
             dropped = 0
-            seconds, micros = client.time()
-            before = seconds + micros / 1e6 - older_than
             for name in client.scan_iter(match=f"{_escaped(self._prefix)}:*:journal:*", count=1000):
+                _, *time = client.register_script(_READ)(keys=[name], args=[b""])
+                before = _seconds(time) - older_than
                 for field, row in client.hgetall(name).items():
                     row = _as_bytes(row)
                     if rules.outdated(_record(row), before=before):
@@ -229,6 +234,12 @@ def _text(stored: Any) -> str:
 def _as_bytes(stored: Any) -> bytes:
     """Return what a client has read, which may decode answers."""
     return stored.encode() if isinstance(stored, str) else stored or b""
+
+
+def _seconds(time: Sequence[Any]) -> float:
+    """Return a time of Redis as Unix time."""
+    seconds, micros = time
+    return int(seconds) + int(micros) / 1e6
 
 
 def _escaped(prefix: str) -> str:

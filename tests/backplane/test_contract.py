@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -35,4 +36,17 @@ class TestRedisBackplane(BackplaneConformance):
         from gpt_agent_sync.backplane.redis import RedisBackplane
 
         with contextlib.closing(RedisBackplane(redis_server.url)) as backplane:
+            yield backplane
+
+
+@needs_redis
+class TestRedisClusterBackplane(BackplaneConformance):
+    """The contract over a cluster."""
+
+    @pytest.fixture
+    def backplane(self, cluster_client: Any) -> Iterator[Backplane]:
+        """Return a backplane."""
+        from gpt_agent_sync.backplane.redis import RedisBackplane
+
+        with contextlib.closing(RedisBackplane(cluster_client)) as backplane:
             yield backplane

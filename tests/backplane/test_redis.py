@@ -313,3 +313,51 @@ def test_events_that_were_too_many_are_told_as_missing(
     kept = [type(event).__name__ for entry in entries for event in entry.events]
     assert "EventsMissed" in kept
     assert kept[-1] == "AssistantMessageAdded"
+
+
+@pytest.mark.parametrize(
+    "policy, warns", [("noeviction", False), ("allkeys-lru", True), ("volatile-ttl", True)]
+)
+def test_redis_that_evicts_keys_is_warned_of(
+    tmp_path: Path, policy: str, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a process, with what to do: leases and claims would go with the keys."""
+    server = RedisServer(tmp_path, "--maxmemory-policy", policy)
+    with contextlib.closing(gpt.RedisBackplane(server.url)) as backplane:
+        for _ in range(2):
+            _tell_something(backplane)
+    server.stop()
+    told = [record.message for record in caplog.records if "evicts" in record.message]
+    assert len(told) == warns
+    assert all(policy in words and "noeviction" in words for words in told)
+
+
+def _tell_something(backplane: gpt.RedisBackplane) -> None:
+    """Have a thread's listener hear an event."""
+    scope, heard = new_scope(), Heard()
+    with contextlib.closing(backplane.listen(scope, START, heard)):
+        lease = take(backplane, scope)
+        backplane.append(lease, (event(lease, "told"),))
+        wait_until(lambda: heard.texts)
+
+
+def test_two_agents_over_a_cluster(cluster_client: Any) -> None:
+    """One asks, the other tells; a tool is called once."""
+    calls: list[int] = []
+
+    @gpt.tool
+    def count(number: int) -> int:
+        """Count."""
+        calls.append(number)
+        return number
+
+    service = ScriptedService([CallTools(("count", {"number": 1})), Reply("done")])
+    talk = Talk(service, backplane=gpt.RedisBackplane(cluster_client))
+    other = gpt.RedisBackplane(cluster_client)
+    with gpt.events(talk.thread_id, service=service, backplane=other) as told:
+        assert talk.agent.ask("hello", timeout=PATIENCE) == "done"
+        seen = [told.get(PATIENCE) for _ in talk.events]
+    assert seen == talk.events
+    assert calls == [1]
+    for backplane in (talk.agent.backplane, other):
+        backplane.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,4 +47,17 @@ class TestRedisJournal(JournalConformance):
         from gpt_agent_sync.journal.redis import RedisJournal
 
         with contextlib.closing(RedisJournal(redis_server.url)) as journal:
+            yield journal
+
+
+@needs_redis
+class TestRedisClusterJournal(JournalConformance):
+    """The contract over a cluster."""
+
+    @pytest.fixture
+    def journal(self, cluster_client: Any) -> Iterator[Journal]:
+        """Return an empty journal."""
+        from gpt_agent_sync.journal.redis import RedisJournal
+
+        with contextlib.closing(RedisJournal(cluster_client)) as journal:
             yield journal

@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.redis_server import PROGRAM, RedisServer
+from tests.support.redis_server import PROGRAM, RedisClusterServers, RedisServer
 
 needs_redis = pytest.mark.skipif(
     (PROGRAM is None or find_spec("redis") is None) and not os.environ.get("TESTS_SKIP_NOTHING"),
@@ -39,3 +40,22 @@ def own_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     yield server
     server.go_on()
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClusterServers]:
+    """Return a cluster, which the tests of this process share."""
+    servers = RedisClusterServers(tmp_path_factory.mktemp("redis_cluster"))
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+def cluster_client(redis_cluster: RedisClusterServers) -> Iterator[Any]:
+    """Return a client of the cluster."""
+    from redis.cluster import RedisCluster
+
+    client = RedisCluster(host="127.0.0.1", port=redis_cluster.port)
+    client.flushall(target_nodes=RedisCluster.PRIMARIES)
+    yield client
+    client.close()

@@ -21,10 +21,12 @@ class RedisServer:
 
     Args:
         directory: Where its files are.
+        options: What its command line has beside.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self._directory = directory
+        self._options = options
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,6 +44,7 @@ class RedisServer:
             [
                 *(PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--save", "", "--appendonly", "no", "--dir", str(self._directory)),
+                *self._options,
             ],
             stdout=subprocess.DEVNULL,
         )
@@ -79,3 +82,43 @@ class RedisServer:
             self._process.kill()
             self._process.wait(PATIENCE)
             self._process = None
+
+
+class RedisClusterServers:
+    """A cluster of three servers, each with a third of the slots.
+
+    Args:
+        directory: Where their files are.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._servers = []
+        for name in ("a", "b", "c"):
+            (directory / name).mkdir()
+            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+            self._servers.append(RedisServer(directory / name, *options))
+        bounds = (0, 5461, 10923, 16384)
+        for server, first, beyond in zip(self._servers, bounds, bounds[1:], strict=False):
+            self._command(server, f"CLUSTER ADDSLOTSRANGE {first} {beyond - 1}")
+            self._command(server, f"CLUSTER MEET 127.0.0.1 {self._servers[0].port}")
+        wait_for(lambda: [self._is_ready(each) for each in self._servers], all, timeout=PATIENCE)
+
+    @property
+    def port(self) -> int:
+        """The port of one of them."""
+        return self._servers[0].port
+
+    def _is_ready(self, server: RedisServer) -> bool:
+        told = self._command(server, "CLUSTER INFO")
+        return "cluster_state:ok" in told and "cluster_known_nodes:3" in told
+
+    @staticmethod
+    def _command(server: RedisServer, words: str) -> str:
+        with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+            connection.sendall(f"{words}\r\n".encode())
+            return connection.recv(65536).decode()
+
+    def stop(self) -> None:
+        """End them."""
+        for server in self._servers:
+            server.stop()
