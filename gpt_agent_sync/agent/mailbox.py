@@ -124,7 +124,7 @@ class Mailbox:
             self._steps.extend(transition.steps)
             # A worker at work takes the step anyway, and a wake-up costs a switch of threads.
             if self._idle:
-                self._work.notify()
+                self._notify_worker()
         # Callers' conditions are asked only when their answer can be another than before.
         if transition.progress is not self._progress:
             self._progress = transition.progress
@@ -152,7 +152,12 @@ class Mailbox:
         """Have the worker's ``take()`` return, so that it asks its clocks again."""
         with self._lock:
             self._woken_up = True
-            self._work.notify()
+            self._notify_worker()
+
+    def _notify_worker(self) -> None:
+        # All, though nobody else waits: a notify() in which Ctrl-C has struck may leave the waiter
+        # that it has woken in its list, and the next one would wake that again, and nobody.
+        self._work.notify_all()
 
     def take(self, timeout: float | None) -> Step | None:
         """Return the worker's next step; its last one is done when it calls again.

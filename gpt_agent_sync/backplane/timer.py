@@ -52,7 +52,7 @@ class Timer:
                 return
             heapq.heappush(self._due, due)
             starts, self._runs = not self._runs, True
-            self._condition.notify()
+            self._condition.notify_all()  # Ctrl-C: see Mailbox
         if starts:
             try:
                 Thread(self._run, self._name).start()
@@ -66,7 +66,7 @@ class Timer:
         with self._condition:
             self._closed = True
             self._due.clear()
-            self._condition.notify()
+            self._condition.notify_all()
 
     def _run(self) -> None:
         while (call := self._next()) is not None:
