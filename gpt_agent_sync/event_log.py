@@ -6,15 +6,27 @@ that of the lease of whoever appended it, and grows from one to the next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
 import attrs
 
-from gpt_agent_sync.events import ClosingEvent, Event, RunStarted, UserMessageAdded
+from gpt_agent_sync.events import (
+    AgentStopped,
+    AssistantMessageAdded,
+    ClosingEvent,
+    Event,
+    EventsMissed,
+    RunStarted,
+    UserMessageAdded,
+)
 
 START = ""
 """The cursor before all that there is."""
+
+_PART = re.compile(r"[0-9]{1,18}", re.ASCII)
+"""Redis takes numbers of 64 bits, and refuses all that is read together with a larger one."""
 
 Mark = Literal["begun", "settled"]
 
@@ -92,20 +104,25 @@ def before_turn(kept: Sequence[Entry], newest: str) -> str:
     """Return the cursor from which on all events of the turn that is under way come.
 
     Args:
-        kept: All entries of a log that are kept, oldest first.
+        kept: All entries of a log that are kept, oldest first. Where the turn's beginning is not
+            among them, something is missing after the cursor.
         newest: The log's newest cursor, which it is where no turn is under way.
     """
-    events = [event for entry in kept for event in entry.events]
     begun: Event | None = None
-    for event in events:
+    for event in (event for entry in kept for event in entry.events):
         if isinstance(event, ClosingEvent):
             begun = None
-        elif begun is None and isinstance(event, (UserMessageAdded, RunStarted)):
+        elif begun is None and not isinstance(event, _BETWEEN_TURNS):
             begun = event
     if begun is None or begun.cursor is None:
         return newest
     fence, number = place_of_cursor(begun.cursor)
-    return cursor_of(fence, number - 1)
+    is_whole = isinstance(begun, (UserMessageAdded, RunStarted))
+    return cursor_of(fence, number - 1 if is_whole else 0)
+
+
+_BETWEEN_TURNS = AssistantMessageAdded, EventsMissed, AgentStopped
+"""Events that do not say that a turn is under way: messages are told when their run has ended."""
 
 
 def cursor_of(fence: int, number: int) -> str:
@@ -122,6 +139,6 @@ def place_of_cursor(cursor: str) -> tuple[int, int]:
     if cursor == START:
         return 0, 0
     fence, dash, number = cursor.partition("-")
-    if not (dash and fence.isascii() and fence.isdigit() and number.isascii() and number.isdigit()):
+    if not (dash and all(_PART.fullmatch(part) for part in (fence, number))):
         raise ValueError(f"a cursor is that of an event, such as '12-3', not {cursor!r}")
     return int(fence), int(number)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 
-from django.db import transaction
 from django.http import HttpRequest
 
 import gpt_agent_sync as gpt
@@ -42,15 +41,21 @@ def list_notes(context: gpt.ToolContext) -> list[str]:
 
 @functools.cache
 def assistant_id() -> str:
-    """Return the assistant's id: one for all processes, made by the first."""
+    """Return the assistant's id: the same in all processes.
+
+    OpenAI's Responses keep no assistants: each process has the same one, under the same name. Other
+    services keep them, and the first process makes it.
+    """
     model = os.environ.get("CHAT_MODEL", "demo")
-    with transaction.atomic():
-        known, is_new = Assistant.objects.select_for_update().get_or_create(model=model)
-        if is_new:
-            known.assistant_id = gpt.create_assistant(
-                model=model, name="notes", instructions=INSTRUCTIONS, tools=tools
-            )
-            known.save()
+    definition = {"model": model, "instructions": INSTRUCTIONS, "tools": tools}
+    if os.environ.get("GPT_AGENT_SERVICE") == "responses":
+        service = gpt.ResponsesService()
+        gpt.configure(service=service)
+        return service.register_assistant("notes", **definition)
+    known = Assistant.objects.filter(model=model).first()
+    if known is None:
+        made = gpt.create_assistant(name="notes", **definition)
+        known, _ = Assistant.objects.get_or_create(model=model, defaults={"assistant_id": made})
     return known.assistant_id
 
 

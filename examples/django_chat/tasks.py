@@ -26,7 +26,7 @@ app.conf.broker_connection_retry_on_startup = True
 
 @app.task(name="django_chat.ask", ignore_result=True)  # type: ignore[untyped-decorator]
 def ask(thread_id: str, content: str) -> None:
-    """Add a user's message, after those that are there, and wait for the end of its turn."""
+    """Add a user's message when no run is in progress, and wait for the end of its turn."""
     from django_chat.chat import connect
 
     # How its run ends is told to the page as an event.

@@ -100,13 +100,16 @@ class Accounts:
             return [text for (text,) in found]
 
     def fact(self, name: str, find: Callable[[], str]) -> str:
-        """Return what is noted under a name; found out once, by one process, if it is not."""
+        """Return what is noted under a name; of processes that find it out at once, the first's."""
+        known = self._fact(name)
+        if known is None:
+            found = find()  # outside of a transaction, as it may take its time
+            with self._open() as db:
+                db.execute("INSERT OR IGNORE INTO facts (name, value) VALUES (?, ?)", (name, found))
+            known = self._fact(name)
+        return known or found
+
+    def _fact(self, name: str) -> str | None:
         with self._open() as db:
-            db.execute("BEGIN IMMEDIATE")
             known = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-            if known is not None:
-                value: str = known[0]
-                return value
-            value = find()
-            db.execute("INSERT INTO facts (name, value) VALUES (?, ?)", (name, value))
-            return value
+        return None if known is None else known[0]

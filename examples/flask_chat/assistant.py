@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import gpt_agent_sync as gpt
 from flask_chat.accounts import Accounts
@@ -24,6 +25,10 @@ class NotesAssistant:
         self._accounts = accounts
         self._model = model
         self.tools = gpt.Toolbox([self.add_note, self.list_notes])
+        self._registered = register(self._definition())
+
+    def _definition(self) -> dict[str, Any]:
+        return {"model": self._model, "instructions": INSTRUCTIONS, "tools": self.tools}
 
     def _user(self, context: gpt.ToolContext) -> int:
         user_id = self._accounts.owner(context.thread_id)
@@ -47,17 +52,28 @@ class NotesAssistant:
 
     @functools.cached_property
     def assistant_id(self) -> str:
-        """The assistant's id at the service: one for all processes, made by the first."""
-        return self._accounts.fact(f"assistant {self._model}", self._create)
-
-    def _create(self) -> str:
-        return gpt.create_assistant(
-            model=self._model, name="notes", instructions=INSTRUCTIONS, tools=self.tools
+        """The assistant's id: the same in all processes."""
+        return self._registered or self._accounts.fact(
+            f"assistant {self._model}",
+            lambda: gpt.create_assistant(name="notes", **self._definition()),
         )
 
     def connect(self, thread_id: str) -> gpt.Agent:
         """Return the agent of a thread."""
         return gpt.connect(thread_id, self.assistant_id, tools=self.tools)
+
+
+def register(definition: dict[str, Any]) -> str | None:
+    """Make the assistant known in this process, where that is what the service wants.
+
+    OpenAI's Responses keep no assistants: each process has the same one, under the same name. Other
+    services keep them, and the first process makes it.
+    """
+    if os.environ.get("GPT_AGENT_SERVICE") != "responses":
+        return None
+    service = gpt.ResponsesService()
+    gpt.configure(service=service)
+    return service.register_assistant("notes", **definition)
 
 
 @functools.cache

@@ -482,6 +482,10 @@ class Agent:
         """
         return self._setup.own_tools.tool(function, **options)
 
+    def has_handler(self, name: str) -> bool:
+        """Return whether this process has a handler for a tool of this name."""
+        return self._setup.find_tool(name) is not None
+
     def shutdown(self, timeout: float | None = None) -> None:
         """Stop the agent; the service's run, if there is one, goes on without it.
 

@@ -308,7 +308,11 @@ class Hub:
             for place, cursor in groups:
                 begin = redis_log.beyond(cursor)
                 reading.xrange(Keys(place).events, begin, "+", count=redis_log.PAGE)
-            for (place, cursor), answer in zip(groups, reading.execute(), strict=True):
+            answers = reading.execute(raise_on_error=False)
+            for (place, cursor), answer in zip(groups, answers, strict=True):
+                if isinstance(answer, Exception):
+                    self._leave_out(groups[place, cursor], answer)
+                    continue
                 found = redis_log.decode(answer)
                 if not found:
                     continue
@@ -318,6 +322,23 @@ class Hub:
                     subscriber.tell(functools.partial(_tell_page, page))
                 if len(found) == redis_log.PAGE:
                     waiting.append(place)
+
+    def _leave_out(self, subscribers: Iterable[Subscriber], error: Exception) -> None:
+        """Go on without those that Redis refuses to answer: all others would be deaf with them.
+
+        Raises:
+            Exception: What it was, if it is no refusal of theirs.
+        """
+        if not isinstance(error, self._client.refusal):
+            raise error
+        for subscriber in subscribers:
+            logger.warning(
+                "events of %s after %r cannot be read: %s",
+                subscriber.keys.place,
+                subscriber.cursor,
+                error,
+            )
+            subscriber.close()
 
     # What the owner is asked
 

@@ -36,7 +36,9 @@ from werkzeug.exceptions import HTTPException
 from gpt_agent_sync.contrib.web import event_streams, page
 from gpt_agent_sync.contrib.web.answers import Answer, refusal
 from gpt_agent_sync.contrib.web.event_streams import EventLines, end_event_streams
-from gpt_agent_sync.contrib.web.face import HEARTBEAT, MAX_BODY, ChatFace
+from gpt_agent_sync.contrib.web.face import HEARTBEAT, MAX_BODY, STREAM_TIME, ChatFace
+from gpt_agent_sync.contrib.web.showing import show_to_users
+from gpt_agent_sync.events import Event
 
 if TYPE_CHECKING:
     from gpt_agent_sync.agent.agent import Agent
@@ -50,9 +52,11 @@ def chat_blueprint(
     connect: Callable[[str], Agent],
     create_thread: Callable[[Request], str] | None = None,
     add_message: Callable[[Request, str, str], str | None] | None = None,
+    show_event: Callable[[Event], Event | None] = show_to_users,
     name: str = "gpt_agent",
     template: str | None = page.TEMPLATE,
     heartbeat: float = HEARTBEAT,
+    stream_time: float = STREAM_TIME,
     max_body: int = MAX_BODY,
 ) -> Blueprint:
     """Return a blueprint to register under a prefix of the program's choice.
@@ -60,7 +64,7 @@ def chat_blueprint(
     Its addresses: ``POST threads``, ``POST threads/<id>/messages``, ``GET threads/<id>/messages``,
     ``GET threads/<id>/events``, ``POST threads/<id>/cancel``,
     ``POST threads/<id>/tool_calls/<id>/output``, and the page at its root. Bodies and answers are
-    JSON; errors too.
+    JSON; refusals too, but for those of Flask itself, such as 405.
 
     Hooks are called on the request's thread. What they raise that is none of this package's errors
     is Flask's to answer: ``abort(401)`` in ``authorize`` does what it says. Against requests
@@ -77,11 +81,15 @@ def chat_blueprint(
         add_message: Adds a message elsewhere, in a queue of tasks, say: called with the request,
             the thread's id and the text; returns the message's id, or ``None`` where it is not
             known yet. Else the thread's agent in this process adds it.
+        show_event: Called with each event of a stream; returns what the client is to see of it,
+            ``None`` for nothing. Else words of services and exceptions are replaced.
         name: The blueprint's name.
         template: The page's template; ``None`` for no page. One of the program's own may extend
             ``gpt_agent_sync/chat.html`` and fill its blocks ``title``, ``head``, ``header`` and
             ``footer``.
         heartbeat: Seconds of silence after which an event stream writes a comment.
+        stream_time: Seconds after which an event stream ends: a browser comes back by itself, and
+            is authorized anew.
         max_body: Bytes of a request's body at most.
 
     Raises:
@@ -93,7 +101,9 @@ def chat_blueprint(
         authorize=authorize,
         connect=connect,
         add_message=add_message,
+        show_event=show_event,
         heartbeat=heartbeat,
+        stream_time=stream_time,
         max_body=max_body,
         **hooks,
     )
@@ -137,7 +147,13 @@ def chat_blueprint(
     def get_events(thread_id: str) -> Response:
         request = _request()
         last, after = request.headers.get("Last-Event-ID"), request.args.get("after")
-        lines = face.guard(lambda: face.get_events(request, thread_id, last, after))
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+
+        def connect_again(thread_id: str) -> Agent:
+            with app.app_context():  # the stream is written when the request's is gone
+                return connect(thread_id)
+
+        lines = face.guard(lambda: face.get_events(request, thread_id, last, after, connect_again))
         if not isinstance(lines, EventLines):
             return _respond(lines)
         response = Response(lines, headers=event_streams.HEADERS)

@@ -63,6 +63,22 @@ def test_turn_under_way_is_told_from_its_beginning() -> None:
     assert begun.content == "second"
 
 
+def test_turn_whose_beginning_is_not_kept_has_a_gap() -> None:
+    """What is left of it is told, after the word that something is missing."""
+    talk = Talk(ScriptedService([CallTools(("weather", {})), Reply("sunny")]))
+    backplane = talk.agent.backplane
+    gpt.events(talk.thread_id, service=talk.service).close()
+    talk.agent.add_user_message("hello")
+    talk.recorder.wait_for(gpt.ToolCallRequested)
+    (log,) = backplane._process.get().logs.values()  # type: ignore[attr-defined]
+    while len(log.entries) > 1:
+        log.entries.popleft()
+    with gpt.events(talk.thread_id, service=talk.service, whole_turn=True) as told:
+        missed, call = told.get(PATIENCE), told.get(PATIENCE)
+    assert isinstance(missed, gpt.EventsMissed)
+    assert isinstance(call, gpt.ToolCallRequested)
+
+
 def test_turn_that_is_over_is_not_told_again() -> None:
     """Between turns an iterator begins with what comes next."""
     talk = Talk(ScriptedService([Reply("one")]))

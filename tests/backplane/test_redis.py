@@ -341,6 +341,16 @@ def _tell_something(backplane: gpt.RedisBackplane) -> None:
         wait_until(lambda: heard.texts)
 
 
+def test_listener_that_redis_refuses_makes_no_other_deaf(
+    backplane: gpt.RedisBackplane, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All threads of a process are read together: one that cannot be is left out."""
+    refused = backplane.listen(new_scope(), f"{2**64}-1", Heard())
+    _tell_something(backplane)
+    refused.close()
+    assert "cannot be read" in caplog.text
+
+
 def test_two_agents_over_a_cluster(cluster_client: Any) -> None:
     """One asks, the other tells; a tool is called once."""
     calls: list[int] = []

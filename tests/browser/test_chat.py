@@ -92,11 +92,22 @@ def test_failure_is_told_in_words(chat_site: ChatSite, page: Page) -> None:
     """And the next question is answered."""
     chat_site.sign_up(page)
     say(page, "fail")
-    sees(page, ".gpt-note.gpt-failed", "The answer failed: The model broke.")
+    sees(page, ".gpt-note.gpt-failed", "The answer failed: the assistant met an error")
     say(page, "say Again.")
     sees(page, REPLY, "Again.")
 
 
+both_wires = pytest.mark.parametrize(
+    "chat_site",
+    [
+        pytest.param({"GPT_AGENT_SERVICE": "assistants"}, id="assistants"),
+        pytest.param({"GPT_AGENT_SERVICE": "responses"}, id="responses"),
+    ],
+    indirect=True,
+)
+
+
+@both_wires
 def test_reload_in_the_middle_shows_all_of_it(chat_site: ChatSite, page: Page) -> None:
     """What was said before, the beginning of the answer, and its end."""
     chat_site.sign_up(page)
@@ -111,8 +122,11 @@ def test_reload_in_the_middle_shows_all_of_it(chat_site: ChatSite, page: Page) -
     sees(page, REPLY, "One, two.")
     counts(page, WHOLE, 2)
     assert "thread=" in page.url
+    said = [text.strip() for text in page.locator(".gpt-message .gpt-text").all_inner_texts()]
+    assert said == ["say First.", "First.", "say One, |two.", "One, two."]
 
 
+@both_wires
 def test_workers_killed_in_the_middle(chat_site: ChatSite, page: Page) -> None:
     """The page goes on with those that take their place; no word is doubled or lost."""
     chat_site.sign_up(page)
@@ -202,6 +216,32 @@ def test_html_stays_text(chat_site: ChatSite, page: Page) -> None:
     sees(page, REPLY, "<b>x</b><img src=x onerror=alert(1)> y z")
     counts(page, f"{REPLY} strong", 1)
     counts(page, ".gpt-items img, .gpt-items b, .gpt-items [href^=javascript]", 0)
+
+
+def test_newest_text_stays_in_sight(chat_site: ChatSite, page: Page) -> None:
+    """However much of it comes at once, unless the reader has gone up."""
+    chat_site.sign_up(page)
+    say(page, f"say {'long ' * 900}|{'more ' * 900}|end")
+    counts(page, ".gpt-writing", 1)
+    chat_site.model.go_on()
+    bottom = "log => log.scrollHeight - log.scrollTop - log.clientHeight"
+    log = page.locator(".gpt-log")
+    wait_for(lambda: "more" in page.locator(REPLY).inner_text(), bool, timeout=PATIENCE)
+    assert log.evaluate(bottom) < 50
+    log.evaluate("log => { log.scrollTop = 0; }")
+    chat_site.model.go_on()
+    counts(page, WHOLE, 1)
+    assert log.evaluate("log => log.scrollTop") == 0
+
+
+def test_markdown_that_is_too_deep_is_shown_as_it_is(chat_site: ChatSite, page: Page) -> None:
+    """And the next message is shown as ever."""
+    chat_site.sign_up(page)
+    deep = ">" * 6000
+    say(page, f"say {deep}")
+    sees(page, REPLY, deep)
+    say(page, "say **Again**.")
+    sees(page, f"{REPLY} strong", "Again")
 
 
 def test_blank_message_is_refused_in_words(chat_site: ChatSite, page: Page) -> None:

@@ -120,7 +120,11 @@ class _Connection:
     in_atomic_block = False
 
     def __init__(self) -> None:
-        self.looked_after = 0
+        self.looked_after = self.closed = 0
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Count."""
@@ -150,6 +154,27 @@ def test_connections_of_a_tool_are_looked_after(connection: _Connection) -> None
     with pytest.raises(KeyError):
         fail()
     assert connection.looked_after == 2
+
+
+def test_stream_holds_no_connection(connection: _Connection) -> None:
+    """The request goes on for as long as its client reads; one in a transaction is left alone."""
+    from gpt_agent_sync.contrib.django.database import release_connections
+
+    release_connections()
+    connection.in_atomic_block = True
+    release_connections()
+    assert connection.closed == 1
+
+
+def test_page_may_be_included_anywhere() -> None:
+    """Under other namespaces, and several times: its addresses are below its own."""
+    from django.test import Client
+
+    with override_settings(
+        GPT_AGENT=GIVEN, ALLOWED_HOSTS=["testserver"], ROOT_URLCONF="tests.support.django_urls"
+    ):
+        shown = Client().get("/shop/help/").content.decode()
+    assert 'data-face-url="/shop/help/"' in shown
 
 
 def test_transaction_of_a_caller_is_left_alone(connection: _Connection) -> None:

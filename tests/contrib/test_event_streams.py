@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask import Flask, current_app
 
 import gpt_agent_sync as gpt
-from gpt_agent_sync.backplane import local
+from gpt_agent_sync.contrib.flask import chat_blueprint
 from gpt_agent_sync.contrib.web import event_streams
 from gpt_agent_sync.contrib.web.event_streams import EventLines, end_event_streams, write_event
-from gpt_agent_sync.testing import CallTools, Hold, Reply, ScriptedService
+from gpt_agent_sync.contrib.web.showing import show_to_users
+from gpt_agent_sync.testing import CallTools, Fail, Hold, Reply, ScriptedService
 from tests.plugins.services import WIRES
-from tests.plugins.web import MakeSite
+from tests.plugins.web import MakeSite, everybody
 from tests.support.polling import wait_for
 from tests.support.scripted_model import ScriptedServer
 from tests.support.web_sites import PATIENCE, SentEvent, Site, open_streams, read_events, read_until
@@ -99,9 +104,8 @@ def test_page_opened_in_the_middle_of_a_turn(make_site: MakeSite) -> None:
     assert events[-1].content == "two"
 
 
-def test_gap_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gap_is_told(site: Site) -> None:
     """A page that comes back too late is told that something is missing."""
-    monkeypatch.setattr(local, "KEEP", 3)
     thread_id = site.create_thread()
     with site.listen(thread_id) as response:
         site.say(thread_id, "one")
@@ -157,6 +161,126 @@ def test_stream_outlives_its_agent(site: Site) -> None:
     assert "AgentStopped" not in names(events)
 
 
+def open_lines(connect: Callable[[str], gpt.Agent], thread_id: str, **options: Any) -> EventLines:
+    """Return a stream that somebody reads."""
+    given = {"show_event": show_to_users, "heartbeat": 0.05, "stream_time": 60.0, **options}
+    return EventLines(connect, thread_id, None, **given)
+
+
+def test_stream_ends_when_its_time_is_up(make_site: MakeSite) -> None:
+    """The browser comes back, and is authorized anew."""
+    asked: list[str | None] = []
+
+    def authorize(request: object, thread_id: str | None) -> bool:
+        asked.append(thread_id)
+        return asked.count(thread_id) < 3 or thread_id is None
+
+    site = make_site(authorize=authorize, stream_time=0.1)
+    thread_id = site.create_thread()
+    for _ in range(2):
+        with site.listen(thread_id) as response:
+            assert response.content.startswith(b"retry: 1000")
+    assert site.listen(thread_id).status_code == 403
+
+
+def test_stream_that_nobody_reads_holds_nothing() -> None:
+    """A framework may drop an answer before it has begun to read it."""
+    service = ScriptedService()
+    thread_id = gpt.create_thread(service=service)
+    lines = open_lines(lambda thread_id: gpt.connect(thread_id, service=service), thread_id)
+    backplane = lines._agent.backplane
+    (log,) = backplane._process.get().logs.values()  # type: ignore[attr-defined]
+    assert len(log.listeners) == 1
+    del lines
+    gc.collect()
+    assert log.listeners == ()
+
+
+def test_words_of_services_and_exceptions_are_not_shown(make_site: MakeSite) -> None:
+    """They tell of hosts and accounts; the event says what happened in words of its own."""
+
+    @gpt.tool
+    def look_up() -> str:
+        """Fail."""
+        raise RuntimeError("could not connect to db.internal")
+
+    site = make_site([CallTools(("look_up", {})), Fail("server_error", "org-1 on 10.0.0.3")])
+    thread_id = site.create_thread()
+    with site.listen(thread_id) as response:
+        site.say(thread_id, "hello")
+        events = [sent.event for sent in read_until(response, gpt.RunFailed)]
+    told = {type(event): event for event in events}
+    failed, ended = told[gpt.ToolCallFailed], told[gpt.RunFailed]
+    assert isinstance(failed, gpt.ToolCallFailed)
+    assert isinstance(ended, gpt.RunFailed)
+    assert (failed.message, ended.message) == ("the tool failed", "the assistant met an error")
+    assert (ended.code, ended.cursor) == ("server_error", events[-1].cursor)
+
+
+@pytest.mark.parametrize(
+    "status, code, words",
+    [
+        ("expired", None, "it took too long"),
+        ("failed", "rate_limit_exceeded", "the assistant is busy"),
+        ("incomplete", "max_completion_tokens", "it was cut off"),
+    ],
+)
+def test_reasons_that_are_known_have_words(status: str, code: str | None, words: str) -> None:
+    """For those that users can do something about."""
+    event = gpt.RunFailed(
+        thread_id="t", id="r", assistant_id="a", status=status, code=code, message="secret"
+    )
+    shown = show_to_users(event)
+    assert isinstance(shown, gpt.RunFailed)
+    assert shown.message == words
+
+
+def test_program_says_what_is_shown(make_site: MakeSite) -> None:
+    """By a hook that returns an event, or nothing."""
+
+    def show(event: gpt.Event) -> gpt.Event | None:
+        return event if isinstance(event, gpt.AssistantMessageAdded) else None
+
+    site = make_site([Reply("hi")], show_event=show)
+    thread_id = site.create_thread()
+    with site.listen(thread_id) as response:
+        site.say(thread_id, "hello")
+        events = read_until(response, gpt.AssistantMessageAdded)
+    assert names(events) == ["AssistantMessageAdded"]
+
+
+def test_hook_connects_in_the_applications_context() -> None:
+    """Though the request is over when a stream connects again."""
+    app = Flask("site")
+    service = ScriptedService([Reply("hi")])
+    seen: list[str] = []
+
+    def connect(thread_id: str) -> gpt.Agent:
+        seen.append(current_app.name)
+        return gpt.connect(thread_id, "asst", service=service)
+
+    app.register_blueprint(chat_blueprint(authorize=everybody, connect=connect, heartbeat=0.05))
+    thread_id = gpt.create_thread(service=service)
+    with app.test_client().get(f"/threads/{thread_id}/events") as response:
+        stream = response.iter_encoded()
+        next(stream)
+        gpt.connect(thread_id, service=service).shutdown()
+        gpt.connect(thread_id, "asst", service=service).ask("hello", timeout=PATIENCE)
+        gpt.connect(thread_id, service=service).shutdown()
+        for _ in range(3):
+            next(stream)
+    assert seen == ["site", "site"]
+
+
+@pytest.mark.parametrize("number, text", [("NaN", "nan"), ("Infinity", "inf")])
+def test_numbers_that_json_does_not_have_are_texts(number: str, text: str) -> None:
+    """Python reads them in what a model writes; browsers would refuse the event."""
+    arguments = json.loads(f'{{"a": [{number}], "b": 1.5}}')
+    event = gpt.ToolCallRequested(thread_id="t", id="c", run_id="r", name="f", arguments=arguments)
+    data = json.loads(write_event(event).decode().partition("data: ")[2], parse_constant=float)
+    assert data["arguments"] == {"a": [text], "b": 1.5}
+
+
 def test_agent_is_connected_again_for_a_turn_elsewhere() -> None:
     """So that this process can go on with it when the one that began it is gone."""
     service = ScriptedService([Reply("hi")])
@@ -167,20 +291,21 @@ def test_agent_is_connected_again_for_a_turn_elsewhere() -> None:
         made.append(gpt.connect(thread_id, "asst", service=service))
         return made[-1]
 
-    lines = EventLines(connect, thread_id, None, 10.0)
+    lines = open_lines(connect, thread_id)
     made[0].shutdown()
     other = gpt.connect(thread_id, "asst", service=service)
     other.ask("hello", timeout=PATIENCE)
-    next(lines)
-    next(lines)
+    for _ in range(3):  # the third look comes after the turn was told
+        next(lines)
     lines.close()
     assert made[1:] == [other]
 
 
+@pytest.mark.parametrize("error", [gpt.ServiceUnavailableError("away"), RuntimeError("away")])
 def test_agent_that_cannot_be_had_again_ends_no_stream(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged, and the events go on."""
+    """Whatever the program's hook raises is logged, and the events go on."""
     service = ScriptedService([Reply("hi")])
     thread_id = gpt.create_thread(service=service)
     agents = [gpt.connect(thread_id, "asst", service=service)]
@@ -188,15 +313,17 @@ def test_agent_that_cannot_be_had_again_ends_no_stream(
     def connect(thread_id: str) -> gpt.Agent:
         if agents:
             return agents.pop()
-        raise gpt.ServiceUnavailableError("away")
+        raise error
 
-    lines = EventLines(connect, thread_id, None, 10.0)
+    lines = open_lines(connect, thread_id)
     gpt.connect(thread_id, service=service).shutdown()
     gpt.connect(thread_id, "asst", service=service).ask("hello", timeout=PATIENCE)
     written = next(lines) + next(lines)
-    lines.close()
     assert b"UserMessageAdded" in written
-    assert "followed without an agent: away" in caplog.text
+    assert next(lines) == b": alive\n\n"
+    lines.close()
+    assert "followed without an agent" in caplog.text
+    assert "away" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -273,6 +274,31 @@ def test_output_that_nothing_waits_for_is_refused(make_site: MakeSite) -> None:
     assert refused(answer) == (404, "InvalidToolCallIdError")
 
 
+def test_output_of_the_programs_own_tool_is_refused(make_site: MakeSite) -> None:
+    """What its handlers do is not a client's to say."""
+    release = threading.Event()
+
+    @gpt.tool
+    def check_payment() -> str:
+        """Check."""
+        release.wait(PATIENCE)
+        return "not paid"
+
+    service = ScriptedService([CallTools(("check_payment", {})), Reply("done")])
+    site = make_site(service=service)
+    thread_id = site.create_thread()
+    site.say(thread_id, "hello")
+    agent = gpt.connect(thread_id)
+    outputs: list[gpt.ToolCallOutputRecorded] = []
+    agent.on(gpt.ToolCallOutputRecorded, outputs.append)
+    (call,) = wait_for(lambda: agent.state.tool_calls, bool, timeout=PATIENCE)
+    answer = site.post(f"/threads/{thread_id}/tool_calls/{call.id}/output", {"output": "paid"})
+    release.set()
+    assert refused(answer) == (403, "ForbiddenError")
+    agent.wait(PATIENCE)
+    assert [event.output for event in outputs] == ["not paid"]
+
+
 def test_output_must_be_there(site: Site) -> None:
     """``null`` is one, nothing is none."""
     path = f"/threads/{site.create_thread()}/tool_calls/call_1/output"
@@ -297,7 +323,7 @@ def test_query_is_checked(site: Site, query: dict[str, str]) -> None:
     assert refused(answer)[0] in (400, 404)
 
 
-@pytest.mark.parametrize("cursor", ["x", "1", "1-", "msg_1"])
+@pytest.mark.parametrize("cursor", ["x", "1", "1-", "msg_1", f"{2**64}-1", f"1-{2**64 - 1}"])
 def test_cursor_is_checked(site: Site, cursor: str) -> None:
     """In the address and in the header, with status 400."""
     thread_id = site.create_thread()

@@ -4,4 +4,9 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-urlpatterns = [path("chat/", include("gpt_agent_sync.contrib.django.urls"))]
+CHAT = "gpt_agent_sync.contrib.django.urls"
+
+urlpatterns = [
+    path("chat/", include(CHAT)),
+    path("shop/", include(([path("help/", include(CHAT, namespace="help"))], "shop"))),
+]

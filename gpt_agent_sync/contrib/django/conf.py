@@ -9,9 +9,13 @@
 - ``ADD_MESSAGE``: adds a message elsewhere, in a queue of tasks, say: called with the request, the
   thread's id and the text; returns the message's id, or ``None`` where it is not known yet. Else
   the thread's agent in this process adds it.
+- ``SHOW_EVENT``: called with each event of a stream; returns what the client is to see of it,
+  ``None`` for nothing. Else words of services and exceptions are replaced.
 - ``TEMPLATE``: the page's template, ``None`` for no page. One of the project's own may extend
   ``gpt_agent_sync/chat.html``.
 - ``HEARTBEAT``: seconds of silence after which an event stream writes a comment.
+- ``STREAM_TIME``: seconds after which an event stream ends: a browser comes back by itself, and is
+  authorized anew.
 - ``MAX_BODY``: bytes of a request's body at most.
 
 Hooks are functions, or the dotted paths of some.
@@ -30,13 +34,14 @@ from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from gpt_agent_sync.contrib.web import page
-from gpt_agent_sync.contrib.web.face import HEARTBEAT, MAX_BODY, ChatFace
+from gpt_agent_sync.contrib.web.face import ChatFace
 
 NAME = "GPT_AGENT"
 
 REQUIRED = ("AUTHORIZE", "CONNECT")
-HOOKS = (*REQUIRED, "CREATE_THREAD", "ADD_MESSAGE")
-KNOWN = (*HOOKS, "TEMPLATE", "HEARTBEAT", "MAX_BODY")
+HOOKS = (*REQUIRED, "CREATE_THREAD", "ADD_MESSAGE", "SHOW_EVENT")
+NUMBERS = ("HEARTBEAT", "STREAM_TIME", "MAX_BODY")
+KNOWN = (*HOOKS, *NUMBERS, "TEMPLATE")
 
 
 @functools.cache
@@ -56,12 +61,9 @@ def get_face() -> ChatFace[HttpRequest]:
     hooks: dict[str, Any] = {
         name.lower(): _read_hook(name, given[name]) for name in HOOKS if given.get(name) is not None
     }
+    numbers: dict[str, Any] = {name.lower(): given[name] for name in NUMBERS if name in given}
     try:
-        return ChatFace(
-            **hooks,
-            heartbeat=given.get("HEARTBEAT", HEARTBEAT),
-            max_body=given.get("MAX_BODY", MAX_BODY),
-        )
+        return ChatFace(**hooks, **numbers)
     except (TypeError, ValueError) as exc:
         raise ImproperlyConfigured(f"{NAME}: {exc}") from exc
 

@@ -12,6 +12,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def release_connections() -> None:
+    """Close this thread's connections, but for those in a transaction; they open again by use."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
 def closing_connections(function: Callable[P, T]) -> Callable[P, T]:
     """Wrap a tool, or a callback, that uses the database.
 

@@ -9,10 +9,10 @@ from django.http.response import HttpResponseBase
 from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.templatetags.static import static
-from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from gpt_agent_sync.contrib.django.conf import get_face, get_template
+from gpt_agent_sync.contrib.django.database import release_connections
 from gpt_agent_sync.contrib.web import event_streams, page
 from gpt_agent_sync.contrib.web.answers import Answer, refusal
 from gpt_agent_sync.contrib.web.event_streams import EventLines
@@ -33,7 +33,8 @@ def show_page(request: HttpRequest) -> HttpResponse:
         return _respond(refused)
     context = page.page_context(
         static,
-        face_url=reverse("gpt_agent_sync:page"),
+        # Whatever the project has included it as; it is what all other addresses are below.
+        face_url=request.path,
         thread_id=thread_id,
         csrf_token=get_token(request),
     )
@@ -83,6 +84,8 @@ def events(request: HttpRequest, thread_id: str) -> HttpResponseBase:
     lines = face.guard(lambda: face.get_events(request, thread_id, last, after))
     if not isinstance(lines, EventLines):
         return _respond(lines)
+    # The request goes on for as long as the client reads: it would keep its connection so long.
+    release_connections()
     # It closes what it iterates over when the client is gone.
     return StreamingHttpResponse(lines, headers=event_streams.HEADERS)
 

@@ -6,16 +6,19 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html.
 from __future__ import annotations
 
 import json
+import logging
+import math
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpt_agent_sync import forks
 from gpt_agent_sync.api import thread_events
 from gpt_agent_sync.errors import GptAgentError
 from gpt_agent_sync.events import Event, RunStarted, UserMessageAdded
-from gpt_agent_sync.logs import get_logger
+from gpt_agent_sync.logs import get_logger, log_exception
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,8 +53,10 @@ class EventLines:
         thread_id: The thread.
         after: The cursor of the last event that the client knows; ``None`` to begin with the turn
             that is under way, or with what comes next.
+        show_event: Returns what the client is to see of an event, ``None`` for nothing.
         heartbeat: Seconds of silence after which a comment is written. A client that went away is
             noticed when something is written.
+        stream_time: Seconds after which it ends.
 
     Raises:
         GptAgentError: What connecting raises.
@@ -62,16 +67,23 @@ class EventLines:
         connect: Callable[[str], Agent],
         thread_id: str,
         after: str | None,
+        *,
+        show_event: Callable[[Event], Event | None],
         heartbeat: float,
+        stream_time: float,
     ) -> None:
         self._connect = connect
         self._thread_id = thread_id
+        self._show_event = show_event
         self._heartbeat = heartbeat
+        self._until = time.monotonic() + stream_time
         self._agent = agent = connect(thread_id)
-        self._events = thread_events(
+        self._events = events = thread_events(
             thread_id, after, agent.service, backplane=agent.backplane, whole_turn=after is None
         )
-        self._has_begun = False
+        # Where a framework drops an answer that nobody has begun to read, nobody closes it.
+        weakref.finalize(self, events.close).atexit = False
+        self._has_begun = self._turn_has_begun = False
         _open.add(self)
 
     def __iter__(self) -> Self:
@@ -83,13 +95,18 @@ class EventLines:
         if not self._has_begun:
             self._has_begun = True
             return RETRY
+        self._stay_connected()
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise StopIteration
         try:
-            event = self._events.get(self._heartbeat)
+            event = self._events.get(min(self._heartbeat, left))
         except TimeoutError:
             return _ALIVE
         if event is None:
             raise StopIteration
-        return self._write(event) + b"".join(self._write(other) for other in self._waiting())
+        written = [self._write(event), *(self._write(other) for other in self._waiting())]
+        return b"".join(written) or _ALIVE
 
     def _waiting(self) -> Iterator[Event]:
         """Give the events that are there already, so that they take one write."""
@@ -103,17 +120,24 @@ class EventLines:
             yield event
 
     def _write(self, event: Event) -> bytes:
-        self._stay_connected(event)
-        return write_event(event)
+        if isinstance(event, (UserMessageAdded, RunStarted)):
+            self._turn_has_begun = True
+        shown = self._show_event(event)
+        return b"" if shown is None else write_event(shown)
 
-    def _stay_connected(self, event: Event) -> None:
+    def _stay_connected(self) -> None:
         """Have an agent again for a turn that another process has begun, if ours was idle."""
-        if self._agent.is_alive or not isinstance(event, (UserMessageAdded, RunStarted)):
+        if self._agent.is_alive or not self._turn_has_begun:
             return
+        self._turn_has_begun = False
         try:
             self._agent = self._connect(self._thread_id)
         except GptAgentError as exc:
             logger.warning("thread %s is followed without an agent: %s", self._thread_id, exc)
+        except Exception:
+            log_exception(
+                logger, logging.ERROR, "thread %s is followed without an agent", self._thread_id
+            )
 
     def close(self) -> None:
         """End it; idempotent. Servers call it when the client is gone."""
@@ -123,9 +147,25 @@ class EventLines:
 
 def write_event(event: Event) -> bytes:
     """Return an event as it is sent: its cursor, and its JSON, in which no line ends."""
-    data = json.dumps(event.to_dict(), ensure_ascii=False, separators=(",", ":"))
+    data = _dump(event.to_dict())
     place = f"id: {event.cursor}\n" if event.cursor else ""
     return f"{place}data: {data}\n\n".encode("utf-8", "replace")
+
+
+def _dump(data: Any) -> str:
+    try:
+        return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return _dump(_finite(data))
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON-ready data with the numbers as texts that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _OpenStreams:

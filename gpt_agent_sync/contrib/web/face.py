@@ -12,7 +12,9 @@ from gpt_agent_sync.api import create_thread
 from gpt_agent_sync.contrib.web import reading
 from gpt_agent_sync.contrib.web.answers import Answer, Refusal, answer_to, is_the_clients
 from gpt_agent_sync.contrib.web.event_streams import EventLines
-from gpt_agent_sync.errors import AgentNotAliveError, GptAgentError
+from gpt_agent_sync.contrib.web.showing import show_to_users
+from gpt_agent_sync.errors import AgentNotAliveError, GptAgentError, InvalidToolCallIdError
+from gpt_agent_sync.events import Event
 from gpt_agent_sync.logs import get_logger
 from gpt_agent_sync.records import Message
 
@@ -28,6 +30,9 @@ T = TypeVar("T")
 
 HEARTBEAT = 15.0
 """Seconds of silence after which an event stream says that it is alive."""
+
+STREAM_TIME = 600.0
+"""Seconds after which an event stream ends, to be authorized anew."""
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request's body at most."""
@@ -53,7 +58,11 @@ class ChatFace(Generic[R]):
         add_message: Adds a message elsewhere, in a queue of tasks, say: called with the request,
             the thread's id and the text; returns the message's id, or ``None`` where it is not
             known yet. Without it the thread's agent in this process adds it.
+        show_event: Called with each event of a stream; returns what the client is to see of it,
+            ``None`` for nothing. Without it ``show_to_users()``.
         heartbeat: Seconds of silence after which an event stream writes a comment.
+        stream_time: Seconds after which an event stream ends: a browser comes back by itself, and
+            is authorized anew.
         max_body: Bytes of a request's body at most.
     """
 
@@ -61,8 +70,10 @@ class ChatFace(Generic[R]):
     connect: Callable[[str], Agent]
     create_thread: Callable[[R], str] = _create_thread
     add_message: Callable[[R, str, str], str | None] | None = None
-    heartbeat: float = attrs.field(default=HEARTBEAT)
-    max_body: int = attrs.field(default=MAX_BODY)
+    show_event: Callable[[Event], Event | None] = show_to_users
+    heartbeat: float = HEARTBEAT
+    stream_time: float = STREAM_TIME
+    max_body: int = MAX_BODY
 
     def __attrs_post_init__(self) -> None:
         """Check what was given.
@@ -71,12 +82,14 @@ class ChatFace(Generic[R]):
             TypeError: If a hook cannot be called.
             ValueError: If a number is none, or out of its range.
         """
-        for name in ("authorize", "connect", "create_thread", "add_message"):
+        for name in ("authorize", "connect", "create_thread", "add_message", "show_event"):
             hook = getattr(self, name)
             if not callable(hook) and not (name == "add_message" and hook is None):
                 raise TypeError(f"{name} must be a function, not {hook!r}")
-        if not isinstance(self.heartbeat, (int, float)) or not 0 < self.heartbeat < math.inf:
-            raise ValueError(f"heartbeat must be seconds above 0, not {self.heartbeat!r}")
+        for name in ("heartbeat", "stream_time"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise ValueError(f"{name} must be seconds above 0, not {value!r}")
         if type(self.max_body) is not int or self.max_body < 1:
             raise ValueError(f"max_body must be bytes above 0, not {self.max_body!r}")
 
@@ -124,12 +137,24 @@ class ChatFace(Generic[R]):
     def post_output(
         self, request: R, thread_id: str, call_id: str, content_type: str | None, body: bytes
     ) -> Answer:
-        """Record the output of a tool call; 202."""
+        """Record the output of a tool call that the program has no handler for; 202.
+
+        What its handlers do is not the client's to say.
+        """
         self.permit(request, thread_id)
         reading.read_id("tool call", call_id)
         sent = reading.read_object(content_type, body, self.max_body)
         output = reading.read_output(sent)
-        self._with_agent(thread_id, lambda agent: agent.submit_tool_output(call_id, output))
+
+        def submit(agent: Agent) -> None:
+            calls = [call for call in agent.state.tool_calls if call.id == call_id]
+            if any(agent.has_handler(call.name) for call in calls):
+                raise Refusal(403, "ForbiddenError", "this tool call is the program's to answer")
+            if not calls and agent.running:
+                raise InvalidToolCallIdError(call_id)
+            agent.submit_tool_output(call_id, output)
+
+        self._with_agent(thread_id, submit)
         return Answer(202)
 
     def get_messages(self, request: R, thread_id: str, query: Mapping[str, str]) -> Answer:
@@ -155,7 +180,12 @@ class ChatFace(Generic[R]):
         return self._with_agent(thread_id, read)
 
     def get_events(
-        self, request: R, thread_id: str, last_event_id: str | None, after: str | None
+        self,
+        request: R,
+        thread_id: str,
+        last_event_id: str | None,
+        after: str | None,
+        connect: Callable[[str], Agent] | None = None,
     ) -> EventLines:
         """Return a thread's events as they are sent.
 
@@ -164,6 +194,7 @@ class ChatFace(Generic[R]):
             thread_id: The thread.
             last_event_id: The header that a browser comes back with.
             after: The cursor in the address.
+            connect: Connects to the thread where the request is over, and its context with it.
 
         Raises:
             Refusal: If it is refused.
@@ -171,7 +202,14 @@ class ChatFace(Generic[R]):
         """
         self.permit(request, thread_id)
         cursor = reading.read_cursor(last_event_id, after)
-        return EventLines(self.connect, thread_id, cursor, self.heartbeat)
+        return EventLines(
+            connect or self.connect,
+            thread_id,
+            cursor,
+            show_event=self.show_event,
+            heartbeat=self.heartbeat,
+            stream_time=self.stream_time,
+        )
 
     def guard(self, act: Callable[[], T]) -> T | Answer:
         """Return what a verb returns, or the answer to the error that it raises."""

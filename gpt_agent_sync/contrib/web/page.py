@@ -41,7 +41,8 @@ def page_headers(script_url: str) -> dict[str, str]:
         script_url: Where its static files are; they may be another host's.
     """
     parts = urlsplit(script_url)
-    files = f"{parts.scheme or 'https'}://{parts.netloc}" if parts.netloc else "'self'"
+    elsewhere = f" {parts.scheme or 'https'}://{parts.netloc}" if parts.netloc else ""
+    files = f"'self'{elsewhere}"
     policy = {
         "default-src": "'none'",
         "script-src": files,

@@ -9,6 +9,10 @@ import { Marked } from "./vendor/marked.js";
 
 const PAGE = 50; // messages of the history that are loaded at once
 const GONE = [401, 403, 404];
+const QUIET = 20; // seconds without an event of a run after which it is asked for
+const PENDING = 60; // seconds for a message that others add
+const LONGEST = 30000; // characters that are read as Markdown
+const SLOWEST = 1000; // milliseconds that this may take
 
 // Markdown
 
@@ -94,7 +98,9 @@ class Face {
       throw new Problem(0, "there is no connection");
     }
     const body = await answer.json().catch(() => null);
-    if (!answer.ok || body === null) {
+    // A page in place of an answer, such as one to sign in, is a refusal.
+    if (answer.redirected || (answer.ok && body === null)) throw new Problem(401, "sign in again");
+    if (!answer.ok) {
       throw new Problem(answer.status, body?.error?.message ?? `the server answered ${answer.status}`);
     }
     return body;
@@ -120,7 +126,13 @@ class EventLine {
     source.onopen = () => this.handlers.open();
     source.onmessage = (message) => {
       this.cursor = message.lastEventId || this.cursor;
-      this.handlers.event(JSON.parse(message.data));
+      let event;
+      try {
+        event = JSON.parse(message.data);
+      } catch {
+        return; // of another version's, say
+      }
+      this.handlers.event(event);
     };
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) this.handlers.closed();
@@ -138,30 +150,42 @@ class EventLine {
 
 class AssistantText {
   // Text that grows is rendered now and then: the longer that takes, the more rarely.
-  constructor(target) {
+  constructor(target, change) {
     this.target = target;
+    this.change = change;
     this.text = "";
     this.timer = null;
     this.cost = 0;
   }
 
-  set(text, whenDrawn) {
-    this.text = text;
-    this.timer ??= setTimeout(() => this.draw(whenDrawn), Math.max(16, 4 * this.cost));
+  add(piece) {
+    this.text += piece;
+    this.timer ??= setTimeout(() => this.draw(), Math.max(16, 4 * this.cost));
   }
 
   finish(text) {
     clearTimeout(this.timer);
     this.text = text;
-    this.draw(() => {});
+    this.draw();
   }
 
-  draw(whenDrawn) {
+  draw() {
     this.timer = null;
     const began = performance.now();
-    this.target.replaceChildren(render(this.text));
+    this.change(() => this.target.replaceChildren(this.render()));
     this.cost = performance.now() - began;
-    whenDrawn();
+  }
+
+  // What is too long, too deep or too slow to be Markdown is shown as it is.
+  render() {
+    if (this.text.length <= LONGEST && this.cost <= SLOWEST) {
+      try {
+        return render(this.text);
+      } catch (error) {
+        console.warn("a message is shown as it is:", error.message);
+      }
+    }
+    return element("div", "gpt-plain", this.text);
   }
 }
 
@@ -171,10 +195,17 @@ class Log {
     this.items = root.querySelector(".gpt-items");
     this.messages = new Map();
     this.tools = new Map();
+    this.hasGap = false;
   }
 
   get isEmpty() {
     return this.messages.size === 0;
+  }
+
+  clear() {
+    this.items.replaceChildren();
+    this.messages.clear();
+    this.tools.clear();
   }
 
   // Keeps the newest in sight, unless the reader has gone up.
@@ -194,14 +225,15 @@ class Log {
     item.dataset.messageId = id;
     const target = element("div", "gpt-text");
     item.append(element("span", "gpt-spoken", role === "user" ? "You:" : "Assistant:"), target);
-    const message = { item, runId, isWhole: false, text: new AssistantText(target), target };
+    const text = new AssistantText(target, (act) => this.change(act));
+    const message = { item, runId, isWhole: false, text, target, awaits: "" };
     this.messages.set(id, message);
     this.add(item, before);
     return message;
   }
 
+  // What is shown already is replaced by what an event says, not by a history, which may be older.
   addMessage({ id, role, content, run_id: runId }, before = null) {
-    if (this.messages.get(id)?.isWhole) return false;
     let message = this.messages.get(id);
     const unnamed = this.messages.get(`of ${runId}`);
     if (!message && role !== "user" && unnamed) {
@@ -213,11 +245,26 @@ class Log {
     message ??= this.makeMessage(id, role, runId, before);
     message.isWhole = true;
     message.item.classList.remove("gpt-writing");
-    this.change(() => {
-      if (role === "user") message.target.textContent = content;
-      else message.text.finish(content);
-    });
-    return true;
+    if (role === "user") this.change(() => (message.target.textContent = content));
+    else message.text.finish(content);
+    return message;
+  }
+
+  addUserMessage(id, content) {
+    if (this.messages.has(id) || this.adopt(id, content, "event")) return;
+    this.addMessage({ id, role: "user", content }).awaits = "history";
+  }
+
+  // Some services give a user's message another id in their history than when it is added. What one
+  // of the two has told is expected of the other, which is known by its words then.
+  adopt(id, content, teller) {
+    for (const message of this.messages.values()) {
+      if (message.awaits !== teller || message.target.textContent !== content) continue;
+      message.awaits = "";
+      this.messages.set(id, message);
+      return true;
+    }
+    return false;
   }
 
   addPiece({ message_id: messageId, run_id: runId, text }) {
@@ -225,7 +272,13 @@ class Log {
     const message = this.messages.get(id) ?? this.makeMessage(id, "assistant", runId);
     if (message.isWhole) return;
     message.item.classList.add("gpt-writing");
-    message.text.set(message.text.text + text, () => this.change(() => {}));
+    message.text.add(this.hasGap ? `… ${text}` : text);
+    this.hasGap = false;
+  }
+
+  // Pieces are missing before the next one; the whole message will have them.
+  markGap() {
+    this.hasGap = true;
   }
 
   // What a run that goes no further has written so far.
@@ -240,14 +293,32 @@ class Log {
     }
   }
 
-  // The history, oldest first: what is not there yet comes before what follows it.
-  merge(history) {
-    let next = null;
+  // The history, oldest first. What is not there yet comes before what follows it; where nothing of
+  // it is there, before what events have told, which is newer. Returns what was added.
+  merge(history, isLate) {
+    for (const { id } of history) {
+      if (this.messages.has(id)) this.messages.get(id).awaits = "";
+    }
+    for (const { id, role, content } of history) {
+      if (role === "user" && !this.messages.has(id)) this.adopt(id, content, "history");
+    }
+    const isKnown = history.some(({ id }) => this.messages.has(id));
+    let next = isKnown ? null : this.items.firstElementChild;
+    const added = [];
     for (const message of [...history].reverse()) {
-      const known = this.messages.get(message.id);
-      if (!known?.isWhole) this.addMessage(message, next);
+      if (!this.messages.get(message.id)?.isWhole) {
+        added.unshift(this.addMessage(message, next));
+        if (isLate && message.role === "user") added[0].awaits = "event";
+      }
       next = this.messages.get(message.id).item;
     }
+    return added;
+  }
+
+  // Whether a history and what is shown have nothing in common, so that messages between are missing.
+  isApart(history) {
+    const shown = [...this.messages.values()].some(({ isWhole }) => isWhole);
+    return shown && history.length === PAGE && !history.some(({ id }) => this.messages.has(id));
   }
 
   addNote(text, failed = false) {
@@ -297,7 +368,7 @@ class Conversation {
     this.line = new EventLine({
       event: (event) => this.take(event),
       open: () => this.opened(),
-      broken: () => this.say("The line is broken. Trying again …"),
+      broken: () => this.sayLater("The line is broken. Trying again …"),
       closed: () => this.comeBack(),
     });
     this.form = find("composer");
@@ -309,11 +380,12 @@ class Conversation {
     this.spoken = main.querySelector("[aria-live]");
     this.problem = find("problem");
     this.waiting = []; // events that come before the history
-    this.told = 0; // how many have come
+    this.told = 0; // how many have told whether a run is active
     this.isLoaded = false;
     this.isRunning = false;
     this.tries = 0;
     this.whenOpen = [];
+    this.pending = null; // the timer of a message that others add
 
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -340,7 +412,25 @@ class Conversation {
   }
 
   say(text) {
+    clearTimeout(this.saying);
     this.status.textContent = text;
+  }
+
+  // A line that ends in good order is there again in a moment.
+  sayLater(text) {
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => this.say(text), 3000);
+  }
+
+  // For screen readers, one after the other.
+  speak(text) {
+    this.spoken.append(element("p", "", text));
+    while (this.spoken.childElementCount > 5) this.spoken.firstElementChild.remove();
+  }
+
+  note(text, failed = false) {
+    this.log.addNote(text, failed);
+    this.speak(text);
   }
 
   // connecting
@@ -361,16 +451,23 @@ class Conversation {
   async load() {
     const { source } = this.line;
     const { told } = this;
+    let history, running;
     try {
-      const { messages, running } = await this.face.get(`messages?order=desc&limit=${PAGE}`);
-      if (!this.isLoaded) this.earlierButton.hidden = messages.length < PAGE;
-      this.isLoaded = true;
-      if (told === this.told) this.setRunning(running); // else an event knows better
-      // First the events of the turn, which have an order; the history may know its end already.
-      for (const event of this.waiting.splice(0)) this.take(event);
-      this.log.merge(messages.reverse());
+      ({ messages: history, running } = await this.face.get(`messages?order=desc&limit=${PAGE}`));
     } catch (problem) {
       if (source === this.line.source) this.comeBack(problem);
+      return;
+    }
+    history.reverse();
+    const isFirst = !this.isLoaded;
+    this.isLoaded = true;
+    if (!isFirst && this.log.isApart(history)) this.log.clear();
+    if (isFirst || this.log.isEmpty) this.earlierButton.hidden = history.length < PAGE;
+    if (told === this.told) this.setRunning(running); // else an event knows better
+    // First the events of the turn, which have an order; the history may know its end already.
+    for (const event of this.waiting.splice(0)) this.take(event);
+    for (const { target } of this.log.merge(history, !isFirst)) {
+      if (!isFirst) this.speak(target.textContent);
     }
   }
 
@@ -383,7 +480,7 @@ class Conversation {
         (met) => met,
       );
     }
-    if (problem && GONE.includes(problem.status)) {
+    if (GONE.includes(problem?.status)) {
       this.say(`This conversation cannot be shown: ${problem.message}.`);
       this.input.disabled = this.sendButton.disabled = true;
       this.setRunning(false);
@@ -406,6 +503,7 @@ class Conversation {
       }
       this.log.root.scrollTop += this.log.root.scrollHeight - height;
       this.earlierButton.hidden = messages.length < PAGE;
+      this.log.root.focus({ preventScroll: true });
     } catch (problem) {
       this.say(`Earlier messages could not be loaded: ${problem.message}.`);
     }
@@ -414,19 +512,23 @@ class Conversation {
   // events
 
   take(event) {
-    if (!this.isLoaded) this.waiting.push(event);
-    else this[`take${event.type}`]?.(event);
-    this.told += 1;
+    if (!this.isLoaded) {
+      this.waiting.push(event);
+      return;
+    }
+    this[`take${event.type}`]?.(event);
+    if (this.isRunning) this.askWhenQuiet();
   }
 
   takeUserMessageAdded({ id, content }) {
     const text = typeof content === "string" ? content : "(a message with other content)";
-    this.log.addMessage({ id, role: "user", content: text });
-    this.setRunning(true);
+    this.log.addUserMessage(id, text);
+    this.endPending();
+    this.tellRunning(true);
   }
 
   takeRunStarted() {
-    this.setRunning(true);
+    this.tellRunning(true);
   }
 
   takeAssistantMessageDelta(event) {
@@ -434,24 +536,25 @@ class Conversation {
   }
 
   takeAssistantMessageAdded({ message_id: id, run_id, content }) {
-    const isNew = this.log.addMessage({ id, role: "assistant", run_id, content });
-    if (isNew) this.spoken.textContent = this.log.messages.get(id).target.textContent;
+    const wasWhole = this.log.messages.get(id)?.isWhole;
+    const { target } = this.log.addMessage({ id, role: "assistant", run_id, content });
+    if (!wasWhole) this.speak(target.textContent);
   }
 
   takeRunCompleted() {
-    this.setRunning(false);
+    this.tellRunning(false);
   }
 
   takeRunFailed({ id, message }) {
     this.log.endPieces(id, false);
-    this.log.addNote(`The answer failed: ${message ?? "the assistant gave no reason"}`, true);
-    this.setRunning(false);
+    this.note(`The answer failed: ${message ?? "the assistant gave no reason"}`, true);
+    this.tellRunning(false);
   }
 
   takeRunCancelled({ id }) {
     this.log.endPieces(id, false);
-    this.log.addNote("The answer was stopped.");
-    this.setRunning(false);
+    this.note("The answer was stopped.");
+    this.tellRunning(false);
   }
 
   takeRateLimited({ run_id: runId, retry_in: seconds }) {
@@ -472,15 +575,16 @@ class Conversation {
   }
 
   takeToolCallInterrupted({ name }) {
-    this.log.addNote(`${name} was interrupted, and waits for somebody to look at it.`, true);
+    this.note(`${name} was interrupted, and waits for somebody to look at it.`, true);
   }
 
   takeToolOutputSubmissionFailed() {
-    this.log.addNote("The results of the tools could not be sent.", true);
+    this.note("The results of the tools could not be sent.", true);
   }
 
   // What is missing may hold the end of the run, too.
   takeEventsMissed() {
+    this.log.markGap();
     this.load();
   }
 
@@ -490,7 +594,7 @@ class Conversation {
     const text = this.input.value;
     if (this.sendButton.disabled) return;
     if (!text.trim()) return this.refuse("Write a message first.");
-    if (this.isRunning) return this.refuse("Wait for the answer, or stop it.");
+    if (this.isRunning || this.pending) return this.refuse("Wait for the answer, or stop it.");
     this.refuse("");
     this.sendButton.disabled = true;
     try {
@@ -498,14 +602,30 @@ class Conversation {
       const { id } = await this.face.post("messages", { content: text });
       if (this.input.value === text) this.input.value = "";
       this.fitInput();
-      if (id && this.isLoaded) this.log.addMessage({ id, role: "user", content: text });
-      if (!id) this.say("Your message is on its way …");
+      if (id && this.isLoaded) this.log.addUserMessage(id, text);
+      if (!id) this.beginPending(text);
     } catch (problem) {
       const doubt = problem.status === 0 ? " If it arrived all the same, it shows above." : "";
       this.refuse(`Your message could not be sent: ${problem.message}.${doubt}`);
     } finally {
       this.sendButton.disabled = false;
     }
+  }
+
+  // A message that others add is waited for: a second one might come before it.
+  beginPending(text) {
+    this.say("Your message is on its way …");
+    this.pending = setTimeout(() => {
+      this.pending = null;
+      if (!this.input.value) this.input.value = text;
+      this.say("");
+      this.refuse("Your message has not arrived. If it does, it shows above.");
+    }, 1000 * PENDING);
+  }
+
+  endPending() {
+    clearTimeout(this.pending);
+    this.pending = null;
   }
 
   async begin() {
@@ -535,8 +655,22 @@ class Conversation {
     if (text) this.input.focus();
   }
 
+  tellRunning(isRunning) {
+    this.told += 1;
+    this.setRunning(isRunning);
+  }
+
+  // Its end may be told by nobody, where the server that would have told it is gone.
+  askWhenQuiet() {
+    clearTimeout(this.quiet);
+    this.quiet = setTimeout(() => {
+      if (this.isRunning && this.line.source) this.load();
+    }, 1000 * QUIET);
+  }
+
   setRunning(isRunning) {
     this.isRunning = isRunning;
+    if (isRunning) this.askWhenQuiet();
     if (!isRunning && document.activeElement === this.stopButton) this.input.focus();
     this.stopButton.hidden = !isRunning;
     this.showState();
