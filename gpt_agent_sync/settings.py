@@ -168,6 +168,9 @@ class Settings:
         backplane: What processes share that have agents of the same threads: a ``Backplane``
             object, or the URL of a Redis; ``None`` where there is one process. It is kept as a
             secret, as the URL may have a password.
+        watch: How often an agent without a run looks for runs of other callers, while somebody
+            hears its events, to tell how they ended and their messages; ``None`` for never. Over a
+            shared backplane others tell themselves.
         run_timeout: How long a run may take; ``None`` for as long as the service lets it. One that
             takes longer is cancelled and told as ``RunFailed`` with the code ``"run_timeout"``.
     """
@@ -194,6 +197,9 @@ class Settings:
     )
     backplane: AnyBackplane | Secret | None = attrs.field(
         default=None, converter=conceal, validator=_backplane
+    )
+    watch: float | None = attrs.field(
+        default=None, validator=_seconds(above_zero=True, optional=True)
     )
     run_timeout: float | None = attrs.field(
         default=900.0, validator=_seconds(above_zero=True, optional=True)
@@ -272,6 +278,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "tool_timeout": _read_optional_seconds,
     "journal": str,
     "backplane": str,
+    "watch": _read_optional_seconds,
     "run_timeout": _read_optional_seconds,
 }
 

@@ -96,6 +96,8 @@ class Agent:
             idle_timeout,
             self._subscribers.deliver,
             self._ownership,
+            self._is_heard,
+            self._is_streamed,
         )
         self._waiter = Waiter(mailbox, self._refuse_to_block)
         self._poster = Poster(
@@ -523,6 +525,12 @@ class Agent:
             f"<Agent {self._thread_id} over {self._service!r} "
             f"({doing if self.is_alive else 'stopped'})>"
         )
+
+    def _is_heard(self) -> bool:
+        return self._subscribers.has_receivers() or self._ownership.wants_deltas()
+
+    def _is_streamed(self) -> bool:
+        return self._subscribers.has_streams() or self._ownership.is_listened_to()
 
     def _wants_deltas(self) -> bool:
         return self._subscribers.wants_deltas() or self._ownership.wants_deltas()

@@ -9,6 +9,7 @@ import attrs
 from gpt_agent_sync.agent.mailbox import Mailbox
 from gpt_agent_sync.agent.message_notes import MessageNotes
 from gpt_agent_sync.agent.tool_calls import HandlerCalls
+from gpt_agent_sync.agent.watch import Watch
 from gpt_agent_sync.decisions import bounds, verbs
 from gpt_agent_sync.decisions.state import FollowRun, Phase, Progress, Request
 from gpt_agent_sync.settings import Settings
@@ -36,6 +37,7 @@ class Clocks:
         messages: The notes on messages, which others may leave.
         settings: The settings the agent was made under.
         idle_timeout: Seconds without a turn after which the agent stops; ``None`` for never.
+        watch: The looks for runs of other callers.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Clocks:
         messages: MessageNotes,
         settings: Settings,
         idle_timeout: float | None,
+        watch: Watch,
     ) -> None:
         self._mailbox = mailbox
         self._calls = calls
         self._messages = messages
         self._settings = settings
         self._idle_timeout = idle_timeout
+        self._watch = watch
         self._deferred: _Deferred | None = None
         self._poll_at: float | None = None
 
@@ -80,6 +84,7 @@ class Clocks:
             self._deadline(progress),
             self._calls.next_deadline(),
             self._messages.look_at,
+            self._watch.due_at(progress),
             self._idle_at(progress),
         )
         due = min((at for at in times if at is not None), default=None)
@@ -110,6 +115,8 @@ class Clocks:
         since = self._mailbox.changed_at
         if self._idle_timeout is None or since + self._idle_timeout > now:
             return None
+        if self._watch.keeps_alive:
+            return None
         return since
 
     def _deferred_at(self, progress: Progress) -> float | None:
@@ -134,6 +141,6 @@ class Clocks:
         return self._poll_at
 
     def _idle_at(self, progress: Progress) -> float | None:
-        if self._idle_timeout is None or verbs.is_busy(progress):
+        if self._idle_timeout is None or verbs.is_busy(progress) or self._watch.keeps_alive:
             return None
         return self._mailbox.changed_at + self._idle_timeout

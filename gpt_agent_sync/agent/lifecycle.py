@@ -69,6 +69,7 @@ class Lifecycle:
             self._own_found_run()
             if self._mailbox.progress.handles_tools:
                 self._worker.take_up_messages()
+            self._worker.begin_watch()
             self._worker.start(self._finish)
         except BaseException:
             self._mailbox.apply(verbs.stop, AgentStopped.ERROR)

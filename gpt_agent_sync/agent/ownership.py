@@ -44,6 +44,9 @@ class Ownership(Protocol):
     def wants_deltas(self) -> bool:
         """Return whether others may receive text as it arrives."""
 
+    def is_listened_to(self) -> bool:
+        """Return whether somebody iterates over the thread's events now, without this agent."""
+
     def publish(self, event: Event) -> Event | None:
         """Tell others of an event that is about to be told here; ``None`` if they tell it now."""
 
@@ -125,6 +128,10 @@ class SoleOwnership:
     def wants_deltas(self) -> bool:
         """Return whether anybody listens, or has listened, without an agent."""
         return self._backplane.keeps(self._scope)
+
+    def is_listened_to(self) -> bool:
+        """Return whether somebody iterates over the thread's events now."""
+        return self._backplane.is_listened_to(self._scope)
 
     def publish(self, event: Event) -> Event:
         """Give an event its place, and tell those who listen without an agent."""

@@ -256,6 +256,10 @@ class SharedOwnership:
         """Return ``True``: nobody knows who listens in other processes."""
         return True
 
+    def is_listened_to(self) -> bool:
+        """Return ``False``: they need no agent, as other processes' events come to them anyway."""
+        return False
+
     def publish(self, event: Event) -> Event | None:
         """Append an event to the log; it is told here when it stands there."""
         if isinstance(event, AgentStopped) or event.cursor is not None:

@@ -19,6 +19,7 @@ from gpt_agent_sync.agent.message_queue import MessageQueue
 from gpt_agent_sync.agent.ownership import Ownership
 from gpt_agent_sync.agent.run_setup import RunSetup
 from gpt_agent_sync.agent.tool_calls import HandlerCalls
+from gpt_agent_sync.agent.watch import Watch
 from gpt_agent_sync.decisions import bounds, failures, remote, verbs
 from gpt_agent_sync.decisions.state import (
     Action,
@@ -73,6 +74,8 @@ class Worker:
         idle_timeout: Seconds without a turn after which the agent stops; ``None`` for never.
         deliver: Delivers an event; called on the worker's thread, raises nothing.
         ownership: Its part in the turns of its thread.
+        is_heard: Returns whether anybody hears the agent's events.
+        is_streamed: Returns whether anybody iterates over them.
     """
 
     def __init__(
@@ -87,6 +90,8 @@ class Worker:
         idle_timeout: float | None,
         deliver: Callable[[Event], None],
         ownership: Ownership,
+        is_heard: Callable[[], bool],
+        is_streamed: Callable[[], bool],
     ) -> None:
         self._ownership = ownership
         self._thread_id = agent.thread_id
@@ -97,7 +102,9 @@ class Worker:
         self._deliver_event = deliver
         self._calls = HandlerCalls(agent, mailbox, setup.find_tool, notes, settings)
         self._messages = messages
-        self._clocks = Clocks(mailbox, self._calls, messages, settings, idle_timeout)
+        interval = None if ownership.shared else settings.watch
+        self._watch = Watch(self._thread_id, mailbox, service, interval, is_heard, is_streamed)
+        self._clocks = Clocks(mailbox, self._calls, messages, settings, idle_timeout, self._watch)
         self._follower = RunFollower(mailbox, self.context, self._failed)
         self._queue = MessageQueue(
             self._thread_id,
@@ -124,6 +131,14 @@ class Worker:
         except BaseException:
             self._messages.release()
             raise
+
+    def begin_watch(self) -> None:
+        """See what other callers have done up to now, which is not told, before the thread starts.
+
+        Raises:
+            ServiceError: If the service fails.
+        """
+        self._watch.begin()
 
     def is_current(self) -> bool:
         """Return whether the calling thread is the worker's."""
@@ -249,6 +264,7 @@ class Worker:
         now = time.monotonic()
         self._calls.expire(now)
         self._queue.look(now)
+        self._watch.look(now)
         if self._clocks.is_overdue(now):
             self._mailbox.apply(bounds.expire, self.context())
         elif (request := self._clocks.take_request(now)) is not None:

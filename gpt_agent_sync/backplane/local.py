@@ -96,6 +96,11 @@ class LocalBackplane(Backplane):
         """Return whether a thread has a log, as somebody listens or has listened to it."""
         return scope in self._process.get().logs
 
+    def is_listened_to(self, scope: Scope) -> bool:
+        """Return whether anybody listens to a thread now."""
+        log = self._process.get().logs.get(scope)
+        return log is not None and bool(log.listeners)
+
     def _log(self, own: _Own, scope: Scope) -> _Log:
         log = own.logs.setdefault(scope, _Log())
         own.logs.move_to_end(scope)

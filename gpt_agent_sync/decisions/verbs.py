@@ -85,7 +85,7 @@ def begin(
     unfinished = live_run
     if remote is not None and remote.run_id is not None and remote.closing is None:
         unfinished = RunSnapshot(id=remote.run_id, status="in_progress")
-    announcement = announce_messages(progress, _finished(tuple(missed), unfinished))
+    announcement = announce_messages(progress, finished_messages(tuple(missed), unfinished))
     for event in announcement.events:
         # They are told here alone; others were told when they came.
         if cursor:
@@ -100,7 +100,7 @@ def begin(
     )
 
 
-def _finished(missed: tuple[Message, ...], live_run: RunSnapshot | None) -> list[Message]:
+def finished_messages(missed: tuple[Message, ...], live_run: RunSnapshot | None) -> list[Message]:
     """Return the messages without those that a live run may still be writing."""
     if live_run is None:
         return list(missed)

@@ -6,7 +6,15 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from gpt_agent_sync.events import AgentStopped, AssistantMessageDelta, Event
+from gpt_agent_sync.events import (
+    AgentStopped,
+    AssistantMessageAdded,
+    AssistantMessageDelta,
+    Event,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+)
 from gpt_agent_sync.listening.event_streams import EventStream
 from gpt_agent_sync.listening.subscriptions import (
     Callback,
@@ -81,9 +89,21 @@ class Subscribers:
 
     def wants_deltas(self) -> bool:
         """Return whether anybody receives text as it arrives; services need not parse it else."""
+        return self._has_receivers(AssistantMessageDelta)
+
+    def has_receivers(self) -> bool:
+        """Return whether anybody receives messages of the assistant, or ends of runs."""
+        told = (AssistantMessageAdded, RunCompleted, RunFailed, RunCancelled)
+        return any(self._has_receivers(event_type) for event_type in told)
+
+    def has_streams(self) -> bool:
+        """Return whether anybody iterates over events."""
+        return bool(self._streams)
+
+    def _has_receivers(self, event_type: type[Event]) -> bool:
         with self._lock:
             subscriptions = list(self._subscriptions)
-        return has_receivers(AssistantMessageDelta, subscriptions)
+        return has_receivers(event_type, subscriptions)
 
     def release_worker(self) -> None:
         """Lift the limits of all streams, so that none blocks the worker of a stopping agent."""

@@ -104,6 +104,14 @@ class Service(ABC):
             InvalidThreadIdError: If the service has no such thread.
         """
 
+    def newest_run(self, thread_id: str) -> RunSnapshot | None:
+        """Return the thread's newest run, one that has ended too, where the service says.
+
+        Raises:
+            ServiceError: If the service fails.
+        """
+        return self.open_thread(thread_id)
+
     @abstractmethod
     def messages(
         self,

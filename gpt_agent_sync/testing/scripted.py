@@ -77,6 +77,11 @@ class ScriptedService(Service):
         newest = self._threads.newest_run(thread_id)
         return None if newest is None or newest.snapshot.is_final else newest.snapshot
 
+    def newest_run(self, thread_id: str) -> RunSnapshot | None:
+        """Return the newest run; see ``Service``."""
+        newest = self._threads.newest_run(thread_id)
+        return None if newest is None else newest.snapshot
+
     def messages(
         self,
         thread_id: str,

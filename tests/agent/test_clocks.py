@@ -11,6 +11,7 @@ from gpt_agent_sync.agent.clocks import HEARTBEATS_BETWEEN_POLLS, Clocks
 from gpt_agent_sync.agent.mailbox import Mailbox
 from gpt_agent_sync.agent.message_notes import MessageNotes
 from gpt_agent_sync.agent.tool_calls import HandlerCalls
+from gpt_agent_sync.agent.watch import Watch
 from gpt_agent_sync.decisions.state import Transition
 from gpt_agent_sync.testing import ScriptedService
 from tests.support.progress import SETTINGS, awaiting
@@ -33,5 +34,6 @@ def test_run_that_waits_for_others_is_polled_each_heartbeat(
     agent = Talk(ScriptedService()).agent
     calls = HandlerCalls(agent, mailbox, lambda name: None, notes, SETTINGS)
     messages = MessageNotes(gpt.MemoryJournal(), "service", "thread_1", 1.0)
-    left = Clocks(mailbox, calls, messages, SETTINGS, None).seconds_left()
+    watch = Watch("thread_1", mailbox, agent.service, None, bool, bool)
+    left = Clocks(mailbox, calls, messages, SETTINGS, None, watch).seconds_left()
     assert left == pytest.approx(heartbeats * SETTINGS.heartbeat_interval, rel=0.5)

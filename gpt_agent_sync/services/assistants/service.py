@@ -162,6 +162,10 @@ class AssistantsService(RemoteService):
             raise
         return self._threads.newest_live_run(thread_id)
 
+    def newest_run(self, thread_id: str) -> RunSnapshot | None:
+        """Return the thread's newest run; see ``Service``."""
+        return self._threads.newest_run(thread_id)
+
     def messages(
         self,
         thread_id: str,

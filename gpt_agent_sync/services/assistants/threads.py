@@ -63,6 +63,16 @@ class Threads:
         run = wire.newest_live_run(read_list(answer.data, answer.request, lambda run: run))
         return None if run is None else wire.read_run(run, answer.request, answer.server_time)
 
+    def newest_run(self, thread_id: str) -> RunSnapshot | None:
+        """Return the newest run, whatever has become of it.
+
+        Raises:
+            ServiceError: If the service fails.
+        """
+        answer = self._newest_runs(thread_id, wait_on_this_thread)
+        runs = read_list(answer.data, answer.request, lambda run: run)
+        return wire.read_run(runs[0], answer.request, answer.server_time) if runs else None
+
     def newest_messages(self, thread_id: str, pause: Pause = wait_on_this_thread) -> list[Message]:
         """Return a page of the newest messages, newest first."""
         params = {"order": "desc", "limit": NEWEST}

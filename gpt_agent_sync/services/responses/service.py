@@ -32,6 +32,7 @@ from gpt_agent_sync.services.feeds.streaming import Streaming
 from gpt_agent_sync.services.http.client import wait_on_this_thread
 from gpt_agent_sync.services.remote import OPENAI, AuthSource, RemoteService
 from gpt_agent_sync.services.responses import bodies
+from gpt_agent_sync.services.responses.wire import read_note
 from gpt_agent_sync.tools.definitions import ToolsArgument, read_definition
 
 if TYPE_CHECKING:
@@ -227,6 +228,12 @@ class ResponsesService(RemoteService):
                 raise InvalidThreadIdError(thread_id, exc.message) from exc
             raise
         chain = self._tracker.find_live(thread_id, metadata)
+        return None if chain is None else chain.snapshot()
+
+    def newest_run(self, thread_id: str) -> RunSnapshot | None:
+        """Return the run that the conversation's metadata name; see ``Service``."""
+        note = read_note(self._conversations.metadata(thread_id, known=False))
+        chain = None if note is None else self._tracker.load_chain(note, wait_on_this_thread)
         return None if chain is None else chain.snapshot()
 
     def messages(
