@@ -18,9 +18,6 @@ from tests.faults.model import COUNT, PLAIN, reply_to
 PATIENCE = 60.0
 """Seconds for an ask."""
 
-QUIET = 1.0
-"""Seconds without an event after which everything is taken to be told."""
-
 
 class Files:
     """What a process notes: a line for each fact, which outlives a kill.
@@ -33,6 +30,7 @@ class Files:
     def __init__(self, folder: Path, name: str) -> None:
         self._tools = os.open(folder / "tools", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._told = os.open(folder / f"told {name}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self.told_at = time.monotonic()
         self._asked = os.open(folder / f"asked {name}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def tool(self, key: str) -> None:
@@ -41,6 +39,7 @@ class Files:
 
     def event(self, event: gpt.Event) -> None:
         """Note an event that was told."""
+        self.told_at = time.monotonic()
         if not isinstance(event, gpt.AgentStopped):
             os.write(self._told, (json.dumps(event.to_dict()) + "\n").encode())
 
@@ -95,6 +94,9 @@ def main(config: dict[str, Any]) -> None:
     sys.stdin.readline()
     for agent in agents:
         agent.wait(PATIENCE)
+    # What others have told a moment ago may be on its way.
+    while (left := files.told_at + config["quiet"] - time.monotonic()) > 0:
+        threading.Event().wait(left)
     gpt.shutdown_all(5)
     print("told", flush=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import attrs
 import gpt_agent_sync as gpt
 from tests.faults.kinds import ASSISTANTS
 from tests.soak.serving import SoakServer
+from tests.support.cut_line import CutLine
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -25,8 +27,12 @@ ROOT = Path(__file__).parent.parent.parent
 LEASE, CALM_LEASE = 2.0, 15.0
 """Seconds: with trouble, and without, when none is to run out on a machine that is busy."""
 
-KILL, STOP, REDIS = "kill", "stop", "redis"
-"""Troubles: a process is killed and replaced, one is stopped past its leases, or Redis hangs."""
+KILL, STOP, REDIS, CUT = "kill", "stop", "redis", "cut"
+"""Troubles: a process is killed and replaced, one is stopped past its leases, Redis hangs, or the
+network between a process and Redis is cut."""
+
+FAKE_CLOCK = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+"""What gives a process a clock of its own (Debian's ``faketime``)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +47,7 @@ class Trial:
         troubles: What happens meanwhile.
         pause: Seconds between two troubles.
         seed: Of all chance.
+        clocks_apart: Whether each process has a clock of its own, hours from the others.
     """
 
     wire: str
@@ -50,6 +57,7 @@ class Trial:
     troubles: Sequence[str] = ()
     pause: float = 1.0
     seed: int = 0
+    clocks_apart: bool = False
 
 
 @attrs.define
@@ -78,12 +86,18 @@ class _Process:
         self.ended_by_us = False
         folder = Path(config["folder"])
         self._errors = (folder / f"stderr {self.name}").open("ab")
+        self.line = CutLine(int(config["redis_port"]))
+        redis = f"redis://127.0.0.1:{self.line.port}/0"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.deployment.program", json.dumps(config)],
+            [
+                *(sys.executable, "-m", "tests.deployment.program"),
+                json.dumps({**config, "redis": redis}),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             cwd=ROOT,
+            env={**os.environ, **config["environment"]},
         )
 
     def hear(self, word: str) -> bool:
@@ -104,6 +118,7 @@ class _Process:
         for stream in (self.process.stdin, self.process.stdout, self._errors):
             if stream is not None:
                 stream.close()
+        self.line.close()
 
 
 def attempt(trial: Trial, folder: Path) -> Result:
@@ -113,10 +128,12 @@ def attempt(trial: Trial, folder: Path) -> Result:
     server = SoakServer([], trial.seed)
     processes: list[_Process] = []
     try:
-        config = _config(trial, folder, server.base_urls["direct"], redis.url)
+        config = _config(trial, folder, server.base_urls["direct"], redis.port)
         for number in range(trial.processes):
             turns = list(range(number, trial.turns, trial.processes))
-            processes.append(_Process({**config, "name": f"p{number}", "turns": turns}))
+            environment = _clock(3 * number - 4) if trial.clocks_apart else {}
+            own = {"name": f"p{number}", "turns": turns, "environment": environment}
+            processes.append(_Process({**config, **own}))
         _begin(processes)
         ended = threading.Event()
         troubler = threading.Thread(
@@ -150,7 +167,16 @@ def attempt(trial: Trial, folder: Path) -> Result:
     return result
 
 
-def _config(trial: Trial, folder: Path, server: str, redis: str) -> dict[str, Any]:
+def _clock(hours: int) -> dict[str, str]:
+    """Return the environment of a process whose clock is wrong by so many hours."""
+    return {
+        "LD_PRELOAD": str(FAKE_CLOCK),
+        "FAKETIME": f"{hours:+d}h",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+def _config(trial: Trial, folder: Path, server: str, redis_port: int) -> dict[str, Any]:
     assistants = trial.wire == ASSISTANTS
     made = gpt.AssistantsService if assistants else gpt.ResponsesService
     service = made(server, "key")
@@ -158,7 +184,9 @@ def _config(trial: Trial, folder: Path, server: str, redis: str) -> dict[str, An
         "folder": str(folder),
         "wire": trial.wire,
         "server": server,
-        "redis": redis,
+        "redis_port": redis_port,
+        # Over a line that was cut the bell may be silent until the next sweep.
+        "quiet": 7.0 if CUT in trial.troubles else 1.0,
         "lease": LEASE if trial.troubles else CALM_LEASE,
         "threads": [gpt.create_thread(service=service) for _ in range(trial.threads)],
         "assistant": gpt.create_assistant(model="any", service=service) if assistants else "any",
@@ -202,7 +230,11 @@ def _trouble(
             redis.go_on()
         elif len(alive) > 1:
             victim = chance.choice(alive)
-            if trouble == STOP:
+            if trouble == CUT:
+                victim.line.cut()
+                ended.wait(LEASE * chance.uniform(0.3, 2.0))
+                victim.line.mend(broken=chance.random() < 0.5)
+            elif trouble == STOP:
                 victim.process.send_signal(signal.SIGSTOP)
                 ended.wait(LEASE * chance.uniform(0.5, 2.0))
                 victim.process.send_signal(signal.SIGCONT)
@@ -294,8 +326,10 @@ def _compare(told: dict[str, dict[str, list[dict[str, Any]]]], result: Result) -
                 result.problems.append(f"{name} {thread_id}: lacks {missing}, has {more}")
 
 
-def _essence(event: dict[str, Any]) -> tuple[str, str]:
-    return str(event["cursor"]), str(event["type"])
+def _essence(event: dict[str, Any]) -> tuple[str, ...]:
+    # Not its place: an owner without Redis tells what it does by itself, and whoever takes the turn
+    # over tells that at a place of its own.
+    return tuple(str(event.get(name)) for name in ("type", "id", "message_id", "run_id"))
 
 
 def problems_of(result: Result) -> list[str]:
