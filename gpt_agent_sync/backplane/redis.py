@@ -46,8 +46,8 @@ class _Own:
 class RedisBackplane(Backplane):
     """A backplane that any processes of any hosts share through one Redis.
 
-    A process has two connections and two threads for it at most while it is idle, however many
-    threads it listens to, and up to eight connections while it works. Redis must be 6.2 or newer
+    A process has two threads for it, one connection that hears, however many threads it listens to,
+    and as many for commands as were needed at once, eight at most. Redis must be 6.2 or newer
     (or Valkey), and not evict keys (``maxmemory-policy noeviction``). What is guaranteed is as good
     as what Redis keeps: a failover may lose the newest lease.
 
