@@ -20,6 +20,9 @@ HEALTH_CHECK_INTERVAL = 10.0
 """Seconds without a command after which a connection is tried before it is used: one that a router
 has dropped takes what is sent, and answers nothing."""
 
+REPLICA_TIMEOUT = 1.0
+"""Seconds for replicas to have a change."""
+
 MAX_CONNECTIONS = 8
 """Connections for commands of a process; threads that come at the same time wait for one."""
 
@@ -64,6 +67,34 @@ class RedisClient:
         client: redis.Redis = self._process.get() if self._given is None else self._given
         return client
 
+    def run(
+        self, script: str, keys: Sequence[Any], args: Sequence[Any], *, replicas: int = 0
+    ) -> Any:
+        """Run a script.
+
+        Args:
+            script: The script.
+            keys: Its keys.
+            args: Its arguments.
+            replicas: How many replicas are to have what it has changed.
+
+        Raises:
+            redis.RedisError: If Redis fails, or too few replicas have it in time; it stands there
+                all the same then.
+        """
+        client: Any = self.get()
+        registered = client.register_script(script)
+        if not replicas:
+            return registered(keys=keys, args=args)
+        both = client.pipeline(transaction=False)
+        registered(keys=keys, args=args, client=both)
+        # On the same connection: it tells of what that has changed.
+        both.execute_command("WAIT", replicas, int(REPLICA_TIMEOUT * 1000))
+        answer, have = both.execute()
+        if int(have) < replicas:
+            raise self.errors[0](f"{have} of {replicas} replicas have it")
+        return answer
+
     def evicts(self) -> str | None:
         """Return the policy by which Redis drops keys when its memory is full; ``None`` for none.
 
@@ -87,6 +118,11 @@ class RedisClient:
             self._process.get().connection_pool.disconnect()
 
     @property
+    def is_cluster(self) -> bool:
+        """Whether the client that was passed is a cluster's."""
+        return self._given is not None and not hasattr(self._given, "connection_pool")
+
+    @property
     def place(self) -> str:
         """Where the Redis is, without its password."""
         client: Any = self.get()
@@ -95,6 +131,18 @@ class RedisClient:
         known = client.connection_pool.connection_kwargs
         where = known.get("path") or f"{known.get('host')}:{known.get('port')}"
         return f"{where}/{known.get('db') or 0}"
+
+
+def check_replicas(client: RedisClient, replicas: object) -> None:
+    """Check how many replicas a program wants to have a change.
+
+    Raises:
+        ConfigurationError: If it is no such number, or the client is a cluster's.
+    """
+    if isinstance(replicas, bool) or not isinstance(replicas, int) or replicas < 0:
+        raise ConfigurationError(f"replicas must be a whole number of 0 or more, not {replicas!r}")
+    if replicas and client.is_cluster:
+        raise ConfigurationError("replicas cannot be waited for with a cluster's client")
 
 
 def _opener(url: Secret) -> Callable[[Sequence[Any]], Any]:

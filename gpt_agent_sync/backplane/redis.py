@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -22,7 +23,7 @@ from gpt_agent_sync.events import Event
 from gpt_agent_sync.forks import PerProcess
 from gpt_agent_sync.journal.base import Scope
 from gpt_agent_sync.journal.redis import RedisJournal
-from gpt_agent_sync.redis_client import RedisClient, place_of
+from gpt_agent_sync.redis_client import RedisClient, check_replicas, place_of
 
 if TYPE_CHECKING:
     import redis
@@ -57,13 +58,22 @@ class RedisBackplane(Backplane):
         prefix: What the keys begin with.
         lease: Seconds after which others take over from a process that fell silent.
         keep: How many entries of a thread's log are kept at least; a day at most.
+        replicas: How many replicas must have a lease, and the claim of a call, before anything is
+            done by it, so that a failover loses none; where they do not in a second, no turn is
+            begun. Not with a cluster's client.
 
     Raises:
         ConfigurationError: If redis-py is not installed, or an argument is unusable.
     """
 
     def __init__(
-        self, source: Any, *, prefix: str = "gpt_agent", lease: float = LEASE, keep: int = 1000
+        self,
+        source: Any,
+        *,
+        prefix: str = "gpt_agent",
+        lease: float = LEASE,
+        keep: int = 1000,
+        replicas: int = 0,
     ) -> None:
         client = RedisClient(source)
         del source  # it may have a password in it
@@ -73,9 +83,11 @@ class RedisBackplane(Backplane):
             )
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
             raise ConfigurationError(f"keep must be a whole number of 1 or more, not {keep!r}")
+        check_replicas(client, replicas)
         self._client = client
+        self._replicas = replicas
         self._prefix, self._lease, self._keep = prefix, float(lease), keep
-        self._journal = RedisJournal(client, prefix=prefix)
+        self._journal = RedisJournal(client, prefix=prefix, replicas=replicas)
         self._process = PerProcess[_Own](lambda inherited: _Own(Hub(client, float(lease))))
 
     @property
@@ -96,10 +108,11 @@ class RedisBackplane(Backplane):
 
         def acquire(client: redis.Redis) -> Lease | None:
             began = time.monotonic()
-            script = client.register_script(redis_scripts.ACQUIRE)
-            taken, fence, before, follows = script(
-                keys=[keys.lease, keys.fence, keys.events],
-                args=[token, self._ms, redis_log.KEEP_MS, self._keep, keys.bell, owner],
+            taken, fence, before, follows = self._client.run(
+                redis_scripts.ACQUIRE,
+                [keys.lease, keys.fence, keys.events],
+                [token, self._ms, redis_log.KEEP_MS, self._keep, keys.bell, owner],
+                replicas=self._replicas,
             )
             if not taken:
                 return None
@@ -114,10 +127,29 @@ class RedisBackplane(Backplane):
                 follows_turn=bool(follows),
             )
 
-        lease = self._do("take the lease", acquire, again=True)
+        try:
+            lease = self._do("take the lease", acquire, again=True)
+        except BackplaneError:
+            if self._replicas:
+                self._give_up(keys, token)
+            raise
         if lease is not None:
             self._hub.hold(keys, lease)
         return lease
+
+    def _give_up(self, keys: Keys, token: str) -> None:
+        """Release a lease that was taken, and that too few replicas have; nothing if it is not."""
+
+        def give_up(client: redis.Redis) -> None:
+            held = redis_log.text_of(client.get(keys.lease) or "")
+            fence, _, holder = held.partition(":")
+            if holder == token:
+                taken = Lease(Scope(service="", thread_id=""), int(fence), token, 0.0)
+                taken.newest = cursor_of(taken.fence, 0)
+                self._release(client, keys, taken, settled=True)
+
+        with contextlib.suppress(BackplaneError):
+            self._do("release the lease", give_up)
 
     @property
     def _ms(self) -> int:
@@ -141,18 +173,21 @@ class RedisBackplane(Backplane):
         self._hub.let_go(keys, lease)
         self._do(
             "release the lease",
-            lambda client: client.register_script(redis_scripts.RELEASE)(
-                keys=[keys.lease, keys.events],
-                args=[
-                    f"{lease.fence}:{lease.token}",
-                    redis_log.mark_place(lease) if settled else "",
-                    lease.newest,
-                    self._keep,
-                    redis_log.KEEP_MS,
-                    keys.bell,
-                ],
-            ),
+            lambda client: self._release(client, keys, lease, settled=settled),
             again=True,
+        )
+
+    def _release(self, client: redis.Redis, keys: Keys, lease: Lease, *, settled: bool) -> None:
+        client.register_script(redis_scripts.RELEASE)(
+            keys=[keys.lease, keys.events],
+            args=[
+                f"{lease.fence}:{lease.token}",
+                redis_log.mark_place(lease) if settled else "",
+                lease.newest,
+                self._keep,
+                redis_log.KEEP_MS,
+                keys.bell,
+            ],
         )
 
     def forget(self, lease: Lease) -> None:

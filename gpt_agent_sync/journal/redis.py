@@ -11,7 +11,7 @@ from gpt_agent_sync.journal import rules
 from gpt_agent_sync.journal.base import Scope
 from gpt_agent_sync.journal.record_journal import Decide, RecordJournal
 from gpt_agent_sync.journal.rules import Record
-from gpt_agent_sync.redis_client import RedisClient, place_of
+from gpt_agent_sync.redis_client import RedisClient, check_replicas, place_of
 
 if TYPE_CHECKING:
     import redis
@@ -65,13 +65,19 @@ class RedisJournal(RecordJournal):
         source: The URL of the Redis, or a client of the caller's, who closes it.
         prefix: What the keys begin with.
         keep: Seconds for which a conversation's entries are kept after their last change.
+        replicas: How many replicas must have a change before it counts as made; where they do not
+            in a second that is a ``JournalError``. Not with a cluster's client.
 
     Raises:
         ConfigurationError: If redis-py is not installed, or the source is unusable.
     """
 
-    def __init__(self, source: Any, *, prefix: str = "gpt_agent", keep: float = KEEP) -> None:
+    def __init__(
+        self, source: Any, *, prefix: str = "gpt_agent", keep: float = KEEP, replicas: int = 0
+    ) -> None:
         self._client = source if isinstance(source, RedisClient) else RedisClient(source)
+        check_replicas(self._client, replicas)
+        self._replicas = replicas
         self._closes = self._client is not source
         del source  # it may have a password in it
         self._prefix = prefix
@@ -99,24 +105,22 @@ class RedisJournal(RecordJournal):
             written = _row(after, _number(found) or now)
             self._note_owner(client, name, key, before, after)
             try:
-                answer = self._send(client, name, field, found, written)
+                answer = self._send(name, field, found, written)
             except self._client.errors:
                 # It may have come through: then the same again changes nothing, and says so.
                 resends -= 1
                 if resends < 0:
                     raise
-                answer = self._send(client, name, field, found, written)
+                answer = self._send(name, field, found, written)
             if answer == written:
                 self._forget_owner(client, name, key, before, after)
                 return after, True
             found = answer
         raise JournalError(repr(self), f"change {key!r}", "others change it all the time")
 
-    def _send(
-        self, client: redis.Redis, name: str, field: bytes, found: bytes, written: bytes
-    ) -> bytes:
-        script = client.register_script(_REPLACE)
-        return _as_bytes(script(keys=[name], args=[field, found, written, self._keep]))
+    def _send(self, name: str, field: bytes, found: bytes, written: bytes) -> bytes:
+        args = [field, found, written, self._keep]
+        return _as_bytes(self._client.run(_REPLACE, [name], args, replicas=self._replicas))
 
     def _note_owner(
         self, client: redis.Redis, name: str, key: str, before: Record | None, after: Record

@@ -371,3 +371,65 @@ def test_two_agents_over_a_cluster(cluster_client: Any) -> None:
     assert calls == [1]
     for backplane in (talk.agent.backplane, other):
         backplane.close()
+
+
+@pytest.fixture
+def replica(own_redis_server: RedisServer, tmp_path: Path) -> Iterator[RedisServer]:
+    """Return a replica of the Redis that the test may pause."""
+    (tmp_path / "replica").mkdir()
+    options = ("--replicaof", "127.0.0.1", str(own_redis_server.port))
+    server = RedisServer(tmp_path / "replica", *options)
+    import redis
+
+    with contextlib.closing(redis.Redis.from_url(server.url)) as client:
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+    yield server
+    server.go_on()
+    server.stop()
+
+
+def test_lease_that_replicas_have(own_redis_server: RedisServer, replica: RedisServer) -> None:
+    """Is held as any other; so is the claim of a call."""
+    backplane = gpt.RedisBackplane(own_redis_server.url, replicas=1)
+    calls: list[str] = []
+
+    def note(text: str) -> str:
+        """Note."""
+        calls.append(text)
+        return "noted"
+
+    service = ScriptedService([CallTools(("note", {"text": "a"})), Reply("done")])
+    talk = Talk(service, backplane=backplane, tools=[note])
+    assert talk.agent.ask("hello", timeout=PATIENCE) == "done"
+    assert calls == ["a"]
+    talk.agent.shutdown()
+    backplane.close()
+
+
+def test_lease_that_too_few_replicas_have(
+    own_redis_server: RedisServer, replica: RedisServer
+) -> None:
+    """Begins no turn, and is nobody's: a failover could lose it."""
+    backplane = gpt.RedisBackplane(own_redis_server.url, replicas=1)
+    scope = new_scope()
+    replica.pause()
+    with pytest.raises(gpt.BackplaneError, match="0 of 1 replicas"):
+        backplane.acquire(scope, "owner")
+    replica.go_on()
+    lease = take(backplane, scope)
+    assert not lease.follows_turn
+    backplane.release(lease)
+    backplane.close()
+
+
+@pytest.mark.parametrize("replicas", [-1, True, 1.5, "1"])
+def test_number_of_replicas_is_checked(replicas: Any) -> None:
+    """It is a whole number."""
+    with pytest.raises(gpt.ConfigurationError, match="replicas"):
+        gpt.RedisBackplane("redis://127.0.0.1:1/0", replicas=replicas)
+
+
+def test_replicas_of_a_cluster_are_not_waited_for(cluster_client: Any) -> None:
+    """Its client sends a script and the question to different servers."""
+    with pytest.raises(gpt.ConfigurationError, match="cluster"):
+        gpt.RedisBackplane(cluster_client, replicas=1)
