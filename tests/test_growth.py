@@ -25,6 +25,7 @@ from gpt_agent_sync.server.bodies import read_json
 from gpt_agent_sync.server.models.base import ModelRequest
 from gpt_agent_sync.server.models.demo import DemoModel
 from gpt_agent_sync.services.http.sse import EventParser
+from tests.support.web_sites import django_app
 
 LENGTH, TIMES = 2000, 4
 
@@ -77,6 +78,7 @@ ONLY_MATCHED = ("http.sse._PLAIN", "http.transport._EVENT_BEGINS", "assistants.s
 def patterns() -> list[Any]:
     """Return all compiled patterns of the package's modules, by their names."""
     found: dict[str, re.Pattern[Any]] = {}
+    django_app()  # whose modules want a project
     for module in pkgutil.walk_packages(gpt_agent_sync.__path__, "gpt_agent_sync."):
         # Docstrings are the program's own text.
         if module.name.endswith(("__main__", "tools.docstrings")):

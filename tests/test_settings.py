@@ -35,6 +35,7 @@ DEFAULTS = {
     "tool_timeout": None,
     "journal": None,
     "backplane": None,
+    "watch": None,
     "run_timeout": 900.0,
 }
 
@@ -45,6 +46,7 @@ POSITIVE = (
     "read_timeout",
     "request_timeout",
     "tool_timeout",
+    "watch",
     "run_timeout",
 )
 SECONDS = (*POSITIVE, "rate_limit_delay")

@@ -651,7 +651,7 @@ class Conversation {
   }
 
   refuse(text) {
-    this.problem.textContent = text;
+    this.log.change(() => (this.problem.textContent = text)); // it takes room from the log
     if (text) this.input.focus();
   }
 
