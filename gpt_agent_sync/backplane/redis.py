@@ -134,7 +134,7 @@ class RedisBackplane(Backplane):
                 self._give_up(keys, token)
             raise
         if lease is not None:
-            self._hub.hold(keys, lease)
+            self._hub.leases.hold(keys, lease)
         return lease
 
     def _give_up(self, keys: Keys, token: str) -> None:
@@ -158,19 +158,19 @@ class RedisBackplane(Backplane):
     def confirm(self, lease: Lease) -> bool:
         """Return whether a lease is still held; where its time is up, by asking."""
         hub, keys = self._hub, self._keys(lease.scope)
-        if not hub.holds(keys, lease):
+        if not hub.leases.holds(keys, lease):
             return False
         if time.monotonic() < lease.until:
             return True
-        kept = self._do("renew the lease", lambda _: hub.renew(keys, lease), again=True)
+        kept = self._do("renew the lease", lambda _: hub.leases.renew(keys, lease), again=True)
         if not kept:
-            hub.let_go(keys, lease)
+            hub.leases.let_go(keys, lease)
         return kept
 
     def release(self, lease: Lease, *, settled: bool = True) -> None:
         """Append the mark ``"settled"`` and let others have the lease; nothing if it is lost."""
         keys = self._keys(lease.scope)
-        self._hub.let_go(keys, lease)
+        self._hub.leases.let_go(keys, lease)
         self._do(
             "release the lease",
             lambda client: self._release(client, keys, lease, settled=settled),
@@ -192,7 +192,7 @@ class RedisBackplane(Backplane):
 
     def forget(self, lease: Lease) -> None:
         """Renew a lease no longer: another has it."""
-        self._hub.let_go(self._keys(lease.scope), lease)
+        self._hub.leases.let_go(self._keys(lease.scope), lease)
 
     def append(self, lease: Lease, events: tuple[Event, ...], key: str | None = None) -> None:
         """Append events with cursors of the lease; what is there already is not doubled."""
@@ -226,7 +226,7 @@ class RedisBackplane(Backplane):
 
     def watch(self, scope: Scope, *, now: bool = False) -> None:
         """Tell the listeners in this process, once, when a lease has run out; idempotent."""
-        self._hub.watch(self._keys(scope), now=now)
+        self._hub.leases.watch(self._keys(scope), now=now)
 
     def ask_owner(
         self, scope: Scope, request: Mapping[str, Any], timeout: float
