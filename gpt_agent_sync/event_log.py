@@ -56,6 +56,12 @@ class Entry:
         """The fence of the lease that it was appended under."""
         return place_of_cursor(self.cursor)[0]
 
+    @property
+    def start(self) -> str:
+        """The place before its first event; that of a mark alone."""
+        fence, number = place_of_cursor(self.cursor)
+        return cursor_of(fence, number - len(self.events))
+
     def follows(self, cursor: str) -> bool:
         """Return whether nothing is missing between a cursor and this."""
         if cursor == self.before:

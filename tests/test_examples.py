@@ -117,9 +117,11 @@ def chat(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         assert host.process.poll() is None, host.printed + host.log
         return False
 
-    wait_for(answers, bool, timeout=2 * PATIENCE)
-    yield url
-    host.clear_up()
+    try:
+        wait_for(answers, bool, timeout=2 * PATIENCE)
+        yield url
+    finally:
+        host.clear_up()
 
 
 def _fill(shown: str, **fields: str) -> dict[str, str]:

@@ -83,7 +83,11 @@ def heard(
         entry = entry.after(progress.cursor)
         if page.missed and entry is page.entries[0]:
             missed = EventsMissed(
-                thread_id=progress.thread_id, after=progress.cursor, cursor=entry.before
+                # Not the place before in the log: a Redis that has lost its data may have that from
+                # before what was told here.
+                thread_id=progress.thread_id,
+                after=progress.cursor,
+                cursor=entry.start,
             )
             steps.append(missed)
         if entry.mark == "begun":

@@ -98,8 +98,8 @@ class ThreadEvents:
         """Take in what was told; on a thread of the backplane."""
         told = [event for entry in page.entries for event in entry.events]
         if page.missed and page.entries:
-            before = page.entries[0].before or None
-            missed = EventsMissed(thread_id=self._thread_id, after=self._cursor, cursor=before)
+            start = page.entries[0].start
+            missed = EventsMissed(thread_id=self._thread_id, after=self._cursor, cursor=start)
             told.insert(0, missed)
         with self._condition:
             self._events.extend(told)

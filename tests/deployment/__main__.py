@@ -8,8 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.deployment.trial import CUT, KILL, REDIS, STOP, Trial, attempt, problems_of
+from tests.deployment.trial import CUT, KILL, REDIS, RESTART, STOP, Trial, attempt, problems_of
 from tests.faults.kinds import WIRES
+
+TROUBLES = (KILL, STOP, REDIS, CUT, RESTART)
 
 
 def main() -> int:
@@ -18,7 +20,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--threads", type=int, default=10)
     parser.add_argument("--turns", type=int, default=50)
-    parser.add_argument("--trouble", choices=(KILL, STOP, REDIS, CUT), action="append", default=[])
+    parser.add_argument("--trouble", choices=TROUBLES, action="append", default=[])
     parser.add_argument("--clocks-apart", action="store_true", help="needs Debian's faketime")
     parser.add_argument("--wire", choices=WIRES, action="append")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
