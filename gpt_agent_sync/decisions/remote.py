@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -122,8 +123,7 @@ def _entry(progress: Progress, entry: Entry, steps: list[Step]) -> Progress:
     remote = attrs.evolve(progress.remote or RemoteTurn(fence=entry.fence), fence=entry.fence)
     progress = attrs.evolve(progress, remote=remote)
     for event in entry.events:
-        if isinstance(event, UserMessageAdded) and remote.closing is not None:
-            # The next turn of the same owner.
+        if isinstance(event, UserMessageAdded) and _is_next_turn(remote, event):
             steps.extend(_settled(progress))
             remote = attrs.evolve(remote, own=None)
         progress, remote = _told(progress, remote, event)
@@ -131,6 +131,13 @@ def _entry(progress: Progress, entry: Entry, steps: list[Step]) -> Progress:
         if event not in progress.told_alone:
             steps.append(event)
     return progress
+
+
+def _is_next_turn(remote: RemoteTurn, event: UserMessageAdded) -> bool:
+    """Return whether a message begins another turn than the one that is known."""
+    # Of one that was taken over from here the end may be told nowhere, where a log was lost.
+    passes_over = remote.own is not None and remote.message_id not in (None, event.id)
+    return remote.closing is not None or passes_over
 
 
 def _settled(progress: Progress) -> list[Step]:
@@ -147,7 +154,7 @@ def _settled(progress: Progress) -> list[Step]:
         message="another process took the turn over, and found nothing of it",
         in_doubt=True,
     )
-    outcome = Outcome(turn=remote.own, closing=closing, texts=remote.texts)
+    outcome = Outcome(turn=remote.own, closing=closing, texts=remote.reply)
     return [SettleTurn(turn=remote.own, outcome=outcome)]
 
 
@@ -162,7 +169,7 @@ _Told = tuple[Progress, RemoteTurn]
 def _message_added(progress: Progress, remote: RemoteTurn, event: UserMessageAdded) -> _Told:
     return (
         attrs.evolve(progress, last_message_id=event.id),
-        attrs.evolve(remote, message_id=event.id, closing=None, texts=()),
+        attrs.evolve(remote, message_id=event.id, closing=None, texts=(), run_texts=()),
     )
 
 
@@ -202,14 +209,20 @@ def _output_recorded(
 def _assistant_message(
     progress: Progress, remote: RemoteTurn, event: AssistantMessageAdded
 ) -> _Told:
-    texts = (*remote.texts, event.content) if event.content else remote.texts
+    texts = (event.content,) if event.content else ()
+    closing_id = remote.closing.id if remote.closing is not None else None
+    is_of_run = event.run_id is not None and event.run_id in (remote.run_id, closing_id)
     return (
         attrs.evolve(
             progress,
             last_message_id=event.message_id,
             announced=progress.announced | {event.message_id},
         ),
-        attrs.evolve(remote, texts=texts),
+        attrs.evolve(
+            remote,
+            texts=(*remote.texts, *texts),
+            run_texts=(*remote.run_texts, *(texts if is_of_run else ())),
+        ),
     )
 
 
@@ -224,7 +237,13 @@ def _closed(progress: Progress, remote: RemoteTurn, event: ClosingEvent) -> _Tol
             announced=frozenset(),
         ),
         attrs.evolve(
-            remote, run_status=status, tool_calls=(), tool_outputs=(), closing=event, texts=()
+            remote,
+            run_status=status,
+            tool_calls=(),
+            tool_outputs=(),
+            closing=event,
+            texts=(),
+            run_texts=(),
         ),
     )
 
@@ -351,7 +370,7 @@ def take_over(
         announcement = announce_messages(progress, replies)
         settled = _settled(attrs.evolve(announcement.progress, remote=remote))
         return Transition(progress=announcement.progress, steps=(*announcement.events, *settled))
-    return _answer(progress, remote, replies, context)
+    return _answer(progress, remote, written, context)
 
 
 def _follow(
@@ -384,10 +403,16 @@ def _follow(
 def _answer(
     progress: Progress,
     remote: RemoteTurn,
-    replies: Sequence[Message],
+    written: Sequence[Message],
     context: DecisionContext,
 ) -> Transition:
     """Close a turn whose run has been and gone, or start the run that it never got."""
+    replies, others = _replies_to(remote.message_id, written)
+    if others and not replies:
+        # The thread has gone on without it: a run now would answer something else.
+        announcement = announce_messages(progress, others)
+        settled = _settled(attrs.evolve(announcement.progress, remote=remote))
+        return Transition(progress=announcement.progress, steps=(*announcement.events, *settled))
     run_id = replies[-1].run_id if replies else None
     found = RunSnapshot(
         id=run_id or remote.message_id or "",
@@ -401,11 +426,27 @@ def _answer(
         closing = RunCompleted(
             thread_id=progress.thread_id, id=found.id, assistant_id=turn.assistant_id
         )
-        return end_turn(attrs.evolve(progress, turn=turn), closing, context)
+        ended = end_turn(attrs.evolve(progress, turn=turn), closing, context)
+        later = announce_messages(ended.progress, others)
+        return Transition(progress=later.progress, steps=(*ended.steps, *later.events))
     turn = attrs.evolve(turn, phase=Phase.STARTING, run_id=None, run_status=None)
     return Transition(
         progress=attrs.evolve(progress, turn=turn), steps=(StartRun(turn=turn.number),)
     )
+
+
+def _replies_to(
+    message_id: str | None, written: Sequence[Message]
+) -> tuple[list[Message], list[Message]]:
+    """Return the replies to a message among those after it, and those to later ones.
+
+    Where it is not known which one was asked last, all replies may be its.
+    """
+    replies = [message for message in written if message.role == "assistant"]
+    if message_id is None:
+        return replies, []
+    own = list(itertools.takewhile(lambda message: message.role == "assistant", written))
+    return own, replies[len(own) :]
 
 
 def _numbered(progress: Progress, remote: RemoteTurn) -> Turn:

@@ -133,6 +133,7 @@ class RemoteTurn:
         tool_outputs: Outputs not yet with the service.
         closing: Its closing event.
         texts: The contents of the assistant's messages that have text.
+        run_texts: Those of them that are known to be the run's.
         own: The number that it had here, before another process took it over.
     """
 
@@ -145,7 +146,16 @@ class RemoteTurn:
     tool_outputs: tuple[ToolCallOutputRecorded, ...] = ()
     closing: ClosingEvent | None = None
     texts: tuple[str, ...] = ()
+    run_texts: tuple[str, ...] = ()
     own: int | None = None
+
+    @property
+    def reply(self) -> tuple[str, ...]:
+        """The texts of the run, as far as that is known; else all that were told since it began.
+
+        Whoever has not heard all of a thread tells messages of earlier turns with it.
+        """
+        return self.run_texts or self.texts
 
 
 @attrs.frozen(kw_only=True)

@@ -254,7 +254,7 @@ def message_posted(progress: Progress, number: int, posted: Posted) -> Transitio
     closing = heard.closing if heard is not None else None
     if heard is not None and closing is not None and closing.id == posted.run_id is not None:
         # While this process was held up another one has followed the run to its end.
-        outcome = Outcome(turn=number, closing=closing, texts=heard.texts)
+        outcome = Outcome(turn=number, closing=closing, texts=heard.reply)
         return Transition(
             progress=attrs.evolve(progress, turn=None),
             steps=(*forget(turn), added, SettleTurn(turn=number, outcome=outcome)),

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from gpt_agent_sync.decisions import remote, verbs
-from gpt_agent_sync.decisions.state import Progress, RemoteTurn, SettleTurn, Transition
+from gpt_agent_sync.decisions.state import Outcome, Progress, RemoteTurn, SettleTurn, Transition
 from gpt_agent_sync.errors import RunInProgressError
 from gpt_agent_sync.event_log import START, Entry, Mark, Page, place_of_cursor
 from gpt_agent_sync.events import (
@@ -361,6 +361,106 @@ def test_reply_that_nobody_told_is_told() -> None:
     progress, _ = listening(ASKED)
     after = remote.take_over(progress, None, [message("msg_10", "hello")], context())
     assert names(after.steps)[:2] == ["RunCompleted", "AssistantMessageAdded"]
+
+
+def awaited_elsewhere() -> tuple[Progress, RemoteTurn]:
+    """Return an agent whose turn another process has, and somebody here waits for, and the turn."""
+    progress = lost(seen(starting(is_awaited=True), "in_progress").progress)
+    assert progress.remote is not None
+    return progress, progress.remote
+
+
+def outcome_of(transition: Transition) -> Outcome:
+    """Return what whoever waits is told."""
+    (settle,) = [step for step in transition.steps if isinstance(step, SettleTurn)]
+    assert settle.outcome is not None
+    return settle.outcome
+
+
+def test_replies_to_later_questions_are_not_the_turns() -> None:
+    """They are told after it, and whoever asked does not get them."""
+    progress, turn = awaited_elsewhere()
+    asked = attrs.evolve(progress, remote=attrs.evolve(turn, run_id=None))
+    written = [
+        message("msg_10", "mine"),
+        message("msg_11", "and?", "user"),
+        message("msg_12", "another's"),
+    ]
+    after = remote.take_over(asked, None, written, context())
+    told = [name for name in names(after.steps) if name != "ForgetMessage"]
+    assert told == ["RunCompleted", "AssistantMessageAdded", "SettleTurn", "AssistantMessageAdded"]
+    assert outcome_of(after).texts == ("mine",)
+
+
+def test_turn_that_the_thread_has_passed_over_has_failed() -> None:
+    """A run now would answer a later question."""
+    progress, turn = awaited_elsewhere()
+    asked = attrs.evolve(progress, remote=attrs.evolve(turn, run_id=None))
+    written = [message("msg_11", "and?", "user"), message("msg_12", "another's")]
+    after = remote.take_over(asked, None, written, context())
+    assert names(after.steps) == ["AssistantMessageAdded", "SettleTurn"]
+    closing = outcome_of(after).closing
+    assert isinstance(closing, RunFailed)
+    assert closing.in_doubt
+
+
+def test_reply_is_what_the_turns_run_has_written() -> None:
+    """Whoever has lost the log tells messages of earlier turns with it."""
+    progress, turn = awaited_elsewhere()
+    log = Log(fence=5)
+    told = [
+        attrs.evolve(COMPLETED, id=str(turn.run_id)),
+        attrs.evolve(SAID, message_id="msg_8", run_id="run_old", content="of old"),
+        attrs.evolve(SAID, message_id="msg_9", run_id=turn.run_id, content="mine"),
+    ]
+    heard = hear(progress, log.begin(), log.tell(*told), log.settle())
+    assert outcome_of(heard).texts == ("mine",)
+
+
+def test_reply_is_known_by_the_closing_event_too() -> None:
+    """Where nobody has heard the run begin."""
+    progress, log = listening()
+    told = [COMPLETED, attrs.evolve(SAID, message_id="msg_8", run_id="run_old"), SAID]
+    heard = hear(progress, log.tell(*told))
+    assert heard.progress.remote is not None
+    assert heard.progress.remote.run_texts == ("hello",)
+
+
+def test_next_turn_of_another_is_not_the_one_that_was_lost() -> None:
+    """Where the end of that is told nowhere, whoever waits gets no other reply for it."""
+    progress, _ = awaited_elsewhere()
+    log = Log(fence=5)
+    heard = hear(progress, log.begin(), log.tell(ASKED, STARTED, COMPLETED, SAID), log.settle())
+    outcome = outcome_of(heard)
+    assert isinstance(outcome.closing, RunFailed)
+    assert outcome.closing.in_doubt
+    assert outcome.texts == ()
+
+
+def test_lost_turn_may_be_told_from_its_beginning() -> None:
+    """By whoever goes on with it."""
+    progress, turn = awaited_elsewhere()
+    log = Log(fence=5)
+    asked = attrs.evolve(ASKED, id=str(turn.message_id))
+    started = attrs.evolve(STARTED, id=str(turn.run_id))
+    ended = attrs.evolve(COMPLETED, id=str(turn.run_id))
+    said = attrs.evolve(SAID, run_id=turn.run_id)
+    heard = hear(progress, log.begin(), log.tell(asked, started, ended, said), log.settle())
+    assert outcome_of(heard).texts == ("hello",)
+
+
+def test_reply_to_an_unknown_message_is_all_that_was_written() -> None:
+    """Nothing tells it apart from others."""
+    progress, _ = listening(STARTED)
+    assert progress.remote is not None
+    turn = attrs.evolve(progress.remote, run_id=None, message_id=None)
+    written = [message("msg_10", "a"), message("msg_11", "?", "user"), message("msg_12", "b")]
+    after = remote.take_over(attrs.evolve(progress, remote=turn), None, written, context())
+    assert names(after.steps)[:3] == [
+        "RunCompleted",
+        "AssistantMessageAdded",
+        "AssistantMessageAdded",
+    ]
 
 
 def test_nothing_is_taken_over_twice() -> None:
