@@ -82,9 +82,14 @@ class Watch:
         if self._interval is None or due_at is None or due_at > now:
             return
         self._due_at = now + self._interval
-        if not self._looks and self._is_heard():
-            self._looks = True
+        if self._looks or not self._is_heard():
+            return
+        self._looks = True
+        try:
             Thread(self._look, f"gpt-agent-watch-{self._thread_id}").start()
+        except RuntimeError as exc:  # there are none to be had, as at interpreter exit
+            self._looks = False
+            logger.info("thread %s is not looked at: %s", self._thread_id, exc)
 
     def _look(self) -> None:
         try:

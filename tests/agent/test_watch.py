@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import gpt_agent_sync as gpt
+from gpt_agent_sync.agent import watch
 from gpt_agent_sync.services.base import Service
 from gpt_agent_sync.testing import CallTools, EventRecorder, Fail, Hold, Reply, ScriptedService
 from gpt_agent_sync.testing.script import Script
@@ -192,6 +193,26 @@ def test_looks_that_fail_are_told_once(caplog: pytest.LogCaptureFixture) -> None
     agent.shutdown()
     warned = [record for record in caplog.records if "are not seen" in record.message]
     assert len([record for record in warned if record.levelname == "WARNING"]) == 1
+
+
+def test_look_without_a_thread_to_be_had_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent goes on, and looks again when it can."""
+    gpt.configure(watch=0.01)
+    refused: list[str] = []
+
+    class Refused:
+        def __init__(self, work: object, name: str) -> None:
+            refused.append(name)
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "Thread", Refused)
+        service, agent = scripted(on_event=EventRecorder())
+        wait_for(lambda: len(refused), lambda number: number > 2)
+    wait_for(lambda: service.requests["messages"], lambda number: number > 3)
+    assert agent.is_alive
 
 
 @pytest.mark.parametrize("value", [0, -1, "often", True])
