@@ -115,11 +115,14 @@ def before_turn(kept: Sequence[Entry], newest: str) -> str:
         newest: The log's newest cursor, which it is where no turn is under way.
     """
     begun: Event | None = None
-    for event in (event for entry in kept for event in entry.events):
-        if isinstance(event, ClosingEvent):
+    for entry in kept:
+        for event in entry.events:
+            if isinstance(event, ClosingEvent):
+                begun = None
+            elif begun is None and not isinstance(event, _BETWEEN_TURNS):
+                begun = event
+        if entry.mark == "settled":
             begun = None
-        elif begun is None and not isinstance(event, _BETWEEN_TURNS):
-            begun = event
     if begun is None or begun.cursor is None:
         return newest
     fence, number = place_of_cursor(begun.cursor)

@@ -80,7 +80,7 @@ class RedisClient:
 
         Raises:
             redis.RedisError: If Redis fails, or too few replicas have it in time; it stands there
-                all the same then.
+                all the same then, and the error has what was answered as its ``answer``.
         """
         client: Any = self.get()
         registered = client.register_script(script)
@@ -92,7 +92,9 @@ class RedisClient:
         both.execute_command("WAIT", replicas, int(REPLICA_TIMEOUT * 1000))
         answer, have = both.execute()
         if int(have) < replicas:
-            raise self.errors[0](f"{have} of {replicas} replicas have it")
+            error: Any = self.errors[0](f"{have} of {replicas} replicas have it")
+            error.answer = answer
+            raise error
         return answer
 
     def evicts(self) -> str | None:

@@ -65,13 +65,14 @@ class Lifecycle:
         """
         logger.info("agent of thread %s starts", self._thread_id)
         try:
+            self._worker.begin_watch()
             self._ownership.begin()
             self._own_found_run()
             if self._mailbox.progress.handles_tools:
                 self._worker.take_up_messages()
-            self._worker.begin_watch()
             self._worker.start(self._finish)
         except BaseException:
+            self._worker.give_up()
             self._mailbox.apply(verbs.stop, AgentStopped.ERROR)
             self._ownership.end()
             self._subscribers.close()

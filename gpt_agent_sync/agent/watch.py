@@ -47,7 +47,7 @@ class Watch:
         self._is_heard = is_heard
         self._is_streamed = is_streamed
         self._due_at = time.monotonic()
-        self._looks = self._troubled = False
+        self._has_begun = self._looks = self._troubled = False
         self._told_run: str | None = None
         self._unnamed: str | None = None
         self._after: str | None = None
@@ -55,15 +55,16 @@ class Watch:
     def begin(self) -> None:
         """See what is there already, which is not told; on the thread that connects.
 
-        Raises:
-            ServiceError: If the service fails.
+        Where the service fails the first look does that.
         """
-        progress = self._mailbox.progress
-        if self._interval is None or progress.last_message_id is not None:
-            return
+        if self._interval is not None:
+            self._see_and_log(self._see_first)
+
+    def _see_first(self) -> None:
         newest, known = self._see(None, newest_only=True)
         self._after = known[-1].id if known else None
         self._told_run = newest.id if newest is not None and newest.is_final else None
+        self._has_begun = True
 
     @property
     def keeps_alive(self) -> bool:
@@ -93,22 +94,26 @@ class Watch:
 
     def _look(self) -> None:
         try:
-            self._look_once()
+            self._see_and_log(self._look_once if self._has_begun else self._see_first)
+        finally:
+            self._looks = False
+
+    def _see_and_log(self, see: Callable[[], None]) -> None:
+        try:
+            see()
             self._troubled = False
         except GptAgentError as exc:
             stopped = self._mailbox.progress.stopped is not None
             log = logger.info if self._troubled or stopped else logger.warning
             log("other callers' runs on thread %s are not seen: %s", self._thread_id, exc)
             self._troubled = True
-        finally:
-            self._looks = False
 
     def _look_once(self) -> None:
         since, progress = self._mailbox.changed_at, self._mailbox.progress
         if verbs.is_busy(progress):
             return
         newest, unseen = self._see(progress.last_message_id or self._after)
-        if newest is not None and newest.id in (self._told_run, progress.last_run_id):
+        if newest is not None and newest.id in (self._told_run, *progress.told_runs):
             newest = None
         if newest is None and unseen and unseen[-1].id != self._unnamed:
             # Of a run that ended before its process has named it: the next look may know it.

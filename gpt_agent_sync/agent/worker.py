@@ -133,12 +133,12 @@ class Worker:
             raise
 
     def begin_watch(self) -> None:
-        """See what other callers have done up to now, which is not told, before the thread starts.
-
-        Raises:
-            ServiceError: If the service fails.
-        """
+        """See what others have done up to now, which is not told, before the thread starts."""
         self._watch.begin()
+
+    def give_up(self) -> None:
+        """Let go of messages that were taken up, where the thread never starts."""
+        self._messages.release()
 
     def is_current(self) -> bool:
         """Return whether the calling thread is the worker's."""

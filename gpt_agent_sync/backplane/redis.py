@@ -105,15 +105,21 @@ class RedisBackplane(Backplane):
     def acquire(self, scope: Scope, owner: str) -> Lease | None:
         """Take the lease of a thread if nobody holds it, and append the mark ``"begun"``."""
         keys, token = self._keys(scope), uuid.uuid4().hex
+        answers: list[Any] = []
 
         def acquire(client: redis.Redis) -> Lease | None:
             began = time.monotonic()
-            taken, fence, before, follows = self._client.run(
-                redis_scripts.ACQUIRE,
-                [keys.lease, keys.fence, keys.events],
-                [token, self._ms, redis_log.KEEP_MS, self._keep, keys.bell, owner],
-                replicas=self._replicas,
-            )
+            try:
+                answer = self._client.run(
+                    redis_scripts.ACQUIRE,
+                    [keys.lease, keys.fence, keys.events],
+                    [token, self._ms, redis_log.KEEP_MS, self._keep, keys.bell, owner],
+                    replicas=self._replicas,
+                )
+            except self._client.errors as exc:
+                answers.append(getattr(exc, "answer", None))
+                raise
+            taken, fence, before, follows = answer
             if not taken:
                 return None
             until, number = began + self._lease - 1.0, int(fence)
@@ -131,14 +137,19 @@ class RedisBackplane(Backplane):
             lease = self._do("take the lease", acquire, again=True)
         except BackplaneError:
             if self._replicas:
-                self._give_up(keys, token)
+                # The first answer says whether it follows a turn; a later one does not know.
+                follows_turn = not answers or answers[0] is None or bool(answers[0][3])
+                self._give_up(keys, token, settled=not follows_turn)
             raise
         if lease is not None:
             self._hub.leases.hold(keys, lease)
         return lease
 
-    def _give_up(self, keys: Keys, token: str) -> None:
-        """Release a lease that was taken, and that too few replicas have; nothing if it is not."""
+    def _give_up(self, keys: Keys, token: str, *, settled: bool) -> None:
+        """Release a lease that was taken, and that too few replicas have; nothing if it is not.
+
+        A turn that it follows is still to be taken over.
+        """
 
         def give_up(client: redis.Redis) -> None:
             held = redis_log.text_of(client.get(keys.lease) or "")
@@ -146,7 +157,7 @@ class RedisBackplane(Backplane):
             if holder == token:
                 taken = Lease(Scope(service="", thread_id=""), int(fence), token, 0.0)
                 taken.newest = cursor_of(taken.fence, 0)
-                self._release(client, keys, taken, settled=True)
+                self._release(client, keys, taken, settled=settled)
 
         with contextlib.suppress(BackplaneError):
             self._do("release the lease", give_up)

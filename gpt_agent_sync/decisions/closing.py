@@ -108,6 +108,7 @@ def end_turn(
         announcement.progress,
         turn=None,
         last_run_id=turn.run_id,
+        told_runs=with_told_run(progress, turn.run_id),
         last_run_status=_final_status(turn, closing),
         last_closing=closing,
     )
@@ -118,6 +119,15 @@ def end_turn(
         progress=following.progress,
         steps=(*forget(turn), *before, closing, *announcement.events, settle, *following.steps),
     )
+
+
+TOLD_RUNS = 8
+"""How many runs are remembered whose end was told: of one second, they may be listed anyhow."""
+
+
+def with_told_run(progress: Progress, run_id: str | None) -> tuple[str, ...]:
+    """Return the runs whose end was told, with one more."""
+    return progress.told_runs if run_id is None else (*progress.told_runs, run_id)[-TOLD_RUNS:]
 
 
 def _final_status(turn: Turn, closing: ClosingEvent) -> str | None:

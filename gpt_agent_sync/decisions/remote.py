@@ -167,6 +167,9 @@ _Told = tuple[Progress, RemoteTurn]
 
 
 def _message_added(progress: Progress, remote: RemoteTurn, event: UserMessageAdded) -> _Told:
+    if event.id != remote.message_id:
+        # Another turn: what is known of a run is the former one's.
+        remote = RemoteTurn(fence=remote.fence, assistant_id=remote.assistant_id, own=remote.own)
     return (
         attrs.evolve(progress, last_message_id=event.id),
         attrs.evolve(remote, message_id=event.id, closing=None, texts=(), run_texts=()),

@@ -211,6 +211,7 @@ class Progress:
         last_message_id: The newest message known.
         announced: Ids of the last run's messages that were announced, so that none is twice.
         last_run_id: The last run that has ended.
+        told_runs: The runs whose end was told last, so that a look tells none again.
         last_run_status: Its status.
         last_closing: The last closing event.
         awaited: Numbers of the turns whose outcome a caller waits for.
@@ -234,6 +235,7 @@ class Progress:
     last_message_id: str | None = None
     announced: frozenset[str] = frozenset()
     last_run_id: str | None = None
+    told_runs: tuple[str, ...] = ()
     last_run_status: str | None = None
     last_closing: ClosingEvent | None = None
     awaited: frozenset[int] = frozenset()

@@ -275,9 +275,11 @@ def message_refused(progress: Progress, number: int, context: DecisionContext) -
     goes on, though nobody waits for it.
     """
     turn = current_turn(progress, number)
+    unawaited = progress
+    if number in progress.awaited:
+        unawaited = attrs.evolve(progress, awaited=progress.awaited - {number})
     if turn is None:
-        return Transition(progress=progress, result=True)
-    unawaited = attrs.evolve(progress, awaited=progress.awaited - {number})
+        return Transition(progress=unawaited, result=True)
     if turn.phase is not Phase.POSTING:
         return Transition(progress=unawaited, result=False)
     following = next_turn(attrs.evolve(unawaited, turn=None), context)

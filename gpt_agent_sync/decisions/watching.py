@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from gpt_agent_sync.decisions.closing import announce_messages
+from gpt_agent_sync.decisions.closing import announce_messages, with_told_run
 from gpt_agent_sync.decisions.state import Progress, Transition
 from gpt_agent_sync.decisions.verbs import finished_messages, is_busy
 from gpt_agent_sync.events import ClosingEvent, RunCancelled, RunCompleted, RunFailed
@@ -25,7 +25,7 @@ def seen_elsewhere(
     """
     if progress.stopped is not None or is_busy(progress):
         return Transition(progress=progress, result=False)
-    if newest is not None and newest.id == progress.last_run_id:
+    if newest is not None and newest.id in progress.told_runs:
         newest = None
     live = newest if newest is not None and not newest.is_final else None
     messages = finished_messages(tuple(unseen), live)
@@ -34,9 +34,19 @@ def seen_elsewhere(
     closing = None if newest is None or live is not None else _closing(progress.thread_id, newest)
     after = announce_messages(before.progress, of_newest)
     told = after.progress
+    if messages:
+        told = attrs.evolve(
+            told,
+            last_message_id=messages[-1].id,
+            announced=before.progress.announced | after.progress.announced,
+        )
     if closing is not None and newest is not None:
         told = attrs.evolve(
-            told, last_run_id=newest.id, last_run_status=newest.status, last_closing=closing
+            told,
+            last_run_id=newest.id,
+            told_runs=with_told_run(told, newest.id),
+            last_run_status=newest.status,
+            last_closing=closing,
         )
     steps = (*before.events, *(() if closing is None else (closing,)), *after.events)
     return Transition(progress=told, steps=steps, result=bool(steps))

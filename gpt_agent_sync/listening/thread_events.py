@@ -97,11 +97,13 @@ class ThreadEvents:
     def heard(self, page: Page) -> None:
         """Take in what was told; on a thread of the backplane."""
         told = [event for entry in page.entries for event in entry.events]
-        if page.missed and page.entries:
-            start = page.entries[0].start
-            missed = EventsMissed(thread_id=self._thread_id, after=self._cursor, cursor=start)
-            told.insert(0, missed)
         with self._condition:
+            if page.missed and page.entries:
+                # What waits to be read has been told, too.
+                after = (self._events[-1].cursor if self._events else None) or self._cursor
+                start = page.entries[0].start
+                missed = EventsMissed(thread_id=self._thread_id, after=after, cursor=start)
+                self._events.append(missed)
             self._events.extend(told)
             self._condition.notify_all()
 

@@ -195,6 +195,38 @@ def test_looks_that_fail_are_told_once(caplog: pytest.LogCaptureFixture) -> None
     assert len([record for record in warned if record.levelname == "WARNING"]) == 1
 
 
+def test_end_of_a_run_before_the_connect_is_not_told(make_two: Callable[..., Two]) -> None:
+    """Whatever message the program has seen last."""
+    two = make_two([Reply("old"), Reply("new")])
+    asker = two.connect(0)
+    asker.ask("a", timeout=PATIENCE)
+    two.connect(1, last_message_id=asker.last_message_id)
+    asker.ask("b", timeout=PATIENCE)
+    two.recorders[1].wait_for(gpt.AssistantMessageAdded)
+    assert kinds(two.recorders[1]) == ["RunCompleted", "AssistantMessageAdded"]
+
+
+def test_first_look_that_fails_is_made_again(make_two: Callable[..., Two]) -> None:
+    """It fails no connect, and what was there then is not told."""
+    two = make_two([Reply("old"), Reply("new")])
+    asker = two.connect(0)
+    asker.ask("a", timeout=PATIENCE)
+    failed: list[str] = []
+
+    def fail_once(thread_id: str) -> Any:
+        if not failed:
+            failed.append(thread_id)
+            raise gpt.ServiceUnavailableError("away")
+        return type(two.services[1]).newest_run(two.services[1], thread_id)
+
+    two.services[1].newest_run = fail_once  # type: ignore[method-assign]
+    watcher = two.connect(1)
+    wait_for(lambda: watcher._worker._watch._has_begun, bool)
+    asker.ask("b", timeout=PATIENCE)
+    two.recorders[1].wait_for(gpt.AssistantMessageAdded)
+    assert [e.content for e in two.recorders[1].of(gpt.AssistantMessageAdded)] == ["new"]
+
+
 def test_look_without_a_thread_to_be_had_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent goes on, and looks again when it can."""
     gpt.configure(watch=0.01)

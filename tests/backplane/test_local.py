@@ -8,6 +8,9 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.backplane import local
+from gpt_agent_sync.event_log import Entry, Page, before_turn
+from gpt_agent_sync.journal.base import Scope
+from gpt_agent_sync.listening.thread_events import ThreadEvents
 from gpt_agent_sync.testing import CallTools, Reply, ScriptedService
 from tests.plugins.services import WIRES
 from tests.support.scripted_model import ScriptedServer
@@ -77,6 +80,32 @@ def test_turn_whose_beginning_is_not_kept_has_a_gap() -> None:
         missed, call = told.get(PATIENCE), told.get(PATIENCE)
     assert isinstance(missed, gpt.EventsMissed)
     assert isinstance(call, gpt.ToolCallRequested)
+
+
+def test_word_of_a_gap_names_what_was_told_before_it() -> None:
+    """That is what waits to be read, too."""
+    backplane = local.LocalBackplane()
+    scope = Scope(service="service", thread_id="thread_1")
+    told = ThreadEvents(backplane, scope, "5-0")
+    first = gpt.AgentStopped(thread_id="thread_1", reason="idle", cursor="5-1")
+    last = gpt.AgentStopped(thread_id="thread_1", reason="idle", cursor="5-9")
+    told.heard(Page((Entry(cursor="5-1", events=(first,)),)))
+    told.heard(Page((Entry(cursor="5-9", before="5-8", events=(last,)),), missed=True))
+    _, missed, _ = (told.get(PATIENCE) for _ in range(3))
+    assert isinstance(missed, gpt.EventsMissed)
+    assert (missed.after, missed.cursor) == ("5-1", "5-8")
+    told.close()
+
+
+def test_turn_without_a_closing_event_is_over_when_it_is_settled() -> None:
+    """A page that is opened then is not told of it."""
+    asked = gpt.UserMessageAdded(thread_id="t", id="m", content="hi", cursor="5-1")
+    kept = [
+        Entry(cursor="5-0", mark="begun"),
+        Entry(cursor="5-1", before="5-0", events=(asked,)),
+    ]
+    assert before_turn(kept, "5-1") == "5-0"
+    assert before_turn([*kept, Entry(cursor="5-2", before="5-1", mark="settled")], "5-2") == "5-2"
 
 
 def test_turn_that_is_over_is_not_told_again() -> None:

@@ -422,6 +422,24 @@ def test_lease_that_too_few_replicas_have(
     backplane.close()
 
 
+def test_turn_is_left_to_be_taken_over_where_too_few_replicas_have_the_lease(
+    own_redis_server: RedisServer, replica: RedisServer
+) -> None:
+    """Whoever fails to take it over does not end it."""
+    with contextlib.closing(gpt.RedisBackplane(own_redis_server.url, lease=2.0)) as gone:
+        scope = new_scope()
+        lease = take(gone, scope)
+        gone.append(lease, (event(lease, "asked"),))
+        gone.release(lease, settled=False)
+    backplane = gpt.RedisBackplane(own_redis_server.url, replicas=1)
+    replica.pause()
+    with pytest.raises(gpt.BackplaneError, match="0 of 1 replicas"):
+        backplane.acquire(scope, "owner")
+    replica.go_on()
+    assert take(backplane, scope).follows_turn
+    backplane.close()
+
+
 @pytest.mark.parametrize("replicas", [-1, True, 1.5, "1"])
 def test_number_of_replicas_is_checked(replicas: Any) -> None:
     """It is a whole number."""

@@ -463,6 +463,17 @@ def test_reply_to_an_unknown_message_is_all_that_was_written() -> None:
     ]
 
 
+def test_next_turn_of_an_owner_has_no_run_yet() -> None:
+    """That of the turn before is not followed again when the owner is gone."""
+    progress, log = listening(ASKED, STARTED, COMPLETED, SAID)
+    asked = attrs.evolve(ASKED, id="msg_20", content="and?")
+    progress = hear(progress, log.tell(asked)).progress
+    assert progress.remote is not None
+    assert (progress.remote.run_id, progress.remote.message_id) == (None, "msg_20")
+    after = remote.take_over(progress, None, [], context())
+    assert names(after.steps) == ["StartRun"]
+
+
 def test_nothing_is_taken_over_twice() -> None:
     """Nor by an agent that has a turn of its own, or has stopped."""
     for progress in (fresh(), following(), verbs.stop(fresh(), "shutdown").progress):

@@ -159,6 +159,13 @@ def test_refused_message_lets_the_queue_go_on() -> None:
     assert transition.progress.queue == ()
 
 
+def test_outcome_of_a_turn_that_is_over_is_not_kept_for_nobody() -> None:
+    """Ctrl-C may strike when it has ended already."""
+    ended = attrs.evolve(posting(is_awaited=True), turn=None)
+    transition = verbs.message_refused(ended, 1, context())
+    assert transition.progress.awaited == frozenset()
+
+
 def test_turn_that_is_posted_is_not_given_back() -> None:
     """Ctrl-C after that leaves it to go on, and nobody waits for it any more."""
     posted = verbs.message_posted(posting(is_awaited=True), 1, Posted(message_id="m")).progress

@@ -13,7 +13,7 @@ from gpt_agent_sync.events import AssistantMessageAdded, RunCancelled, RunComple
 from gpt_agent_sync.records import Message, RunSnapshot
 from tests.support.progress import posting
 
-IDLE = Progress(thread_id="t", last_message_id="m0", last_run_id="r0")
+IDLE = Progress(thread_id="t", last_message_id="m0", last_run_id="r0", told_runs=("r0",))
 
 QUESTION = Message(id="q1", role="user", content="what?")
 
@@ -94,6 +94,23 @@ def test_run_that_was_told_is_not_told_again(newest: Any) -> None:
     seen = seen_elsewhere(IDLE, newest, [reply("m2", "r0")])
     (event,) = seen.steps
     assert isinstance(event, AssistantMessageAdded)
+
+
+def test_message_after_the_runs_own_is_told_once() -> None:
+    """One that somebody has added by hand, say; the next look begins after it."""
+    by_hand = reply("m2", "other")
+    seen = seen_elsewhere(IDLE, run(), [QUESTION, reply(), by_hand])
+    assert kinds(seen) == ["AssistantMessageAdded", "RunCompleted", "AssistantMessageAdded"]
+    assert seen.progress.last_message_id == "m2"
+    again = seen_elsewhere(seen.progress, None, [by_hand])
+    assert again.steps == ()
+
+
+def test_run_is_told_once_though_a_turn_without_one_came_after_it() -> None:
+    """A start that was refused has no run to be remembered by."""
+    told = seen_elsewhere(IDLE, run(), []).progress
+    later = attrs.evolve(told, last_run_id=None)
+    assert seen_elsewhere(later, run(), []).steps == ()
 
 
 @pytest.mark.parametrize(

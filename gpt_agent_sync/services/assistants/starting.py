@@ -65,6 +65,10 @@ class StartedRun:
     def close(self) -> None:
         """Let go of the stream, if nobody will follow it here."""
         self.settled()
+        self.close_stream()
+
+    def close_stream(self) -> None:
+        """Let go of the stream."""
         if self.result.stream is not None:
             self.result.stream.close()
 
@@ -164,8 +168,8 @@ class RunStarter:
         try:
             sent = self._find_message(request, message, token, run, pause)
         except BaseException as exc:
-            started.close()
             self._abandoned.in_doubt(request.thread_id, token)
+            started.close()
             if isinstance(exc, GptAgentError):
                 exc.in_doubt = True
             else:  # Ctrl-C, say: nobody will follow the run
@@ -174,10 +178,11 @@ class RunStarter:
         if sent is not None:
             self._takes_messages = True
             return Posted(message_id=sent.id, receipt=started, run_id=run.id)
-        started.close()
+        started.close_stream()
         self._note_refusal("it leaves them out")
         if not run.is_final:
             self._end(request.thread_id, run.id, pause)
+        started.settled()
         return self._post_alone(request, message, pause)
 
     def _find_message(

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests.support.assistants_stub import RUN_MESSAGES, ServeAssistants, message
-from tests.support.stub import Request, Response, listing
+from tests.support.stub import Request, Response, error, listing
+
+LIST_RUNS = "GET /threads/t/runs"
 
 
 def unwritten(message_id: str, content: Any, **fields: Any) -> dict[str, Any]:
@@ -92,3 +94,31 @@ def test_limit_spares_further_pages(serve_assistants: ServeAssistants) -> None:
     service, stub = serve_assistants(answer)
     assert len(list(service.messages("t", limit=200))) == 200
     assert len(stub.requests) == 2
+
+
+def listed_run(run_id: str, status: str, created_at: int = 100) -> dict[str, Any]:
+    """Return a run as a list has it."""
+    return {"id": run_id, "status": status, "assistant_id": "a", "created_at": created_at}
+
+
+@pytest.mark.parametrize(
+    "runs, newest",
+    [
+        ([], None),
+        ([listed_run("r2", "completed", 101), listed_run("r1", "completed")], "r2"),
+        ([listed_run("r1", "completed"), listed_run("r2", "in_progress")], "r2"),
+    ],
+)
+def test_newest_run(
+    serve_assistants: ServeAssistants, runs: list[dict[str, Any]], newest: str | None
+) -> None:
+    """One that has ended, too; of those of one second a live one."""
+    service, _ = serve_assistants({LIST_RUNS: [listing(*runs)]})
+    found = service.newest_run("t")
+    assert (found.id if found else None) == newest
+
+
+def test_newest_run_of_a_server_that_lists_none(serve_assistants: ServeAssistants) -> None:
+    """It is not known, and that is no error."""
+    service, _ = serve_assistants({LIST_RUNS: [error(405, "Method Not Allowed")]})
+    assert service.newest_run("t") is None
