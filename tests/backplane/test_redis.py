@@ -369,6 +369,7 @@ def test_two_agents_over_a_cluster(cluster_client: Any) -> None:
         seen = [told.get(PATIENCE) for _ in talk.events]
     assert seen == talk.events
     assert calls == [1]
+    talk.agent.shutdown(PATIENCE)  # before the client is closed
     for backplane in (talk.agent.backplane, other):
         backplane.close()
 
