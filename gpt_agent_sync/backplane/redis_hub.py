@@ -137,7 +137,7 @@ class Hub:
         # A subscription is changed by the thread that reads it, and no other: so it is woken.
         try:
             self._client.get().publish(self._name, "wake")
-        except self._client.errors as exc:
+        except Exception as exc:  # a client that its owner has closed raises what it likes
             logger.debug("the bell is not woken, and will look by itself: %s", exc)
 
     # The bell
