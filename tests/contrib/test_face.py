@@ -327,9 +327,10 @@ def test_query_is_checked(site: Site, query: dict[str, str]) -> None:
 def test_cursor_is_checked(site: Site, cursor: str) -> None:
     """In the address and in the header, with status 400."""
     thread_id = site.create_thread()
-    assert refused(site.listen(thread_id, cursor)) == (400, "InvalidCursorError")
-    by_header = site.listen(thread_id, **{"Last-Event-ID": cursor})
-    assert refused(by_header) == (400, "InvalidCursorError")
+    with site.listen(thread_id, cursor) as by_address:
+        assert refused(by_address) == (400, "InvalidCursorError")
+    with site.listen(thread_id, **{"Last-Event-ID": cursor}) as by_header:
+        assert refused(by_header) == (400, "InvalidCursorError")
 
 
 class AwayService(ScriptedService):
