@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, current_app
+from flask import Flask, current_app, g
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.contrib.flask import chat_blueprint
@@ -164,7 +164,7 @@ def test_stream_outlives_its_agent(site: Site) -> None:
 def open_lines(connect: Callable[[str], gpt.Agent], thread_id: str, **options: Any) -> EventLines:
     """Return a stream that somebody reads."""
     given = {"show_event": show_to_users, "heartbeat": 0.05, "stream_time": 60.0, **options}
-    return EventLines(connect, thread_id, None, **given)
+    return EventLines(connect(thread_id), connect, None, **given)
 
 
 def test_stream_ends_when_its_time_is_up(make_site: MakeSite) -> None:
@@ -250,17 +250,18 @@ def test_program_says_what_is_shown(make_site: MakeSite) -> None:
     assert names(events) == ["AssistantMessageAdded"]
 
 
-def test_hook_connects_in_the_applications_context() -> None:
-    """Though the request is over when a stream connects again."""
+def test_hook_connects_in_the_requests_context() -> None:
+    """And in the application's, where the request is over when a stream connects again."""
     app = Flask("site")
     service = ScriptedService([Reply("hi")])
     seen: list[str] = []
 
     def connect(thread_id: str) -> gpt.Agent:
-        seen.append(current_app.name)
+        seen.append(f"{current_app.name} {g.get('user', 'nobody')}")
         return gpt.connect(thread_id, "asst", service=service)
 
     app.register_blueprint(chat_blueprint(authorize=everybody, connect=connect, heartbeat=0.05))
+    app.before_request(lambda: setattr(g, "user", "ada"))
     thread_id = gpt.create_thread(service=service)
     with app.test_client().get(f"/threads/{thread_id}/events") as response:
         stream = response.iter_encoded()
@@ -270,7 +271,7 @@ def test_hook_connects_in_the_applications_context() -> None:
         gpt.connect(thread_id, service=service).shutdown()
         for _ in range(3):
             next(stream)
-    assert seen == ["site", "site"]
+    assert seen == ["site ada", "site nobody"]
 
 
 @pytest.mark.parametrize("number, text", [("NaN", "nan"), ("Infinity", "inf")])

@@ -29,7 +29,7 @@ stopped = threading.Event()
 {former}
 end_event_streams_at_stop()
 lines = EventLines(
-    connect, thread_id, None, show_event=show_to_users, heartbeat=60.0, stream_time=600.0
+    connect(thread_id), connect, None, show_event=show_to_users, heartbeat=60.0, stream_time=600.0
 )
 next(lines)
 print("open", flush=True)

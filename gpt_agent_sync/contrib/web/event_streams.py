@@ -49,8 +49,8 @@ class EventLines:
     thread's turn where the one that ran it is gone.
 
     Args:
-        connect: Connects to the thread.
-        thread_id: The thread.
+        agent: The thread's agent.
+        connect: Connects to the thread again, where that has stopped for idleness.
         after: The cursor of the last event that the client knows; ``None`` to begin with the turn
             that is under way, or with what comes next.
         show_event: Returns what the client is to see of an event, ``None`` for nothing.
@@ -59,25 +59,25 @@ class EventLines:
         stream_time: Seconds after which it ends.
 
     Raises:
-        GptAgentError: What connecting raises.
+        BackplaneError: If the backplane cannot be reached.
     """
 
     def __init__(
         self,
+        agent: Agent,
         connect: Callable[[str], Agent],
-        thread_id: str,
         after: str | None,
         *,
         show_event: Callable[[Event], Event | None],
         heartbeat: float,
         stream_time: float,
     ) -> None:
+        self._agent = agent
         self._connect = connect
-        self._thread_id = thread_id
+        self._thread_id = thread_id = agent.thread_id
         self._show_event = show_event
         self._heartbeat = heartbeat
         self._until = time.monotonic() + stream_time
-        self._agent = agent = connect(thread_id)
         self._events = events = thread_events(
             thread_id, after, agent.service, backplane=agent.backplane, whole_turn=after is None
         )

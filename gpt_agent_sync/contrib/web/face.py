@@ -194,7 +194,7 @@ class ChatFace(Generic[R]):
             thread_id: The thread.
             last_event_id: The header that a browser comes back with.
             after: The cursor in the address.
-            connect: Connects to the thread where the request is over, and its context with it.
+            connect: Connects to it again, where the request is over, and its context with it.
 
         Raises:
             Refusal: If it is refused.
@@ -203,8 +203,8 @@ class ChatFace(Generic[R]):
         self.permit(request, thread_id)
         cursor = reading.read_cursor(last_event_id, after)
         return EventLines(
+            self.connect(thread_id),
             connect or self.connect,
-            thread_id,
             cursor,
             show_event=self.show_event,
             heartbeat=self.heartbeat,
