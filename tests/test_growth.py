@@ -20,11 +20,11 @@ import pytest
 import gpt_agent_sync
 from gpt_agent_sync.agent.text_streams import TextAssembler
 from gpt_agent_sync.decisions.rate_limits import named_delay
+from gpt_agent_sync.event_parser import EventParser
 from gpt_agent_sync.events import AssistantMessageDelta
 from gpt_agent_sync.server.bodies import read_json
 from gpt_agent_sync.server.models.base import ModelRequest
 from gpt_agent_sync.server.models.demo import DemoModel
-from gpt_agent_sync.services.http.sse import EventParser
 from tests.support.web_sites import django_app
 
 LENGTH, TIMES = 2000, 4
@@ -71,7 +71,7 @@ UNITS = [
 BEFORE = ["", "in ", "1", "retry in ", "No tool output found for ", '"id": "', "data: ", "a ("]
 AFTER = ["", "x\ny"]
 
-ONLY_MATCHED = ("http.sse._PLAIN", "http.transport._EVENT_BEGINS", "assistants.stream._WRAPPED")
+ONLY_MATCHED = ("event_parser._PLAIN", "http.transport._EVENT_BEGINS", "assistants.stream._WRAPPED")
 """Patterns that are never searched for, only looked for at one place."""
 
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpt_agent_sync.errors import ProtocolError
+from gpt_agent_sync.event_parser import ServerSentEvent, StreamLost
 from gpt_agent_sync.records import FINAL_STATUSES, FeedUpdate, RunSnapshot, TextDelta
 from gpt_agent_sync.services.assistants.wire import read_message, read_run
 from gpt_agent_sync.services.feeds.run_streams import ERROR, Translation
 from gpt_agent_sync.services.http.shapes import as_object, as_objects, as_word, join_texts
-from gpt_agent_sync.services.http.sse import ServerSentEvent, StreamLost, read_object
+from gpt_agent_sync.services.http.sse import read_object
 
 _STEP = "thread.run.step."
 _RUN = "thread.run."

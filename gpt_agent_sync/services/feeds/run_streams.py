@@ -8,17 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gpt_agent_sync.errors import ServiceUnavailableError
+from gpt_agent_sync.event_parser import ServerSentEvent, StreamLost
 from gpt_agent_sync.records import FeedUpdate, Pause
 from gpt_agent_sync.services.http.closing import Interruptible
 from gpt_agent_sync.services.http.errors import error_from_event
-from gpt_agent_sync.services.http.sse import (
-    SIGNS_OF_LIFE,
-    ServerEvents,
-    ServerSentEvent,
-    StreamLost,
-    is_object,
-    read_object,
-)
+from gpt_agent_sync.services.http.sse import SIGNS_OF_LIFE, ServerEvents, is_object, read_object
 
 ERROR = "error"
 """The kind of event, on either wire, that says what went wrong."""

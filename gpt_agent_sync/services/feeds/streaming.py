@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from gpt_agent_sync.errors import RequestRejectedError, ServiceError, ServiceUnavailableError
+from gpt_agent_sync.event_parser import StreamLost
 from gpt_agent_sync.logs import get_logger
 from gpt_agent_sync.records import FeedUpdate, Message, RunSnapshot, TextDelta
 from gpt_agent_sync.services.feeds.polling import PollingFeed, RunSource
@@ -21,7 +22,6 @@ from gpt_agent_sync.services.http.answers import Answer
 from gpt_agent_sync.services.http.client import Opens
 from gpt_agent_sync.services.http.deadlines import deadlines
 from gpt_agent_sync.services.http.errors import lacks_calls, lacks_outputs
-from gpt_agent_sync.services.http.sse import StreamLost
 
 logger = get_logger(__name__)
 

@@ -14,6 +14,7 @@ import attrs
 
 from gpt_agent_sync import forks, waits
 from gpt_agent_sync.errors import ServiceError, ServiceUnavailableError
+from gpt_agent_sync.event_parser import ServerSentEvent, StreamLost
 from gpt_agent_sync.logs import get_logger
 from gpt_agent_sync.records import Pause, TimedPause
 from gpt_agent_sync.services.http.answers import Answer, read_answer
@@ -27,7 +28,7 @@ from gpt_agent_sync.services.http.repeats import (
     repeat_safe,
     repeat_write,
 )
-from gpt_agent_sync.services.http.sse import ServerEvents, ServerSentEvent, StreamLost
+from gpt_agent_sync.services.http.sse import ServerEvents
 
 if TYPE_CHECKING:
     import requests

@@ -1,18 +1,13 @@
-"""Server-sent events: bytes as they come, put together to events.
-
-The format is that of the HTML standard, section 9.2.6 (parsing an event stream).
-"""
+"""The server-sent events of an answer, as one thread reads them and any thread ends them."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from gpt_agent_sync.event_parser import EventParser, ServerSentEvent, StreamLost
 from gpt_agent_sync.foreign_json import read_foreign_json
 from gpt_agent_sync.services.http.closing import Interruptible
 from gpt_agent_sync.services.http.redaction import Redaction
@@ -21,33 +16,8 @@ from gpt_agent_sync.services.http.shapes import Unshown, as_object
 if TYPE_CHECKING:
     from gpt_agent_sync.services.http.transport import RawStream
 
-BOM = b"\xef\xbb\xbf"
-
-MOST_BYTES = 16 * 1024 * 1024
-"""How large one event may be."""
-
 SIGNS_OF_LIFE = 30.0
 """Seconds in which comments may come and no event, before the reader is told so."""
-
-_PLAIN = re.compile(rb"(?:event: ?([^\r\n]*)\n)?data: ?([^\r\n]*)\n\n")
-"""An event as servers write nearly all of them; the others are read line by line."""
-
-
-@attrs.frozen
-class ServerSentEvent:
-    """One server-sent event.
-
-    Attributes:
-        name: What its ``event`` field says; ``""`` when there is none.
-        data: Its ``data`` lines, joined by line feeds.
-    """
-
-    name: str
-    data: str = attrs.field(repr=False)  # may hold what people say
-
-
-class StreamLost(Exception):
-    """A stream says no more of what it is about, and why: that has to be asked for itself."""
 
 
 def is_object(event: ServerSentEvent) -> bool:
@@ -66,100 +36,6 @@ def read_object(event: ServerSentEvent) -> Mapping[str, Any]:
     except ValueError:
         # Not what it holds: that is text of people and models, and this is logged.
         raise StreamLost(f"an event of {len(event.data)} characters is no JSON") from None
-
-
-class EventParser:
-    """A parser of events out of bytes that are cut anywhere.
-
-    Lines may end in LF, CR or CRLF. Comments, ``id`` and ``retry`` are passed over. An event
-    that is not ended by a blank line is none.
-    """
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._begins = True
-        self._skip_line_feed = False
-        self._name = b""
-        self._data: list[bytes] = []
-        self._lines_held = 0
-        self._held = 0
-
-    def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """Take in what has come, and return the events that are whole now.
-
-        Raises:
-            StreamLost: If an event is too large.
-        """
-        if self._skip_line_feed and data:
-            self._skip_line_feed = False
-            data = data.removeprefix(b"\n")
-        self._pieces.append(data)
-        # Pieces without a line's end are only kept: joined each time, a long event that comes in
-        # small pieces would be copied over and over.
-        if b"\n" not in data and b"\r" not in data:
-            self._hold(self._held + len(data))
-            return []
-        text = b"".join(self._pieces)
-        if self._begins:
-            self._begins = False
-            text = text.removeprefix(BOM)
-        events, begin = [], 0
-        # One regular expression for what nearly all servers send: line by line costs several times
-        # as much, and a turn is mostly this.
-        if not self._name and not self._data:
-            while plain := _PLAIN.match(text, begin):
-                events.append(_event(plain[1] or b"", plain[2]))
-                begin = plain.end()
-        self._pieces = []
-        if begin < len(text):
-            self._by_line(text[begin:], events)
-        self._hold(self._lines_held + sum(map(len, self._pieces)))
-        return events
-
-    def _hold(self, held: int) -> None:
-        """Take note of the bytes of the event that has begun.
-
-        Raises:
-            StreamLost: If there are too many.
-        """
-        self._held = held
-        if held > MOST_BYTES:
-            self._pieces, self._data = [], []
-            raise StreamLost(f"an event has more than {MOST_BYTES} bytes")
-
-    def _by_line(self, text: bytes, events: list[ServerSentEvent]) -> None:
-        """Go on with a text in the format's full generality."""
-        lines = text.splitlines(keepends=True)
-        last = lines[-1]
-        # A carriage return ends its line at once: the line feed after it may never come.
-        self._skip_line_feed = last.endswith(b"\r")
-        if not last.endswith((b"\n", b"\r")):
-            self._pieces = [lines.pop()]
-        for line in lines:
-            event = self._line(line.rstrip(b"\r\n"))
-            if event is not None:
-                events.append(event)
-
-    def _line(self, line: bytes) -> ServerSentEvent | None:
-        if not line:
-            return self._dispatch()
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            self._data.append(value.removeprefix(b" "))
-            self._lines_held += len(line)
-        elif field == b"event":
-            self._name = value.removeprefix(b" ")
-            self._lines_held += len(line)
-        return None
-
-    def _dispatch(self) -> ServerSentEvent | None:
-        name, data = self._name, self._data
-        self._name, self._data, self._lines_held = b"", [], 0
-        return _event(name, b"\n".join(data)) if data else None
-
-
-def _event(name: bytes, data: bytes) -> ServerSentEvent:
-    return ServerSentEvent(name.decode("utf-8", "replace"), data.decode("utf-8", "replace"))
 
 
 class ServerEvents(Interruptible):

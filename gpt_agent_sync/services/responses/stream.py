@@ -11,15 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpt_agent_sync.errors import ProtocolError
+from gpt_agent_sync.event_parser import ServerSentEvent, StreamLost
 from gpt_agent_sync.records import FeedUpdate, Pause, RunSnapshot, TextDelta
 from gpt_agent_sync.services.feeds.run_streams import ERROR, Translation
 from gpt_agent_sync.services.http.shapes import as_object, as_objects, as_word
-from gpt_agent_sync.services.http.sse import (
-    ServerEvents,
-    ServerSentEvent,
-    StreamLost,
-    is_object,
-)
+from gpt_agent_sync.services.http.sse import ServerEvents, is_object
 from gpt_agent_sync.services.responses.wire import ResponseSnapshot, read_response
 
 _DELTAS = frozenset({"response.output_text.delta", "response.refusal.delta"})

@@ -9,8 +9,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from gpt_agent_sync.services.http import sse
-from gpt_agent_sync.services.http.sse import BOM, EventParser, ServerSentEvent, StreamLost
+from gpt_agent_sync import event_parser
+from gpt_agent_sync.event_parser import BOM, EventParser, ServerSentEvent, StreamLost
 
 ENDINGS = (b"\n", b"\r", b"\r\n")
 
@@ -325,7 +325,7 @@ PIECE = 100_000
 )
 def test_event_has_a_bounded_size(monkeypatch: pytest.MonkeyPatch, packet: bytes) -> None:
     """An event that goes on and on is given up, however it is put together."""
-    monkeypatch.setattr(sse, "MOST_BYTES", 3 * PIECE)
+    monkeypatch.setattr(event_parser, "MOST_BYTES", 3 * PIECE)
     parser = EventParser()
     packet *= max(1, PIECE // len(packet))
     with pytest.raises(StreamLost, match="more than 300000 bytes"):
@@ -335,7 +335,7 @@ def test_event_has_a_bounded_size(monkeypatch: pytest.MonkeyPatch, packet: bytes
 @pytest.mark.parametrize("event", [b"data: 1\n\n", b": ping\n\n", b": ping\n", b"event: x\r\n\r\n"])
 def test_any_number_of_events_may_come(monkeypatch: pytest.MonkeyPatch, event: bytes) -> None:
     """What is over does not count, nor what is passed over."""
-    monkeypatch.setattr(sse, "MOST_BYTES", 100)
+    monkeypatch.setattr(event_parser, "MOST_BYTES", 100)
     parser = EventParser()
     for _ in range(100):
         parser.feed(event)
