@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from gpt_agent_sync.server.models.cancellation import Cancellation
+
 ChatObject = dict[str, Any]
 """A message or a tool of ``/chat/completions``."""
 
@@ -22,6 +24,7 @@ class ModelRequest:
         tools: The function tools on offer, likewise.
         tool_choice: ``"auto"``, ``"none"``, ``"required"`` or an object naming a function.
         options: Further parameters by their ``/chat/completions`` names.
+        cancellation: Tells whether the reply is still wanted.
     """
 
     model: str
@@ -29,6 +32,7 @@ class ModelRequest:
     tools: tuple[ChatObject, ...] = ()
     tool_choice: str | Mapping[str, Any] = "auto"
     options: Mapping[str, Any] = attrs.field(factory=dict)
+    cancellation: Cancellation = attrs.field(factory=Cancellation, eq=False, repr=False)
 
 
 @attrs.frozen
@@ -113,8 +117,11 @@ class Model(ABC):
     def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
         """Yield the reply in chunks, ``Finish`` last.
 
-        Called on the thread of the run, which reads the chunks as they come.
+        Called on the thread of the run, which reads the chunks as they come. When the request is
+        cancelled no more are read; a model that waits for long should end its wait by
+        ``request.cancellation``, as its run's work goes on until it has.
 
         Raises:
             ModelError: If it cannot answer.
+            ReplyCancelledError: If the request is cancelled meanwhile.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -15,9 +15,6 @@ MOST_BYTES = 64 * 1024 * 1024
 
 MOST_STREAM_BYTES = 256 * 1024 * 1024
 """How large a stream may be: a million tokens and more."""
-
-MOST_LINE_BYTES = 16 * 1024 * 1024
-"""How long a line of a stream may be, which is an event."""
 
 LONGEST_REPLY = 3600.0
 """Seconds in which an answer has to be whole, however it trickles in."""
@@ -33,37 +30,32 @@ def read_whole(response: requests.Response) -> bytes:
     Raises:
         requests.RequestException: If it breaks off, or is not bounded.
     """
-    return b"".join(_pieces(response, MOST_BYTES))
+    return join(read_pieces(response))
 
 
-def read_lines(response: requests.Response) -> Iterator[bytes]:
-    """Yield the lines of a stream as they come, without their ends.
+def join(pieces: Iterable[bytes]) -> bytes:
+    """Return a body whose pieces come.
 
     Raises:
         requests.RequestException: If it breaks off, or is not bounded.
     """
-    begun: list[bytes] = []
-    size = 0
-    for piece in _pieces(response, MOST_STREAM_BYTES):
-        # A line that comes in small pieces is put together once, at its end.
-        first, *others = piece.split(b"\n")
-        begun.append(first)
-        size += len(first)
-        if size > MOST_LINE_BYTES:
-            raise UnboundedAnswerError(f"a line of more than {MOST_LINE_BYTES} bytes")
-        if others:
-            yield b"".join(begun).rstrip(b"\r")
-            for line in others[:-1]:
-                yield line.rstrip(b"\r")
-            begun, size = [others[-1]], len(others[-1])
-    if size:
-        yield b"".join(begun).rstrip(b"\r")
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise UnboundedAnswerError(f"an answer of more than {MOST_BYTES} bytes")
+    return bytes(body)
 
 
-def _pieces(response: requests.Response, most: int) -> Iterator[bytes]:
+def read_pieces(response: requests.Response) -> Iterator[bytes]:
+    """Yield a body as it comes.
+
+    Raises:
+        requests.RequestException: If it breaks off, or is not bounded.
+    """
     until, size = time.monotonic() + LONGEST_REPLY, 0
     said = response.headers.get("Content-Length", "")
-    if said.isdecimal() and len(said) < 20 and int(said) > most:
+    if said.isdecimal() and len(said) < 20 and int(said) > MOST_STREAM_BYTES:
         raise UnboundedAnswerError(f"an answer of {said} bytes")
     while True:
         try:
@@ -74,8 +66,8 @@ def _pieces(response: requests.Response, most: int) -> Iterator[bytes]:
         if not piece:
             return
         size += len(piece)
-        if size > most:
-            raise UnboundedAnswerError(f"an answer of more than {most} bytes")
+        if size > MOST_STREAM_BYTES:
+            raise UnboundedAnswerError(f"an answer of more than {MOST_STREAM_BYTES} bytes")
         if time.monotonic() > until:
             raise UnboundedAnswerError(f"no whole answer in {LONGEST_REPLY:.0f} s")
         yield piece

@@ -6,26 +6,28 @@ or another client's text. That goes to the log: the kind at WARNING, the words a
 
 from __future__ import annotations
 
-import json
+import itertools
 import logging
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import requests
 
-from gpt_agent_sync.foreign_json import read_foreign_json
+from gpt_agent_sync.event_parser import EventParser, StreamLost
 from gpt_agent_sync.secret import Secret, conceal, redact
-from gpt_agent_sync.server.models.base import (
-    Finish,
-    Model,
-    ModelChunk,
-    ModelError,
-    ModelRequest,
-    TextDelta,
-    ToolCall,
+from gpt_agent_sync.server.models import completions
+from gpt_agent_sync.server.models.base import Model, ModelChunk, ModelError, ModelRequest
+from gpt_agent_sync.server.models.bounded import join, read_pieces, read_whole
+from gpt_agent_sync.server.models.completions import (
+    Completion,
+    CompletionError,
+    CutOffError,
+    SaidError,
+    UnreadableError,
 )
-from gpt_agent_sync.server.models.bounded import read_lines, read_whole
+from gpt_agent_sync.server.models.connections import Line, open_session
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 600.0
 """Seconds; a local model may think for long."""
@@ -46,6 +48,20 @@ _REDIRECTED = "The upstream redirects elsewhere, which is not followed."
 _FAILED = "The upstream model failed."
 _LIMITED = "The upstream's rate limit is reached."
 
+_WORDS: Mapping[type[CompletionError], str] = {
+    SaidError: _FAILED,
+    UnreadableError: _UNREADABLE,
+    CutOffError: _BROKEN,
+}
+
+LOADING_PATIENCE, LOADING_PAUSE = 300.0, 1.0
+"""Seconds in which an upstream may load its model, and between two questions whether it has."""
+
+_LOADING = re.compile(r"\bloading\b", re.IGNORECASE)
+
+_EVENT_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:event|data|error)?:")
+"""How a body of server-sent events begins: with a field, or with a comment."""
+
 _DELAY = re.compile(r"try again in (\d{1,6}(?:\.\d{1,6})?) ?(ms|s|m|h)\b")
 
 MOST_READ = 65536
@@ -55,8 +71,6 @@ MOST_LOGGED = 1000
 """Characters of what an upstream says that are logged."""
 
 logger = logging.getLogger(__name__)
-
-_FINISH_REASONS = {"length": "max_completion_tokens", "content_filter": "content_filter"}
 
 
 class UpstreamModel(Model):
@@ -87,12 +101,17 @@ class UpstreamModel(Model):
 
     def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
         """Ask the upstream, and yield what it answers as it comes."""
+        line = Line()
         try:
-            with self._ask(_body(request)) as response:
-                # Some servers ignore that a stream is asked for, and answer whole.
-                completions = _events(response) if _is_stream(response) else iter([_json(response)])
-                yield from _chunks(completions)
+            with (
+                request.cancellation.ending(line.cut),
+                open_session(line) as session,
+                self._answer(session, request) as response,
+            ):
+                yield from _chunks(response)
         except _UpstreamError as exc:
+            # What is cut by a cancel breaks off, too, which is no news.
+            request.cancellation.check()
             logger.warning("%s (%s)", exc.message, exc.kind)
             if logger.isEnabledFor(logging.DEBUG):
                 logger.debug("the upstream: %s", self._loggable(exc.words))
@@ -109,11 +128,21 @@ class UpstreamModel(Model):
             request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
         return request
 
-    def _ask(self, body: Mapping[str, Any]) -> requests.Response:
+    def _answer(self, session: requests.Session, request: ModelRequest) -> requests.Response:
+        """Ask, again and again while the model is being loaded."""
+        until = time.monotonic() + LOADING_PATIENCE
+        while True:
+            try:
+                return self._ask(session, _body(request))
+            except _LoadingError as exc:
+                if time.monotonic() + LOADING_PAUSE > until:
+                    raise
+                logger.debug("the upstream loads the model (%s)", exc.kind)
+            request.cancellation.wait(LOADING_PAUSE)
+
+    def _ask(self, session: requests.Session, body: Mapping[str, Any]) -> requests.Response:
         try:
-            # No session: one is not promised to be thread-safe, and beside a model's time the new
-            # connection costs nothing.
-            response = requests.post(
+            response = session.post(
                 self._url,
                 json=body,
                 auth=self._authorize,
@@ -140,6 +169,8 @@ class UpstreamModel(Model):
             words = _words(response)
         if status == 429:
             raise _UpstreamError(_limited(words), f"HTTP {status}", words, "rate_limit_exceeded")
+        if status == 503 and _LOADING.search(str(words)[:MOST_READ]):
+            raise _LoadingError(_FAILED, f"HTTP {status}", words)
         message = _REFUSALS.get(status, _FAILED if status >= 500 else _REFUSALS[400])
         raise _UpstreamError(message, f"HTTP {status}", words)
 
@@ -162,6 +193,10 @@ class _UpstreamError(Exception):
         self.code = code
 
 
+class _LoadingError(_UpstreamError):
+    """The upstream is still loading the model."""
+
+
 def _limited(words: object) -> str:
     """Return the words for a rate limit, with the time that the upstream names."""
     found = _DELAY.search(str(words))
@@ -176,115 +211,56 @@ def _words(response: requests.Response) -> object:
         return exc
 
 
-def _is_stream(response: requests.Response) -> bool:
+def _chunks(response: requests.Response) -> Iterator[ModelChunk]:
+    """Yield the chunks of a reply: text at once, tool calls when all of it is there."""
+    completion = Completion()
+    try:
+        pieces = read_pieces(response)
+        # Some servers name no media type, or a wrong one; and some ignore that a stream is asked
+        # for, and answer whole.
+        first = next(pieces, b"")
+        pieces = itertools.chain([first], pieces)
+        if _is_stream(response.headers.get("Content-Type", ""), first):
+            yield from _streamed(_until_over(pieces, completion), completion)
+        else:
+            yield from completion.add(completions.read_whole(join(pieces)))
+            yield from completion.end(whole=True)
+    except requests.RequestException as exc:
+        raise _UpstreamError(_BROKEN, type(exc).__name__, exc) from exc
+    except StreamLost as exc:
+        raise _UpstreamError(_UNREADABLE, "a large event", exc) from exc
+    except CompletionError as exc:
+        raise _UpstreamError(_WORDS[type(exc)], exc.kind, exc.words) from exc
+
+
+def _until_over(pieces: Iterable[bytes], completion: Completion) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    except requests.RequestException as exc:
+        # After its last word an answer may end as it likes.
+        if not completion.has_ended:
+            raise
+        logger.debug("the upstream's connection broke after its answer: %s", type(exc).__name__)
+
+
+def _streamed(pieces: Iterable[bytes], completion: Completion) -> Iterator[ModelChunk]:
+    parser = EventParser(error_lines=True)
+    # Some servers leave out the blank line after the last event.
+    for piece in itertools.chain(pieces, [b"\n\n"]):
+        for event in parser.feed(piece):
+            if event.data.strip() != completions.DONE:
+                for part in completions.read_event(event):
+                    yield from completion.add(part)
+            if completions.ends_stream(event):
+                yield from completion.end(whole=True)
+                return
+    yield from completion.end(whole=False)
+
+
+def _is_stream(content_type: str, begin: bytes) -> bool:
     # Media types have no case, and parameters may follow, with or without a space before.
-    media_type, _, _ = response.headers.get("Content-Type", "").partition(";")
-    return media_type.strip().lower() == "text/event-stream"
-
-
-def _json(response: requests.Response) -> dict[str, Any]:
-    try:
-        answer = read_foreign_json(read_whole(response))
-    except ValueError as exc:
-        raise _UpstreamError(_UNREADABLE, "no JSON", exc) from exc
-    except requests.RequestException as exc:
-        raise _UpstreamError(_BROKEN, type(exc).__name__, exc) from exc
-    if not isinstance(answer, dict):
-        raise _UpstreamError(_UNREADABLE, "no JSON object", answer)
-    return answer
-
-
-def _events(response: requests.Response) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a stream; all other lines, ``[DONE]`` say, are ignored."""
-    # Not by the rules of event streams: here every event is one line of JSON, and some servers
-    # leave out the blank lines between events.
-    try:
-        for line in read_lines(response):
-            field, _, data = line.partition(b":")
-            if field != b"data":
-                continue
-            try:
-                event = read_foreign_json(data)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                yield event
-    except requests.RequestException as exc:
-        raise _UpstreamError(_BROKEN, type(exc).__name__, exc) from exc
-
-
-def _chunks(completions: Iterator[dict[str, Any]]) -> Iterator[ModelChunk]:
-    """Yield the chunks of a reply: text at once, tool calls when they are whole.
-
-    Args:
-        completions: The whole completion, or its parts as they come.
-    """
-    calls = _ToolCalls()
-    reason, usage = "stop", dict[str, Any]()
-    for completion in completions:
-        # A stream that has begun with status 200 can only fail by an event.
-        if completion.get("error"):
-            raise _UpstreamError(_FAILED, "an error in its answer", completion["error"])
-        # The usage comes in a last part of its own, without choices, or with any part before.
-        usage = completion.get("usage") or usage
-        choice: dict[str, Any] = next(iter(completion.get("choices") or ()), {})
-        reason = str(choice.get("finish_reason") or reason)
-        message = choice.get("delta") or choice.get("message") or {}
-        if message.get("content"):
-            yield TextDelta(str(message["content"]))
-        for position, part in enumerate(message.get("tool_calls") or ()):
-            calls.add(part, position)
-    yield from calls.chunks()
-    yield Finish(
-        # Replies with calls end by "tool_calls" or, on some servers, by "stop".
-        reason=_FINISH_REASONS.get(reason, "stop"),
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-    )
-
-
-class _ToolCalls:
-    """The tool calls of a reply, put together from their parts."""
-
-    def __init__(self) -> None:
-        self._calls: list[dict[str, Any]] = []
-        self._by_index: dict[int, dict[str, Any]] = {}
-
-    def add(self, part: Mapping[str, Any], position: int) -> None:
-        """Add the beginning of a call, or more of it.
-
-        Args:
-            part: The part.
-            position: Its index, if it does not have one itself.
-        """
-        index = part.get("index")
-        index = position if index is None else index
-        function = part.get("function") or {}
-        call = self._by_index.get(index)
-        if call is None or self._is_other(call, part.get("id"), function.get("name")):
-            call = {"id": part.get("id"), "name": None, "arguments": []}
-            self._by_index[index] = call
-            self._calls.append(call)
-        call["name"] = function.get("name") or call["name"]
-        arguments = function.get("arguments")
-        if isinstance(arguments, str):
-            call["arguments"].append(arguments)
-        # Some servers send an object in place of JSON text, and null for no arguments.
-        elif arguments:
-            call["arguments"].append(json.dumps(arguments))
-
-    def _is_other(self, call: Mapping[str, Any], call_id: object, name: object) -> bool:
-        # Ollama gives all calls the index 0: only a new id with a name is the next call's.
-        return bool(call_id and name) and call_id != call["id"]
-
-    def chunks(self) -> Iterator[ToolCall]:
-        """Yield the calls, in the order in which they began."""
-        for call in self._calls:
-            yield ToolCall(str(call["name"]), "".join(call["arguments"]) or "{}")
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value < 2**53 else 0
+    media_type, _, _ = content_type.partition(";")
+    return media_type.strip().lower() == "text/event-stream" or bool(_EVENT_BEGINS.match(begin))
 
 
 def _body(request: ModelRequest) -> dict[str, Any]:

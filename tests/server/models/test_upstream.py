@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gpt_agent_sync import event_parser
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models import bounded
@@ -179,12 +180,50 @@ def test_finish_reasons(serve: Serve, finish: str | None, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [{}, {"choices": []}, {"choices": [{}]}, {"choices": [{"message": None}], "usage": None}],
+    "answer", [{"choices": [{}]}, {"choices": [{"message": None}], "usage": None}]
 )
 def test_empty_answers(serve: Serve, answer: Json) -> None:
     """An answer without a message is an empty reply."""
     assert reply(serve(answer)) == [Finish()]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *({}, {"choices": []}, {"choices": None}, {"choices": {}}, {"choices": ["hi"]}),
+        *({"choices": [{"message": "hi"}]}, {"choices": [{"message": {"content": 1}}]}),
+        *({"choices": [{"message": {"tool_calls": "add"}}]}, "pong", "[1]", '{"choices": [{"'),
+        *(completion(None, ("", "{}")), {"object": "list", "data": []}),
+    ],
+)
+def test_answers_that_are_no_replies(serve: Serve, answer: object) -> None:
+    """An answer with status 200 that cannot be understood is none, and no empty reply."""
+    assert failure(serve(answer)) == ("server_error", "The upstream model's answer cannot be read.")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *({"error": "busy"}, {"error": {"message": "busy"}}, {"detail": "busy"}),
+        *({"object": "error", "message": "busy"}, completion("no", finish_reason="error")),
+        {"choices": [{"error": {"message": "busy"}, "message": {"content": "no"}}]},
+    ],
+)
+def test_errors_with_status_200(serve: Serve, answer: Json) -> None:
+    """An answer with status 200 that says that it failed is a failure."""
+    assert failure(serve(answer)) == ("server_error", "The upstream model failed.")
+
+
+@pytest.mark.parametrize("finish", ["eos", "end_turn", "STOP", "tool_calls", "function_call"])
+def test_other_words_for_a_good_end(serve: Serve, finish: str) -> None:
+    """Whatever word an upstream has for an end that is none of the bad ones, the reply is whole."""
+    assert reply(serve(completion("hi", finish_reason=finish)))[0] == TextDelta("hi")
+
+
+def test_calls_of_a_reply_that_is_cut_short(serve: Serve) -> None:
+    """The last call of a reply that met its limit is cut as well: none of them is asked for."""
+    answer = completion(None, ("delete", '{"paths": ["a"'), finish_reason="length")
+    assert reply(serve(answer)) == [Finish("max_completion_tokens", 4, 3)]
 
 
 def test_path(serve: Serve) -> None:
@@ -546,34 +585,127 @@ def test_parts_are_cut_anywhere(stream: Stream, size: int, newline: bytes) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        b'data:{"choices": [{"delta": {"content": "hi"}}]}\n\n',
-        b'data: {"choices": [{"delta": {"content": "hi"}}]}\n',
-        b'event: x\nid: 1\ndata: {"choices": [{"delta": {"content": "hi"}}]}\n\n',
-        b': ping\n\ndata: {"choices": [{"delta": {"content": "hi"}}]}\n\n: ping\n\n',
-        b'data: ping\n\ndata: 1\n\ndata: {"choices": [{"delta": {"content": "hi"}}]}\n\n',
-        b'data: {"choices": [{"delta": {"content": "hi"}}]}',
+        b"data:%b\n\n",
+        b"data: %b\n",
+        b"event: x\nid: 1\ndata: %b\n\n",
+        b": OPENROUTER PROCESSING\n\ndata: %b\n\n: ping\n\n",
+        b"data: %b\r\n\r\n",
+        b"\xef\xbb\xbfdata: %b\n\n",
+        b"event: ping\ndata:\n\ndata: %b\n\n",
+        b'data: {"choices": [], "prompt_filter_results": []}\n\ndata: %b\n\n',
+        b"data: %b",
     ],
-    ids=["no space", "no empty line", "other fields", "comments", "no objects", "no end of line"],
+    ids=[
+        *("no space", "no empty line", "other fields", "comments", "CRLF", "BOM", "ping"),
+        *("Azure", "no end of line"),
+    ],
 )
-@pytest.mark.parametrize("end", [b"", b"\n\n" + DONE], ids=["no end", "end"])
+@pytest.mark.parametrize(
+    "end", [b"", b"\n\n" + DONE, b"\n" + DONE], ids=["no end", "end", "end on the next line"]
+)
 def test_streams_written_otherwise(stream: Stream, text: bytes, end: bytes) -> None:
-    """Streams that are written otherwise, or have no end, are understood as well."""
-    assert list(stream(text + end).chunks()) == [TextDelta("hi"), Finish()]
+    """Streams that are written otherwise, or without the last event, are understood as well."""
+    part = json.dumps(completion_chunk({"content": "hi"}, finish_reason="stop")).encode()
+    assert list(stream(text % part + end).chunks()) == [TextDelta("hi"), Finish()]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/octet-stream"])
+def test_streams_of_another_media_type(stream: Stream, kind: str) -> None:
+    """A stream is known by how it begins, where its media type says otherwise."""
+    upstream = stream(lines(text_chunk("hi"), STOP), content_type=kind)
+    assert list(upstream.chunks()) == [TextDelta("hi"), Finish()]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [text_chunk("The safe dose is 5")],
+        [call_chunk(0, "a", "delete_files", "{}")],
+        [completion_chunk({"role": "assistant"})],
+        [{"choices": []}],
+    ],
+    ids=["text", "call", "nothing said", "no choice"],
+)
+def test_streams_without_their_end(stream: Stream, parts: list[Json]) -> None:
+    """A stream that ends in good order without having said so is cut off: its calls are dropped."""
+    chunks, code, message = stream(lines(*parts).removesuffix(DONE)).failure()
+    assert not [chunk for chunk in chunks if not isinstance(chunk, TextDelta)]
+    assert (code, message) == ("server_error", "The upstream model's answer broke off.")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'error: {"code": 500, "message": "slot unavailable"}\n\n',
+        b'event: error\ndata: {"message": "busy"}\n\n',
+        b'data: {"error": "overloaded"}\n\n',
+        b'data: {"object": "error", "message": "busy", "code": 50001}\n\n',
+        b'data: {"detail": "busy"}\n\n',
+        b'data: {"id": "gen", "error": {"code": "server_error"}, "choices": [{"index": 0, '
+        b'"delta": {"content": ""}, "finish_reason": "error"}]}\n\n',
+        b'data: {"choices": [{"delta": {}, "finish_reason": "abort"}]}\n\n',
+    ],
+    ids=["llama.cpp", "event", "string", "FastChat", "FastAPI", "OpenRouter", "vLLM"],
+)
+def test_errors_within_a_stream(stream: Stream, event: bytes) -> None:
+    """A stream that has begun fails by an event, in one of several forms, whatever follows."""
+    parts = lines(call_chunk(0, "a", "add", "{}")).removesuffix(DONE) + event + DONE
+    assert stream(parts).failure() == ([], "server_error", "The upstream model failed.")
+
+
+@pytest.mark.parametrize("data", [b"ping", b"1", b'{"choices": [{"del', b"<html>", b"[]"])
+def test_events_that_cannot_be_read(stream: Stream, data: bytes) -> None:
+    """An event that is no object of the wire may have been a part of the reply."""
+    parts = lines(text_chunk("hi")).removesuffix(DONE) + b"data: %b\n\n" % data + lines(STOP)
+    chunks, _, message = stream(parts).failure()
+    assert chunks == [TextDelta("hi")]
+    assert message == "The upstream model's answer cannot be read."
+
+
+def test_connection_that_breaks_after_the_last_word(stream: Stream) -> None:
+    """What breaks after the reason of a reply's end takes nothing from it."""
+    upstream = stream(lines(text_chunk("hi"), STOP).removesuffix(DONE), breaks=True)
+    assert list(upstream.chunks()) == [TextDelta("hi"), Finish()]
+
+
+@pytest.mark.parametrize(
+    "delta, text",
+    [
+        ({"refusal": "I cannot."}, "I cannot."),
+        ({"content": None, "refusal": "No."}, "No."),
+        ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, "ab"),
+        (
+            {"content": [{"type": "thinking", "thinking": [{"text": "hm"}]}, {"text": "a"}]},
+            "a",
+        ),
+        ({"reasoning_content": "hm", "content": "a"}, "a"),
+        ({"reasoning": "hm", "role": "assistant", "content": "a"}, "a"),
+    ],
+)
+def test_what_is_said(stream: Stream, delta: Json, text: str) -> None:
+    """A refusal is text, parts are joined, and reasoning is not said."""
+    chunks = list(stream(lines(completion_chunk(delta), STOP)).chunks())
+    assert chunks == [TextDelta(text), Finish()]
 
 
 @pytest.mark.parametrize(
     "chunks",
     [
-        [],
         [STOP],
         [completion_chunk({"content": ""}), STOP],
-        [{"choices": None}],
         [completion_chunk({"content": None})],
+        [{"choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]}],
     ],
 )
 def test_empty_streams(stream: Stream, chunks: list[Json]) -> None:
-    """A stream that says nothing is an empty reply."""
+    """A stream whose message says nothing is an empty reply."""
     assert list(stream(lines(*chunks)).chunks()) == [Finish()]
+
+
+@pytest.mark.parametrize("chunks", [[], [{"choices": None}], [{"choices": []}]])
+def test_streams_without_a_message(stream: Stream, chunks: list[Json]) -> None:
+    """A stream without a message is no reply, and no empty one."""
+    assert stream(lines(*chunks)).failure()[2] == "The upstream model's answer cannot be read."
 
 
 @pytest.mark.parametrize(
@@ -636,6 +768,27 @@ def test_usage_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
             [call_chunk(3, "a", "add", "{}"), call_chunk(1, "b", "sub", "{}")],
             [("add", "{}"), ("sub", "{}")],
         ),
+        (
+            [call_chunk(0, None, "add", '{"a":1}'), call_chunk(0, None, "add", '{"a":2}')],
+            [("add", '{"a":1}'), ("add", '{"a":2}')],
+        ),
+        (
+            [call_chunk(0, "", "add", "{}"), call_chunk(0, "", "sub", '{"b":1}')],
+            [("add", "{}"), ("sub", '{"b":1}')],
+        ),
+        (
+            [call_chunk(0, "call_0", "add", '{"a":1}'), call_chunk(0, "call_0", "add", '{"a":2}')],
+            [("add", '{"a":1}'), ("add", '{"a":2}')],
+        ),
+        (
+            [call_chunk(0, "a", "add", '{"a":1}'), call_chunk(0, "a", "add", "")],
+            [("add", '{"a":1}')],
+        ),
+        (
+            [call_chunk(0, "a", "add", "{}"), call_chunk(0, None, None, '{"a":1}')],
+            [("add", '{"a":1}')],
+        ),
+        ([call_chunk(0, "a", "add", " "), call_chunk(0, None, None, None)], [("add", "{}")]),
     ],
     ids=[
         "by and by",
@@ -648,6 +801,12 @@ def test_usage_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
         "one index for all",
         "no index",
         "indexes in any order",
+        "one index and no ids",
+        "one index, another name",
+        "one id for all",
+        "the name again at its end",
+        "an empty object first",
+        "null last",
     ],
 )
 def test_streamed_calls(stream: Stream, chunks: list[Json], calls: list[tuple[str, str]]) -> None:
@@ -661,6 +820,13 @@ def test_calls_of_one_chunk(stream: Stream) -> None:
     calls = [{"function": {"name": name, "arguments": "{}"}} for name in ("add", "sub")]
     chunks = list(stream(lines(completion_chunk({"tool_calls": calls}), STOP)).chunks())
     assert chunks[:-1] == [ToolCall("add", "{}"), ToolCall("sub", "{}")]
+
+
+def test_calls_of_one_chunk_with_one_index(stream: Stream) -> None:
+    """Calls that come in one chunk under one index are as many as there are names."""
+    calls = [{"index": 0, "function": {"name": "add", "arguments": ""}}] * 2
+    chunks = list(stream(lines(completion_chunk({"tool_calls": calls}), STOP)).chunks())
+    assert chunks[:-1] == [ToolCall("add", "{}"), ToolCall("add", "{}")]
 
 
 def test_null_indexes(stream: Stream) -> None:
@@ -819,7 +985,7 @@ def test_hostile_upstream_is_an_upstream_that_failed(
     """Whatever an upstream answers, what a run meets is the model's failure, or an empty reply."""
     monkeypatch.setattr(bounded, "MOST_BYTES", hostile.MIB)
     monkeypatch.setattr(bounded, "MOST_STREAM_BYTES", 2 * hostile.MIB)
-    monkeypatch.setattr(bounded, "MOST_LINE_BYTES", hostile.MIB)
+    monkeypatch.setattr(event_parser, "MOST_BYTES", hostile.MIB)
     streams = {**hostile.STREAMS, "stream-bomb": hostile.STREAMS["bomb"]}
     server = HostileServer({**streams, **hostile.TOO_LARGE, **hostile.UNREADABLE}[name])
     try:
