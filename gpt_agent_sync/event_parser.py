@@ -18,6 +18,14 @@ _PLAIN = re.compile(rb"(?:event: ?([^\r\n]*)\n)?data: ?([^\r\n]*)\n\n")
 """An event as servers write nearly all of them; the others are read line by line."""
 
 
+_BEGIN = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:event|data|id|retry|error)?:")
+
+
+def begins_stream(body: bytes) -> bool:
+    """Return whether a body begins as server-sent events do: with a field, or with a comment."""
+    return _BEGIN.match(body) is not None
+
+
 @attrs.frozen
 class ServerSentEvent:
     """One server-sent event.

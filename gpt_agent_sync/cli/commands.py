@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gpt_agent_sync.cli.archive import export_threads, import_threads, show, threads
 from gpt_agent_sync.cli.chat import chat
 from gpt_agent_sync.version import __version__
 
@@ -14,4 +15,5 @@ def gpt_agent() -> None:
     """Talk to an assistant that calls your Python functions."""
 
 
-gpt_agent.add_command(chat)
+for command in (chat, threads, show, export_threads, import_threads):
+    gpt_agent.add_command(command)

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-import hmac
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from flask import Blueprint, Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from flask import Blueprint, Flask, Response, current_app, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gpt_agent_sync.secret import Secret, conceal
+from gpt_agent_sync.server import chat_api
+from gpt_agent_sync.server.admission import MOST_BODY_BYTES, Admission, too_large
 from gpt_agent_sync.server.assistants import assistants_api, runs_api, threads_api
-from gpt_agent_sync.server.collection import new_id
+from gpt_agent_sync.server.assistants.run_work import RunWork
 from gpt_agent_sync.server.engine import RUN_SECONDS, Engine
 from gpt_agent_sync.server.errors import WireError
 from gpt_agent_sync.server.models.base import Model
 from gpt_agent_sync.server.models.demo import DemoModel
+from gpt_agent_sync.server.models.offered import OfferedOnly
 from gpt_agent_sync.server.models.upstream import UpstreamModel
-from gpt_agent_sync.server.responses import conversations_api, responses_api
-from gpt_agent_sync.server.storage import Storage
+from gpt_agent_sync.server.paths import with_wire_paths
+from gpt_agent_sync.server.responses import context_api, conversations_api, responses_api
+from gpt_agent_sync.server.responses.response_work import ResponseWork
+from gpt_agent_sync.server.storage.collection import new_id
+from gpt_agent_sync.server.storage.database import Storage
 from gpt_agent_sync.server.strict_json import respond
 
-ROUTES = (assistants_api, threads_api, runs_api, conversations_api, responses_api)
+ROUTES = (
+    assistants_api,
+    threads_api,
+    runs_api,
+    conversations_api,
+    # Before the responses: "/responses/compact" is no response's id.
+    context_api,
+    responses_api,
+    chat_api,
+)
 
 
 def make_engine(
@@ -32,6 +46,7 @@ def make_engine(
     upstream: str | None = None,
     upstream_api_key: str | Secret | None = None,
     models: Sequence[Model] = (),
+    names: Mapping[str, str] | None = None,
     run_seconds: float = RUN_SECONDS,
     clock: Callable[[], float] = time.time,
 ) -> Engine:
@@ -43,37 +58,58 @@ def make_engine(
         upstream: Base URL of a ``/chat/completions`` for all other model names.
         upstream_api_key: The key for it.
         models: Further models, asked first.
+        names: Names of models that stand for other ones.
         run_seconds: How many seconds a run may take.
         clock: Returns Unix time.
     """
     # Rebound before anything can fail: error trackers keep the variables of a frame.
     upstream_api_key = conceal(upstream_api_key)
+    behind = None if upstream is None else UpstreamModel(upstream, upstream_api_key)
     chosen: list[Model] = [*models, DemoModel()]
     # Last: it serves every name.
-    if upstream is not None:
-        chosen.append(UpstreamModel(upstream, upstream_api_key))
+    if behind is not None:
+        chosen.append(OfferedOnly(behind))
     return Engine(
-        Storage(location), chosen, default_model=model, run_seconds=run_seconds, clock=clock
+        Storage(location),
+        chosen,
+        (RunWork, ResponseWork),
+        default_model=model,
+        names=names,
+        upstream=behind,
+        run_seconds=run_seconds,
+        clock=clock,
     )
 
 
-def create_blueprint(engine: Engine, *, api_key: str | Secret | None = None) -> Blueprint:
+def create_blueprint(
+    engine: Engine,
+    *,
+    api_key: str | Secret | None = None,
+    hosts: Iterable[str] | None = None,
+    origins: Iterable[str] = (),
+    max_body: int = MOST_BODY_BYTES,
+) -> Blueprint:
     """Return the blueprint with both wires' routes, to be mounted below ``/v1``.
 
     Args:
         engine: What answers.
-        api_key: The bearer key that is asked for; ``None`` asks for none.
+        api_key: The key that is asked for, as a bearer token or in ``api-key``; ``None`` asks for
+            none.
+        hosts: The names under which it may be asked, without ports; ``"*"`` for any. Without them
+            any name will do where a key is asked for, and else those of loopback.
+        origins: The origins of pages that may ask it beside its own; ``"*"`` for any.
+        max_body: Bytes that a request's body may have.
     """
     api_key = conceal(api_key)
     key: Secret | None = conceal(api_key)
+    admission = Admission(key, hosts, origins, max_body)
     blueprint = Blueprint("gpt_agent_server", __name__)
     for routes in ROUTES:
         routes.register(blueprint, engine)
 
     @blueprint.before_request
-    def check_key() -> None:
-        if key is not None and not _has_key(key):
-            raise WireError(401, "Incorrect API key provided.", code="invalid_api_key")
+    def check() -> None:
+        admission.check()
 
     @blueprint.after_request
     def name_request(response: Response) -> Response:
@@ -86,19 +122,28 @@ def create_blueprint(engine: Engine, *, api_key: str | Secret | None = None) -> 
     return blueprint
 
 
-def _has_key(key: Secret) -> bool:
-    """Return whether the request has the key; a frame of its own, which no traceback keeps."""
-    given, wanted = request.headers.get("Authorization", ""), f"Bearer {key.reveal()}"
-    # Compared in constant time, so that answers do not tell how much of a guess was right.
-    return hmac.compare_digest(given.encode(), wanted.encode())
+def create_app(
+    engine: Engine,
+    *,
+    api_key: str | Secret | None = None,
+    hosts: Iterable[str] | None = None,
+    origins: Iterable[str] = (),
+    max_body: int = MOST_BODY_BYTES,
+) -> Flask:
+    """Return an application with both wires below ``/v1``, and where Azure's clients look for them.
 
-
-def create_app(engine: Engine, *, api_key: str | Secret | None = None) -> Flask:
-    """Return an application with both wires below ``/v1``; arguments as for the blueprint."""
+    Arguments are as for the blueprint.
+    """
     api_key = conceal(api_key)
     app = Flask("gpt_agent_server", static_folder=None)
-    app.register_blueprint(create_blueprint(engine, api_key=api_key), url_prefix="/v1")
+    # A body whose length is not said is counted as it is read.
+    app.config["MAX_CONTENT_LENGTH"] = max_body
+    blueprint = create_blueprint(
+        engine, api_key=api_key, hosts=hosts, origins=origins, max_body=max_body
+    )
+    app.register_blueprint(blueprint, url_prefix="/v1")
     app.register_error_handler(HTTPException, _http_error)
+    app.wsgi_app = with_wire_paths(app.wsgi_app)  # type: ignore[method-assign,assignment]
     return app
 
 
@@ -111,6 +156,8 @@ def _refusal(error: WireError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     # Routes that do not exist are refused in the wire's form, too: clients read no HTML.
     message = f"Invalid URL ({request.method} {request.path})"
+    if isinstance(error, RequestEntityTooLarge):
+        return _refusal(too_large(current_app.config["MAX_CONTENT_LENGTH"]))
     status: Any = error.code or 500
     text = message if status in (404, 405) else str(error.description)
     kind = "invalid_request_error" if status < 500 else "server_error"

@@ -5,21 +5,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from gpt_agent_sync.server.collection import Collection, Connection, Object
 from gpt_agent_sync.server.errors import unknown_model
+from gpt_agent_sync.server.keeper import Keeper
 from gpt_agent_sync.server.models.base import (
     Finish,
     Model,
+    ModelChunk,
     ModelError,
     ModelRequest,
     TextDelta,
-    ToolCall,
 )
-from gpt_agent_sync.server.storage import DatabaseError, Storage, StorageClosedError
-from gpt_agent_sync.server.streams import Stream, StreamEvent, Streams
+from gpt_agent_sync.server.models.cancellation import ReplyCancelledError
+from gpt_agent_sync.server.models.demo import NAME as DEMO
+from gpt_agent_sync.server.models.upstream import UpstreamModel
+from gpt_agent_sync.server.storage.collection import OWNER, Object, new_id
+from gpt_agent_sync.server.storage.database import DatabaseError, Storage, StorageClosedError
+from gpt_agent_sync.server.streams import Streams
+from gpt_agent_sync.server.work import Ending, ReplyEndedError, Work
 
 logger = logging.getLogger(__name__)
 
@@ -30,40 +34,76 @@ RUN_SECONDS = 600
 class Engine:
     """The runs and responses of a storage, and the models that answer them.
 
+    Several engines, in as many processes, may share a database: each works on what it was asked
+    for, and takes up what one that is gone has left.
+
     Args:
         storage: Where everything is kept.
         models: Who answers; the first that serves a name does.
+        kinds: The kinds of work there are.
         default_model: What the name ``"default"`` stands for.
+        names: Names that stand for other ones.
+        upstream: What answers all names that no other model serves, if there is one.
         run_seconds: How many seconds a run, or a response, may take.
         clock: Returns Unix time.
+
+    Attributes:
+        worker_id: Its name among those that share the database.
     """
 
     def __init__(
         self,
         storage: Storage,
         models: Sequence[Model],
+        kinds: Sequence[type[Work]] = (),
         *,
         default_model: str = "demo",
+        names: Mapping[str, str] | None = None,
+        upstream: UpstreamModel | None = None,
         run_seconds: float = RUN_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.storage = storage
         self.clock = clock
         self.run_seconds = run_seconds
-        self.streams = Streams()
+        self.streams = Streams(storage, clock)
+        self.kinds = tuple(kinds)
+        self.worker_id = new_id("worker")
         self._models = list(models)
         self._default_model = default_model
+        self._names = dict(names or {})
+        self.upstream = upstream
+        self._lock = threading.Lock()
+        self._in_hand: dict[str, Work] = {}
+        self._closing = False
+        self._keeper = Keeper(self)
+        self._keeper.start()
 
     def resolve_model(self, name: str) -> str:
-        """Return the name of a model that is served.
+        """Return the name of a model that is served; one that stands for another gives that.
 
         Raises:
             WireError: If nobody serves it.
         """
         resolved = self._default_model if name == "default" else name
-        if not any(model.serves(resolved) for model in self._models):
+        resolved = self._names.get(resolved, resolved)
+        if not self._serves(resolved):
             raise unknown_model(name)
         return resolved
+
+    def admit(self) -> None:
+        """Say, before work is taken on, that this engine is alive; in no transaction.
+
+        Raises:
+            StorageClosedError: If the server stops, and takes on no more.
+        """
+        if self._closing:
+            raise StorageClosedError
+        self._keeper.beat_if_due()
+
+    def own(self, item: Object) -> Object:
+        """Return a run or response that is this engine's to work on."""
+        return {**item, OWNER: self.worker_id}
 
     def start(self, work: Work) -> None:
         """Do the work on a thread of its own."""
@@ -80,7 +120,12 @@ class Engine:
 
     def do(self, work: Work) -> None:
         """Do the work on the calling thread."""
+        with self._lock:
+            self._in_hand[work.id] = work
+        self._keeper.wake()
         try:
+            if self._closing:
+                raise StorageClosedError
             if work.begin():
                 work.finish(self._answer(work))
         except StorageClosedError:
@@ -91,30 +136,110 @@ class Engine:
             # However it went, no reader is left waiting: the thread may have been deleted, or the
             # database be broken.
             work.publish(last=True)
+            # What could not be kept stays in hand: the keeper tries to end it, again and again.
+            work.is_left = True
+            if work.is_over or self._closing:
+                self._put_down(work)
+
+    def is_upstream(self, name: str) -> bool:
+        """Return whether a resolved name is one that the upstream answers to."""
+        return self.upstream is not None and self._model(name) is self._models[-1]
+
+    @property
+    def model_names(self) -> list[str]:
+        """The names of models that are known here: not those that only the upstream knows."""
+        own = [name for name in (DEMO, self._default_model) if self._serves(name)]
+        return list(dict.fromkeys([*own, *self._names]))
+
+    def _serves(self, name: str) -> bool:
+        return any(model.serves(name) for model in self._models)
+
+    def reply(self, request: ModelRequest) -> Iterator[ModelChunk]:
+        """Yield a model's reply, on the calling thread.
+
+        Raises:
+            ModelError: If it cannot answer.
+        """
+        yield from self._model(request.model).reply(request)
+
+    def complete(self, request: ModelRequest) -> tuple[str, Finish]:
+        """Return a model's text, and how it ended; on the calling thread.
+
+        Raises:
+            ModelError: If it cannot answer.
+        """
+        texts, end = list[str](), Finish()
+        for chunk in self.reply(request):
+            if isinstance(chunk, Finish):
+                end = chunk
+            elif isinstance(chunk, TextDelta):
+                texts.append(chunk.text)
+        return "".join(texts), end
+
+    def in_hand(self) -> list[Work]:
+        """Return the work that this engine does."""
+        with self._lock:
+            return list(self._in_hand.values())
+
+    def interrupt(self, work_id: str, ending: Ending) -> None:
+        """End some work, if this engine does it; what its model still answers is dropped."""
+        with self._lock:
+            work = self._in_hand.get(work_id)
+        if work is not None:
+            self.end(work, ending)
+
+    def end(self, work: Work, ending: Ending) -> None:
+        """End work in hand; where that cannot be kept the keeper tries again."""
+        try:
+            work.interrupt(ending)
+        except DatabaseError:
+            logger.exception("%s could not be ended", work)
+        else:
+            self._put_down(work)
 
     def close(self, patience: float | None = None) -> None:
-        """Close the storage, and end all streams; what models still answer is dropped.
+        """End the work in hand, all streams, and close the storage.
+
+        What is in progress fails, as nobody goes on with it; what nobody has begun is given back.
 
         Args:
             patience: Seconds to wait for transactions; ``None`` for as long as they may take.
         """
-        # The streams first: their readers' threads would wait for events that no longer come.
+        self._closing = True
+        self._keeper.stop()
+        for work in self.in_hand():
+            self.end(work, Ending.STOPPED)
+        # Their readers' threads would wait for events that no longer come.
         self.streams.close()
+        self._keeper.sign_off()
         self.storage.close(patience)
+
+    def _put_down(self, work: Work) -> None:
+        with self._lock:
+            if self._in_hand.get(work.id) is work:
+                del self._in_hand[work.id]
+
+    def _model(self, name: str) -> Model:
+        return next(model for model in self._models if model.serves(name))
 
     def _answer(self, work: Work) -> Finish | ModelError:
         end: Finish | ModelError = Finish()
         try:
             request = work.request()
             # Resolved again: another server that shares the database may have other models.
-            model = next(model for model in self._models if model.serves(request.model))
-            for chunk in model.reply(request):
+            for chunk in self.reply(request):
+                request.cancellation.check()
                 if isinstance(chunk, Finish):
                     end = chunk
                 else:
                     work.add(chunk)
+        except ReplyEndedError as exc:
+            end = exc.end
         except ModelError as exc:
             end = exc
+        except ReplyCancelledError:
+            logger.debug("the model of %s was interrupted", work)
+            end = ModelError("server_error", "The reply was interrupted.")
         # The server has stopped: that is no failure of the model, and cannot be kept either.
         except StorageClosedError:
             raise
@@ -124,136 +249,3 @@ class Engine:
             logger.exception("the model broke on %s", work)
             end = ModelError("server_error", "Sorry, something went wrong.")
         return end
-
-
-class Work(ABC):
-    """A run of the one wire, or a response of the other, that a model is to answer.
-
-    The object may change under the work at any time, by a cancel, its expiry, or another server on
-    the same database: so it is read again, and locked, at the beginning and at the end, and in
-    between, while the model answers, no transaction is open.
-
-    Args:
-        engine: Who does it.
-        collection: Where the run or response is kept.
-        work_id: Its id.
-        stream: Where its events go, if somebody reads them.
-
-    Attributes:
-        kind: What it is, in the wire's word.
-        done_events: What follows the last event of every stream on this wire.
-        id: Its id.
-        item: The run or response as it was kept last.
-    """
-
-    kind: str
-    done_events: tuple[StreamEvent, ...] = ()
-
-    def __init__(
-        self, engine: Engine, collection: Collection, work_id: str, stream: Stream | None = None
-    ) -> None:
-        self.id = work_id
-        self.item: Object = {}
-        self._engine = engine
-        self._storage = engine.storage
-        self._collection = collection
-        self._stream = stream
-
-    def __str__(self) -> str:
-        """Name the work, for the log."""
-        return f"{self.kind} {self.id}"
-
-    def publish(self, *events: StreamEvent, last: bool = False) -> None:
-        """Publish events to those who read them; nothing is published after the last ones."""
-        if self._stream is not None:
-            self._stream.publish(*events, last=last)
-
-    def begin(self) -> bool:
-        """Put it in progress if it is queued and in time, else publish its last event.
-
-        Returns:
-            Whether a model is to answer it.
-        """
-        with self._storage.write() as connection:
-            item = self._collection.get(connection, self.id, lock=True)
-            if item is None:
-                return False
-            # One that another server has begun is left alone, be it past its time or not.
-            if item["status"] == "queued":
-                item = self.end_if_expired(connection, item)
-            is_queued: bool = item["status"] == "queued"
-            if is_queued:
-                item = self.begun(item)
-                self._collection.update(connection, item)
-            else:
-                self._delete_unless_stored(connection, item)
-        self.item = item
-        # Published after the commit: a reader who asks for the object on the event must see it so.
-        if is_queued:
-            self.publish(self.event(item))
-        else:
-            self._publish_end(item)
-        return is_queued
-
-    def finish(self, end: Finish | ModelError) -> None:
-        """Keep its outcome, unless it was cancelled or is past its time, and publish how it ended.
-
-        Args:
-            end: How the model's answer ended: whole, cut short, or not at all.
-        """
-        events: list[StreamEvent] = []
-        with self._storage.write() as connection:
-            item = self._collection.get(connection, self.id, lock=True)
-            # Its thread was deleted while the model answered.
-            if item is None:
-                return
-            item = self.end_if_expired(connection, item)
-            if item["status"] in ("in_progress", "cancelling"):
-                item, events = self.outcome(connection, item, end)
-                self._collection.update(connection, item)
-            self._delete_unless_stored(connection, item)
-        self.item = item
-        self._publish_end(item, events)
-
-    def _delete_unless_stored(self, connection: Connection, item: Object) -> None:
-        if not self.is_stored(item):
-            self._collection.delete(connection, self.id)
-
-    def _publish_end(self, item: Object, events: Sequence[StreamEvent] = ()) -> None:
-        self.publish(*events, self.event(item), *self.done_events, last=True)
-
-    @abstractmethod
-    def request(self) -> ModelRequest:
-        """Return what the model is asked."""
-
-    @abstractmethod
-    def add(self, chunk: TextDelta | ToolCall) -> None:
-        """Add the next chunk of the model's answer, and publish its events."""
-
-    @abstractmethod
-    def event(self, item: Object) -> StreamEvent:
-        """Return the event of its status."""
-
-    @abstractmethod
-    def end_if_expired(self, connection: Connection, item: Object) -> Object:
-        """Return it as it is now: ended, and kept so, if it is past its time."""
-
-    @abstractmethod
-    def begun(self, item: Object) -> Object:
-        """Return it in progress."""
-
-    @abstractmethod
-    def outcome(
-        self, connection: Connection, item: Object, end: Finish | ModelError
-    ) -> tuple[Object, list[StreamEvent]]:
-        """Keep what the model answered, and return the item with its outcome, and the events.
-
-        Args:
-            connection: The transaction in which the item is locked.
-            item: The item, in progress or cancelling.
-            end: How the model's answer ended.
-        """
-
-    def is_stored(self, item: Object) -> bool:
-        """Return whether it stays in the database when the work is done."""
-        return True

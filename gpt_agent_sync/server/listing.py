@@ -8,12 +8,15 @@ from typing import Any
 from flask import Response
 
 from gpt_agent_sync.server.bodies import ListQuery
-from gpt_agent_sync.server.collection import Collection, Connection, Object
 from gpt_agent_sync.server.errors import WireError
+from gpt_agent_sync.server.storage.collection import Collection, Connection, Object
 from gpt_agent_sync.server.strict_json import respond
 
-POLL_AFTER_MS = 20
+LEAST_POLL_MS, MOST_POLL_MS = 20, 1000
 """Milliseconds that clients are asked to wait before they poll a live run or response again."""
+
+POLL_SHARE = 0.15
+"""The part of its age that a run or response may be older than a poll sees it."""
 
 NotFound = Callable[[str], WireError]
 """Returns the error for an id that is not there."""
@@ -86,12 +89,18 @@ def list_object(found: Sequence[Object], *, has_more: bool = False) -> dict[str,
     }
 
 
-def with_poll_hint(item: Object, *, is_live: bool) -> Response:
-    """Return an object as clients see it, with a hint when to poll it again while it is live."""
+def with_poll_hint(item: Object, age: float | None) -> Response:
+    """Return an object as clients see it, with a hint when to poll it again while it is live.
+
+    Args:
+        item: The object.
+        age: Seconds since it was queued; ``None`` when it is live no more.
+    """
     response = respond(shown(item))
-    if is_live:
+    if age is not None:
         # The official client's create_and_poll obeys this header; its own pause would be 1 s.
-        response.headers["openai-poll-after-ms"] = str(POLL_AFTER_MS)
+        hint = min(MOST_POLL_MS, max(LEAST_POLL_MS, int(age * POLL_SHARE * 1000)))
+        response.headers["openai-poll-after-ms"] = str(hint)
     return response
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import secrets
 import threading
 import time
 import weakref
@@ -25,6 +27,8 @@ MEMORY = ":memory:"
 
 _HEADER_TEXT = re.compile(r"[!-~]+")
 
+_PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
+
 FORK_PATIENCE = 1.0
 """Seconds that a fork waits for a server that is being started."""
 
@@ -43,6 +47,7 @@ class LocalService(AssistantsService):
         upstream: Base URL of an OpenAI-compatible ``/chat/completions`` (Ollama, llama.cpp, vLLM)
             that serves every model but ``"demo"``.
         upstream_api_key: The key for it.
+        port: The port of 127.0.0.1 to listen on; 0 lets the system choose.
 
     Raises:
         ConfigurationError: If the extra ``server`` is not installed, or an argument is unusable.
@@ -58,15 +63,25 @@ class LocalService(AssistantsService):
         upstream: str | None = None,
         *,
         upstream_api_key: str | None = None,
+        port: int = 0,
         timeout: float | tuple[float, float] | None = None,
         http_retries: int | None = None,
     ) -> None:
         # Rebound before anything can fail: error trackers keep the variables of a frame.
         upstream, upstream_api_key = conceal(upstream), conceal(upstream_api_key)
-        super().__init__("http://127.0.0.1", "local", timeout=timeout, http_retries=http_retries)
+        # Made for this object, and asked for by its server: other users of the host, and the pages
+        # that a browser shows, find the port, but not the key.
+        self._own_key = Secret(secrets.token_urlsafe(32))
+        super().__init__(
+            "http://127.0.0.1",
+            self._own_key.reveal(),
+            timeout=timeout,
+            http_retries=http_retries,
+        )
         _require_extra()
         if not isinstance(model, str) or not model.strip():
             raise ConfigurationError(f"model must be a non-blank string, not {model!r}")
+        self._port = _check_port(port)
         self._path = _read_path(path)
         self._model = model
         self._upstream = None if upstream is None else check_base_url(upstream, "upstream")
@@ -107,8 +122,8 @@ class LocalService(AssistantsService):
 
     @property
     def api_key(self) -> str:
-        """A key for other clients to send, which the server does not look at."""
-        return "local"
+        """The key that the server asks for, new for each object, for other clients to send."""
+        return self._own_key.reveal()
 
     @property
     def identity(self) -> Hashable:
@@ -148,7 +163,7 @@ class LocalService(AssistantsService):
     def _start(self) -> EmbeddedServer:
         # Imported here: Flask and SQLAlchemy are the largest part of what this package can load.
         from gpt_agent_sync.server.hosting import EmbeddedServer
-        from gpt_agent_sync.server.storage import DatabaseError
+        from gpt_agent_sync.server.storage.database import DatabaseError
 
         if self._is_torn:
             raise ConfigurationError(
@@ -158,12 +173,18 @@ class LocalService(AssistantsService):
         try:
             return EmbeddedServer.start(
                 self._path,
+                port=self._port,
+                api_key=self._own_key,
                 model=self._model,
                 upstream=self._upstream,
                 upstream_api_key=self._upstream_api_key,
             )
         except (OSError, DatabaseError) as exc:
             reason = getattr(exc, "orig", None) or exc
+            if isinstance(exc, OSError) and self._port and exc.errno in _PORT_ERRORS:
+                raise ConfigurationError(
+                    f"cannot listen on port {self._port}: {reason}; pass another port, or none"
+                ) from exc
             raise ConfigurationError(
                 f"cannot open the database {self._path!r}: {reason}; "
                 "pass another path, or ':memory:'"
@@ -227,6 +248,12 @@ def _require_extra() -> None:
         )
 
 
+def _check_port(port: object) -> int:
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port < 65536:
+        raise ConfigurationError(f"port must be a number from 0 to 65535, not {port!r}")
+    return port
+
+
 def _check_upstream_key(api_key: object) -> Secret | None:
     if api_key is None:
         return None
@@ -239,11 +266,16 @@ def _check_upstream_key(api_key: object) -> Secret | None:
     return api_key
 
 
+def default_path() -> str:
+    """Return the file of a service that is given none, in the user's data directory."""
+    import platformdirs
+
+    return str(Path(platformdirs.user_data_dir("gpt_agent_sync", appauthor=False)) / "local.db")
+
+
 def _read_path(path: str | os.PathLike[str] | None) -> str:
     if path is None:
-        import platformdirs
-
-        return str(Path(platformdirs.user_data_dir("gpt_agent_sync", appauthor=False)) / "local.db")
+        return default_path()
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
     if not isinstance(text, str) or not text.strip():
         raise ConfigurationError(f"path must be a file's path or ':memory:', not {path!r}")

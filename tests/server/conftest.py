@@ -13,7 +13,7 @@ from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import Finish, TextDelta, ToolCall
-from gpt_agent_sync.server.storage import Storage
+from gpt_agent_sync.server.storage.database import Storage
 from gpt_agent_sync.testing import Reply
 from tests.support.chunk_model import ChunkModel
 from tests.support.scripted_model import ScriptedModel

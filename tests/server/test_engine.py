@@ -15,7 +15,7 @@ from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import WireError
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import Finish, Model, ModelChunk, ModelRequest, TextDelta
-from gpt_agent_sync.server.storage import Storage
+from gpt_agent_sync.server.storage.database import Storage
 from gpt_agent_sync.testing import Hold
 from tests.support.polling import wait_for
 from tests.support.scripted_model import ScriptedModel

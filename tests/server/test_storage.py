@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gpt_agent_sync.server.collection import Object, new_id
-from gpt_agent_sync.server.storage import Storage, StorageClosedError
+from gpt_agent_sync.server.storage.collection import Object, new_id
+from gpt_agent_sync.server.storage.database import Storage, StorageClosedError
 
 NAMES = ("a", "b", "c", "d", "e")
 

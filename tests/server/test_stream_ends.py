@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from gpt_agent_sync.server import streams
-from gpt_agent_sync.server.assistants.run_work import RunWork, finish_cancelling
+from gpt_agent_sync.server.assistants.run_work import RunWork
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.responses.response_work import ResponseWork
+from gpt_agent_sync.server.streams import Stream
 from gpt_agent_sync.testing import Hold, Reply
 from tests.support.polling import wait_for
 from tests.support.server_setup import (
@@ -131,7 +133,7 @@ def test_response_without_time(stream_setup: MakeStreamSetup) -> None:
 def test_thread_deleted_meanwhile(
     caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup
 ) -> None:
-    """The stream of a run whose thread is deleted ends with its model, without an outcome."""
+    """The stream of a run whose thread is deleted ends at once, without an outcome."""
     setup = stream_setup(Hold(Reply("hello")))
     reader = setup.stream_run()
     run = setup.in_progress(reader)
@@ -140,14 +142,14 @@ def test_thread_deleted_meanwhile(
     names = reader.names()
     wait_until_idle()
     assert "thread.run.completed" not in names
-    assert names[-1] == "thread.message.delta"
+    assert names[-1] == "thread.run.in_progress"
     assert caplog.records == []
 
 
 def test_response_deleted_meanwhile(
     caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup
 ) -> None:
-    """The stream of a response that is deleted ends with its model, without an outcome."""
+    """The stream of a response that is deleted ends at once, without an outcome."""
     setup = stream_setup(Hold(Reply("hello")))
     reader = setup.stream_response()
     response = setup.in_progress(reader)
@@ -156,7 +158,7 @@ def test_response_deleted_meanwhile(
     names = reader.names()
     wait_until_idle()
     assert "response.completed" not in names
-    assert names[-1] == "response.output_text.delta"
+    assert names[-1] == "response.in_progress"
     assert caplog.records == []
 
 
@@ -187,20 +189,55 @@ def test_database_that_breaks_meanwhile(
     assert "could not be kept" in caplog.text
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("kind", ["run", "background response"])
 def test_reader_that_goes(
-    caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup, wire: str
+    caplog: pytest.LogCaptureFixture, stream_setup: MakeStreamSetup, kind: str
 ) -> None:
     """A reader that hangs up does not stop the work, and nothing is complained of."""
     setup = stream_setup(Hold(Reply(*["hello "] * 500)))
-    reader = setup.stream_either(wire)
+    reader = setup.stream_run() if kind == "run" else setup.stream_response(background=True)
     found = setup.in_progress(reader)
     reader.close()
     setup.release()
-    path = run_path(found) if wire == "runs" else f"/responses/{found['id']}"
+    path = run_path(found) if kind == "run" else f"/responses/{found['id']}"
     wait_until_idle()
     assert setup.wire.get(path)["status"] == "completed"
     assert caplog.records == []
+
+
+def test_reader_of_a_foreground_response_that_goes(stream_setup: MakeStreamSetup) -> None:
+    """A foreground response whose only reader hangs up is cancelled, and its model stopped."""
+    setup = stream_setup(Hold())
+    reader = setup.stream_response()
+    response = setup.in_progress(reader)
+    reader.close()
+    cancelled = wait_for(
+        lambda: setup.wire.response(response["id"]), lambda found: found["status"] == "cancelled"
+    )
+    assert setup.model.requests[0].cancellation.is_cancelled
+    assert cancelled["output"] == []
+
+
+def test_caller_of_a_foreground_response_that_goes(stream_setup: MakeStreamSetup) -> None:
+    """A response whose caller hangs up frees its conversation at once."""
+    setup = stream_setup(Hold(), Reply("hello"))
+    conversation_id = setup.wire.conversation()
+    with pytest.raises(requests.Timeout):
+        requests.post(
+            f"{setup.base_url}/responses",
+            json={"model": "any", "input": "hi", "conversation": conversation_id},
+            timeout=(5, 0.5),
+        )
+    answered = wait_for(
+        lambda: setup.wire.send(
+            "POST",
+            "/responses",
+            json={"model": "any", "input": "again", "conversation": conversation_id},
+        ),
+        lambda answer: answer.ok,
+    )
+    assert answered.json()["status"] == "completed"
+    assert setup.wire.item_texts(conversation_id) == ["again", "hello"]
 
 
 def test_reader_that_goes_in_silence(
@@ -211,7 +248,7 @@ def test_reader_that_goes_in_silence(
     # The threads of other tests' servers may still be there.
     before = set(threading.enumerate())
     setup = stream_setup(Hold())
-    reader = setup.stream_response()
+    reader = setup.stream_response(background=True)
     response = setup.in_progress(reader)
     answering = request_threads(before)
     reader.close()
@@ -232,7 +269,7 @@ def request_threads(before: set[threading.Thread]) -> set[threading.Thread]:
 def test_server_that_stops(
     caplog: pytest.LogCaptureFixture, executor: ThreadPoolExecutor, wire: str
 ) -> None:
-    """A server stops though streams are open and models hold, and the readers are let go."""
+    """A server stops though streams are open and models hold, and the readers are told so."""
     setup = ScriptedStreamSetup(*[Hold()] * 3)
     readers = [setup.stream_either(wire) for _ in range(3)]
     wait_for(lambda: setup.model.requests, lambda asked: len(asked) == 3)
@@ -242,8 +279,7 @@ def test_server_that_stops(
     setup.release()
     wait_until_idle()
     setup.hang_up()
-    begun = "thread.run.in_progress" if wire == "runs" else "response.in_progress"
-    assert ends == [begun] * 3
+    assert ends == ["done" if wire == "runs" else "response.failed"] * 3
     assert caplog.records == []
 
 
@@ -267,8 +303,8 @@ def events_of_run(engine: Engine, run: Json | None) -> list[str]:
     if run is not None:
         with engine.storage.write() as connection:
             engine.storage.runs.insert(connection, run)
-    stream = engine.streams.open("run_1")
-    engine.do(RunWork(engine, "run_1", stream))
+    stream = Stream()
+    engine.do(RunWork(engine, run or {"id": "run_1"}, stream))
     return [event.split(b"\n")[0].decode() for event in stream.read()]
 
 
@@ -280,7 +316,7 @@ def test_stream_of_a_run_that_is_gone(engine: Engine) -> None:
 @pytest.mark.parametrize("status", ["cancelled", "expired"])
 def test_stream_of_a_run_that_is_final(engine: Engine, status: str) -> None:
     """The stream of a run that was final before anybody took it up has that event, and ends."""
-    assert events_of_run(engine, {"id": "run_1", "status": status}) == [
+    assert events_of_run(engine, {"id": "run_1", "status": status, "expires_at": None}) == [
         f"event: thread.run.{status}",
         "event: done",
     ]
@@ -292,7 +328,7 @@ def events_of_response(engine: Engine, status: str | None) -> list[str]:
     if status is not None:
         with engine.storage.write() as connection:
             engine.storage.responses.insert(connection, {**response, "status": status})
-    stream = engine.streams.open("resp_1", numbered=True)
+    stream = Stream(numbered=True)
     engine.do(ResponseWork(engine, response, stream))
     return [event.split(b"\n")[0].decode() for event in stream.read()][2:]
 
@@ -326,21 +362,6 @@ def test_run_cancelled_by_another_server(
     assert setup.wire.get(run_path(run))["status"] == "cancelled"
 
 
-@pytest.mark.parametrize("status", ["cancelling", "cancelled"])
-def test_finished_cancelling_gives_the_run(engine: Engine, status: str) -> None:
-    """Who cancels a run gets it as it is then, whoever was first."""
-    run = {
-        "id": "run_1",
-        "status": status,
-        "_usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
-    }
-    with engine.storage.write() as connection:
-        engine.storage.runs.insert(connection, run)
-    found = finish_cancelling(engine, "run_1")
-    assert found is not None
-    assert found["status"] == "cancelled"
-
-
 class StoppedWork(ResponseWork):
     """Work that begins just when the server stops."""
 
@@ -352,7 +373,7 @@ class StoppedWork(ResponseWork):
 
 def test_work_begun_when_the_server_stops(caplog: pytest.LogCaptureFixture, engine: Engine) -> None:
     """Work that finds the server stopped is left as it is, and its stream ends."""
-    stream = engine.streams.open("resp_1")
+    stream = Stream()
     response = {"id": "resp_1", "status": "queued", "instructions": None, "conversation": None}
     engine.do(StoppedWork(engine, response, stream))
     assert len(list(stream.read())) == 2

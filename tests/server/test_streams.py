@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from gpt_agent_sync.server import streams
+from gpt_agent_sync.server.storage.database import Storage
 from gpt_agent_sync.server.streams import Stream, StreamEvent, Streams, stream_response
 
 PATIENCE = 10.0
 
 ONE, TWO, THREE = (StreamEvent("said", {"what": word}) for word in ("one", "two", "three"))
+
+
+@pytest.fixture
+def kept() -> Iterator[Streams]:
+    """Yield the streams of a server whose database is in memory."""
+    storage = Storage(":memory:")
+    yield Streams(storage, time.time)
+    storage.close()
 
 
 def encoded(*events: StreamEvent) -> list[bytes]:
@@ -206,22 +217,20 @@ def test_many_publishers_get_numbers_of_their_own(executor: ThreadPoolExecutor) 
     assert numbers(stream) == list(range(100))
 
 
-def test_unknown_stream() -> None:
+def test_unknown_stream(kept: Streams) -> None:
     """Work without events has no stream."""
-    assert Streams().get("run_1") is None
+    assert kept.get("run_1") is None
 
 
-def test_stream_is_found_by_its_work() -> None:
+def test_stream_is_found_by_its_work(kept: Streams) -> None:
     """A stream is found by the id of its work, after its end too."""
-    kept = Streams()
     stream = kept.open("run_1")
     stream.end()
     assert kept.get("run_1") is stream
 
 
-def test_new_stream_takes_the_place_of_the_old() -> None:
+def test_new_stream_takes_the_place_of_the_old(kept: Streams) -> None:
     """Work that opens a stream again has the new one."""
-    kept = Streams()
     old, new = kept.open("run_1"), kept.open("run_1")
     assert kept.get("run_1") is new
     assert new is not old
@@ -230,54 +239,57 @@ def test_new_stream_takes_the_place_of_the_old() -> None:
 @pytest.mark.parametrize("numbered", [False, True])
 def test_streams_may_be_numbered(numbered: bool) -> None:
     """A stream is numbered if that is asked for."""
-    stream = Streams().open("run_1", numbered=numbered)
+    stream = Stream(numbered=numbered)
     stream.publish(ONE, last=True)
     assert (b"sequence_number" in b"".join(stream.read())) == numbered
 
 
-def test_oldest_streams_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more streams are kept than there is room for."""
-    monkeypatch.setattr(streams, "MAX_STREAMS", 2)
-    kept = Streams()
-    for number in range(4):
-        kept.open(str(number))
-    assert [number for number in range(4) if kept.get(str(number))] == [2, 3]
+def test_what_one_reader_has_read_is_forgotten() -> None:
+    """A stream for one reader keeps no more than that one has still to read."""
+    stream = Stream(keep=False)
+    stream.publish(ONE, TWO)
+    reader = stream.read()
+    assert [next(reader), next(reader)] == encoded(ONE, TWO)
+    assert stream.since(2) == []
+    stream.publish(THREE, last=True)
+    assert list(reader) == encoded(THREE)
 
 
-def test_stream_that_is_opened_again_is_young(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work that opens a stream again is not the oldest any more."""
-    monkeypatch.setattr(streams, "MAX_STREAMS", 2)
-    kept = Streams()
-    for work_id in ("a", "b", "a", "c"):
-        kept.open(work_id)
-    assert [work_id for work_id in "abc" if kept.get(work_id)] == ["a", "c"]
+def test_numbers_go_on_after_what_is_forgotten() -> None:
+    """A numbered stream counts all its events, those that are forgotten too."""
+    stream = Stream(numbered=True, keep=False)
+    stream.publish(ONE)
+    reader = stream.read()
+    next(reader)
+    stream.publish(TWO, last=True)
+    assert b'"sequence_number": 1' in next(reader)
 
 
-def test_dropped_stream_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who read a stream that is dropped still get all of it."""
-    monkeypatch.setattr(streams, "MAX_STREAMS", 1)
-    kept = Streams()
-    stream = kept.open("a")
-    kept.open("b")
-    stream.publish(ONE, last=True)
-    assert list(stream.read()) == [ONE.encode()]
+def test_streams_that_ended_long_ago_are_forgotten(
+    kept: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream goes when nobody can resume it any more, and one that is live does not."""
+    kept.open("ended").publish(ONE, last=True)
+    kept.open("live").publish(ONE)
+    kept.clean()
+    assert kept.get("ended") is not None
+    monkeypatch.setattr(streams, "RESUMABLE_SECONDS", 0.0)
+    kept.clean()
+    assert (kept.get("ended"), kept.get("live") is None) == (None, False)
 
 
-def test_close_lets_all_readers_go(executor: ThreadPoolExecutor) -> None:
-    """When all is closed readers get what there is, and go."""
-    kept = Streams()
+def test_close_lets_all_readers_go(kept: Streams, executor: ThreadPoolExecutor) -> None:
+    """When all is closed nobody waits any more."""
     readers = []
     for work_id in "abc":
         stream = kept.open(work_id)
-        stream.publish(ONE)
         readers.append(executor.submit(list, stream.read()))
     kept.close()
-    assert [reader.result(PATIENCE) for reader in readers] == [[ONE.encode()]] * 3
+    assert [reader.result(PATIENCE) for reader in readers] == [[]] * 3
 
 
-def test_stream_after_close_has_ended() -> None:
+def test_stream_after_close_has_ended(kept: Streams) -> None:
     """What is opened too late ends at once."""
-    kept = Streams()
     kept.close()
     assert list(kept.open("a").read()) == []
 

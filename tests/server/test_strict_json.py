@@ -19,6 +19,8 @@ NUMBERS = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"]
 SURROGATES = [r'"\ud800"', r'"\uDFFF x"', r'{"\ud83d": 1}']
 PATHS = ["/assistants", "/threads", "/threads/runs", "/conversations", "/responses"]
 
+JSON_TYPE = {"Content-Type": "application/json"}
+
 
 def refuse_constant(text: str) -> Any:
     """Refuse what is no JSON."""
@@ -30,7 +32,7 @@ def refuse_constant(text: str) -> Any:
 def test_bodies_that_are_not_strict(wire: WireClient, path: str, value: str) -> None:
     """What some parsers take and others do not is refused, wherever it is in a body."""
     body = f'{{"metadata": {{"a": "b"}}, "x": [{{"y": {value}}}]}}'
-    status, error = wire.refusal("POST", path, data=body.encode())
+    status, error = wire.refusal("POST", path, data=body.encode(), headers=JSON_TYPE)
     assert (status, error["type"]) == (400, "invalid_request_error")
     assert error["message"].startswith("The request body is not strict JSON: ")
 
@@ -38,7 +40,7 @@ def test_bodies_that_are_not_strict(wire: WireClient, path: str, value: str) -> 
 @pytest.mark.parametrize("body", [b'{"a": "\xed\xa0\x80"}', b'{"a": "\xff"}', b"{", b'{"a": \x00}'])
 def test_bodies_that_are_no_json(wire: WireClient, body: bytes) -> None:
     """A body that is no JSON, or not in UTF-8, is refused."""
-    status, error = wire.refusal("POST", "/threads", data=body)
+    status, error = wire.refusal("POST", "/threads", data=body, headers=JSON_TYPE)
     assert (status, error["message"]) == (400, "The request body must be a JSON object.")
 
 

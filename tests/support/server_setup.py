@@ -17,7 +17,7 @@ from openai.types.beta.threads.run_submit_tool_outputs_params import ToolOutput
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models.base import Model
-from gpt_agent_sync.server.storage import Storage
+from gpt_agent_sync.server.storage.database import Storage
 from gpt_agent_sync.testing import CallTools, Fail, Incomplete, Reply
 from tests.support.event_lines import EventReader, ReceivedEvent
 from tests.support.polling import wait_for

@@ -10,10 +10,10 @@ from flask import Blueprint, Response, request
 from gpt_agent_sync.server.assistants import bodies
 from gpt_agent_sync.server.assistants.errors import not_found
 from gpt_agent_sync.server.bodies import read_body, read_fields, read_json, read_query
-from gpt_agent_sync.server.collection import Connection, Object, new_id
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import missing
 from gpt_agent_sync.server.listing import deleted, list_page, require
+from gpt_agent_sync.server.storage.collection import Connection, Object, new_id
 from gpt_agent_sync.server.strict_json import respond
 
 
@@ -24,7 +24,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/assistants")
     def create_assistant() -> Response:
         fields = read_body(request.get_data(), bodies.AssistantFields)
-        bodies.check_tools(fields.tools)
+        bodies.check_assistant(fields)
         if fields.model is None:
             raise missing("model")
         # Checked and not resolved: "default" is what the server says at the time of each run.
@@ -54,7 +54,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     def update_assistant(assistant_id: str) -> Response:
         data = read_json(request.get_data(), optional=True)
         fields = read_fields(data, bodies.AssistantFields)
-        bodies.check_tools(fields.tools)
+        bodies.check_assistant(fields)
         if fields.model is not None:
             engine.resolve_model(fields.model)
         # Only what the body names changes: null sets a field back, and one left out stays.

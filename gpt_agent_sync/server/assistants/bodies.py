@@ -9,11 +9,17 @@ import msgspec
 
 from gpt_agent_sync.server.bodies import Body, Json, Metadata
 from gpt_agent_sync.server.errors import WireError, missing
+from gpt_agent_sync.server.features import check_range, says_something, unsupported
 from gpt_agent_sync.server.tool_schemas import check_count, check_function
 
 Content = str | list[Json]
 
-_TOOLS = ("code_interpreter", "file_search", "function")
+LEAST_TOKENS = 256
+"""The smallest budget that a run may have."""
+
+_HOSTED = ("code_interpreter", "file_search")
+_CHOICES = ("auto", "none", "required")
+_FORMATS = ("text", "json_object", "json_schema")
 
 
 class AssistantFields(Body):
@@ -99,27 +105,123 @@ class OutputsFields(Body):
     stream: bool | None = None
 
 
+def check_assistant(fields: AssistantFields) -> None:
+    """Check the fields of an assistant.
+
+    Raises:
+        WireError: If one is not of the wire, or asks for what this server does not have.
+    """
+    check_tools(fields.tools)
+    check_resources(fields.tool_resources)
+    _check_sampling(fields)
+
+
+def check_run(fields: RunFields) -> None:
+    """Check the fields of a run.
+
+    Raises:
+        WireError: If one is not of the wire, or asks for what this server does not have.
+    """
+    check_tools(fields.tools)
+    _check_sampling(fields)
+    check_range("max_prompt_tokens", fields.max_prompt_tokens, LEAST_TOKENS)
+    check_range("max_completion_tokens", fields.max_completion_tokens, LEAST_TOKENS)
+    _check_truncation(fields.truncation_strategy)
+    _check_choice(fields.tool_choice)
+
+
+def _check_sampling(fields: AssistantFields | RunFields) -> None:
+    check_range("temperature", fields.temperature, 0, 2)
+    check_range("top_p", fields.top_p, 0, 1)
+    form = fields.response_format
+    kind = form.get("type") if isinstance(form, dict) else form
+    if form is not None and kind not in _FORMATS and form != "auto":
+        raise _not_one_of("response_format", kind, _FORMATS)
+    schema = form.get("json_schema") if isinstance(form, dict) else None
+    if kind == "json_schema" and not (isinstance(schema, dict) and schema.get("name")):
+        raise missing("response_format.json_schema.name")
+
+
+def _check_truncation(strategy: Json | None) -> None:
+    if strategy is None:
+        return
+    kind, last = strategy.get("type"), strategy.get("last_messages")
+    if kind not in ("auto", "last_messages"):
+        raise _not_one_of("truncation_strategy.type", kind, ("auto", "last_messages"))
+    param = "truncation_strategy.last_messages"
+    if last is None and kind == "last_messages":
+        raise missing(param)
+    if last is not None and (not isinstance(last, int) or isinstance(last, bool)):
+        raise WireError(
+            400,
+            f"Invalid type for '{param}': expected an integer.",
+            param=param,
+            code="invalid_type",
+        )
+    check_range(param, last, 1)
+
+
+def _check_choice(choice: str | Json | None) -> None:
+    if choice is None or choice in _CHOICES:
+        return
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    if kind in _HOSTED:
+        raise unsupported("tool_choice", kind)
+    if kind != "function":
+        raise _not_one_of("tool_choice", kind, (*_CHOICES, "function"))
+    function = choice.get("function") if isinstance(choice, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise missing("tool_choice.function.name")
+
+
+def _not_one_of(param: str, value: object, known: Sequence[str]) -> WireError:
+    return WireError(
+        400,
+        f"Invalid value: '{value}'. Supported values are: {', '.join(map(repr, known))}.",
+        param=param,
+        code="invalid_value",
+    )
+
+
 def check_tools(tools: Sequence[Json] | None) -> None:
     """Check the tools of an assistant or a run.
 
     Raises:
-        WireError: If one is not of the wire.
+        WireError: If one is not of the wire, or this server does not have it.
     """
     check_count(tools or ())
     for index, tool in enumerate(tools or ()):
         kind, param = tool.get("type"), f"tools[{index}]"
-        if kind not in _TOOLS:
-            raise WireError(
-                400,
-                f"Invalid value: '{kind}'. Supported values are: {', '.join(map(repr, _TOOLS))}.",
-                param=f"{param}.type",
-                code="invalid_value",
-            )
-        if kind == "function":
-            function = tool.get("function")
-            if not isinstance(function, dict):
-                raise missing(f"{param}.function")
-            check_function(function, f"{param}.function")
+        if kind in _HOSTED:
+            raise unsupported(f"{param}.type", kind)
+        if kind != "function":
+            raise _not_one_of(f"{param}.type", kind, ("function",))
+        function = tool.get("function")
+        if not isinstance(function, dict):
+            raise missing(f"{param}.function")
+        check_function(function, f"{param}.function")
+
+
+def check_resources(resources: Json | None) -> None:
+    """Check the resources of tools that this server does not have.
+
+    Raises:
+        WireError: If there are any.
+    """
+    for name, resource in (resources or {}).items():
+        if says_something(resource):
+            raise unsupported(f"tool_resources.{name}", name)
+
+
+def check_message(fields: MessageFields, param: str = "") -> None:
+    """Check the fields of a message.
+
+    Raises:
+        WireError: If it has files, or its content is not of the wire.
+    """
+    if fields.attachments:
+        raise unsupported(f"{param}attachments", "attachments")
+    read_content(fields.content)
 
 
 def read_content(content: Content) -> list[Json]:
@@ -143,6 +245,8 @@ def _read_part(part: Json) -> Json:
         if not isinstance(value, str) or not value:
             raise WireError(400, "Message content must be non-empty.", param="content")
         return {"type": "text", "text": {"value": value, "annotations": []}}
-    if kind in ("image_url", "image_file") and isinstance(part.get(kind), dict):
+    if kind == "image_file":
+        raise unsupported("content", "image_file")
+    if kind == "image_url" and isinstance(part.get(kind), dict):
         return dict(part)
     raise WireError(400, f"Invalid content part of type '{kind}'.", param="content")

@@ -15,6 +15,9 @@ CANCELLABLE = frozenset({"queued", "in_progress", "requires_action"})
 ROUNDS = "_rounds"
 """Where a run keeps its tool rounds; not shown to clients."""
 
+QUEUED_AT = "_queued_at"
+"""Where a run keeps the Unix time since when it waits for, or has, its model."""
+
 Run = dict[str, Any]
 
 
@@ -34,9 +37,11 @@ def begun(run: Run, now: float) -> Run:
     return {**run, "status": "in_progress", "started_at": run["started_at"] or int(now)}
 
 
-def waiting(run: Run, calls: list[dict[str, Any]], usage: Mapping[str, int]) -> Run:
-    """Return the run waiting for the outputs of ``calls``."""
-    rounds = [*run[ROUNDS], {"calls": calls, "outputs": {}}]
+def waiting(
+    run: Run, calls: list[dict[str, Any]], usage: Mapping[str, int], step_id: str | None = None
+) -> Run:
+    """Return the run waiting for the outputs of ``calls``, which are one step of it."""
+    rounds = [*run[ROUNDS], {"calls": calls, "outputs": {}, "step": step_id}]
     action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
     return {
         **run,
@@ -47,7 +52,7 @@ def waiting(run: Run, calls: list[dict[str, Any]], usage: Mapping[str, int]) -> 
     }
 
 
-def answered(run: Run, outputs: Mapping[str, str], got: Iterable[str]) -> Run:
+def answered(run: Run, outputs: Mapping[str, str], got: Iterable[str], now: float) -> Run:
     """Return the run queued again with the outputs of its calls.
 
     Raises:
@@ -66,6 +71,7 @@ def answered(run: Run, outputs: Mapping[str, str], got: Iterable[str]) -> Run:
         **run,
         "status": "queued",
         "required_action": None,
+        QUEUED_AT: now,
         ROUNDS: [*rounds[:-1], answered_round],
     }
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from gpt_agent_sync.server.assistants import bodies, lifecycle
+from gpt_agent_sync.server.assistants import bodies, lifecycle, run_steps
 from gpt_agent_sync.server.assistants.assistants_api import require_assistant
 from gpt_agent_sync.server.assistants.errors import not_found, run_active
-from gpt_agent_sync.server.assistants.run_events import DONE, run_event
+from gpt_agent_sync.server.assistants.run_events import run_event, step_event
 from gpt_agent_sync.server.assistants.run_work import (
     RunWork,
+    end_calls_step,
     end_if_expired,
-    finish_cancelling,
     live_run,
 )
 from gpt_agent_sync.server.assistants.threads_api import (
@@ -24,16 +24,19 @@ from gpt_agent_sync.server.assistants.threads_api import (
     require_thread,
 )
 from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
-from gpt_agent_sync.server.collection import Connection, Object, new_id
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.listing import list_page, require, shown, with_poll_hint
-from gpt_agent_sync.server.streams import StreamEvent, stream_response
+from gpt_agent_sync.server.storage.collection import Connection, Object, new_id
+from gpt_agent_sync.server.streams import Stream, StreamEvent, stream_response
+from gpt_agent_sync.server.strict_json import respond
+from gpt_agent_sync.server.work import Ending
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
     """Add the routes to ``blueprint``."""
     _register_creation(blueprint, engine)
     _register_runs(blueprint, engine)
+    _register_steps(blueprint, engine)
     _register_actions(blueprint, engine)
 
 
@@ -43,7 +46,9 @@ def _register_creation(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/threads/runs")
     def create_thread_and_run() -> Response:
         fields = read_body(request.get_data(), bodies.ThreadAndRunFields)
+        engine.admit()
         with storage.write() as connection:
+            bodies.check_resources(fields.tool_resources)
             thread = insert_thread(engine, connection, fields.thread or bodies.ThreadFields())
             run = _insert_run(engine, connection, thread["id"], fields)
         return _start(
@@ -57,6 +62,7 @@ def _register_creation(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/threads/<thread_id>/runs")
     def create_run(thread_id: str) -> Response:
         fields = read_body(request.get_data(), bodies.RunFields)
+        engine.admit()
         with storage.write() as connection:
             require_thread(engine, connection, thread_id, lock=True)
             # The thread is locked, so that of two runs started at once one finds the other.
@@ -90,7 +96,7 @@ def _register_runs(blueprint: Blueprint, engine: Engine) -> None:
             with storage.write() as connection:
                 run = _require_run(engine, connection, thread_id, run_id, lock=True)
                 run = end_if_expired(engine, connection, run)
-        return _run_response(run)
+        return _run_response(engine, run)
 
     @blueprint.post("/threads/<thread_id>/runs/<run_id>")
     def update_run(thread_id: str, run_id: str) -> Response:
@@ -101,7 +107,28 @@ def _register_runs(blueprint: Blueprint, engine: Engine) -> None:
             if fields.metadata is not None:
                 run = {**run, "metadata": fields.metadata}
                 storage.runs.update(connection, run)
-        return _run_response(run)
+        return _run_response(engine, run)
+
+
+def _register_steps(blueprint: Blueprint, engine: Engine) -> None:
+    storage = engine.storage
+
+    @blueprint.get("/threads/<thread_id>/runs/<run_id>/steps")
+    def list_steps(thread_id: str, run_id: str) -> Response:
+        query = read_query(request.args)
+        with storage.read() as connection:
+            _require_run(engine, connection, thread_id, run_id)
+            not_there = partial(not_found, "run step")
+            return list_page(storage.steps, connection, query, not_there, thread_id, run_id=run_id)
+
+    @blueprint.get("/threads/<thread_id>/runs/<run_id>/steps/<step_id>")
+    def get_step(thread_id: str, run_id: str, step_id: str) -> Response:
+        with storage.read() as connection:
+            _require_run(engine, connection, thread_id, run_id)
+            step = storage.steps.get(connection, step_id, thread_id)
+            # One of another run is none of this.
+            found = step if step is not None and step["run_id"] == run_id else None
+            return respond(require(found, not_found("run step", step_id)))
 
 
 def _register_actions(blueprint: Blueprint, engine: Engine) -> None:
@@ -111,18 +138,21 @@ def _register_actions(blueprint: Blueprint, engine: Engine) -> None:
     def submit_tool_outputs(thread_id: str, run_id: str) -> Response:
         fields = read_body(request.get_data(), bodies.OutputsFields)
         outputs = {output.tool_call_id: output.output for output in fields.tool_outputs}
+        engine.admit()
+        events: list[StreamEvent] = []
         with storage.write() as connection:
             run = _require_run(engine, connection, thread_id, run_id, lock=True)
             run = end_if_expired(engine, connection, run)
             expired = run["status"] == "expired"
             if not expired:
                 got = [output.tool_call_id for output in fields.tool_outputs]
-                run = lifecycle.answered(run, outputs, got)
+                run = engine.own(lifecycle.answered(run, outputs, got, engine.clock()))
                 storage.runs.update(connection, run)
+                events = _complete_calls_step(engine, connection, run)
         # Raised outside of the transaction, which it would undo, and with it that the run expired.
         if expired:
-            lifecycle.answered(run, outputs, outputs)
-        return _start(engine, run, fields.stream)
+            lifecycle.answered(run, outputs, outputs, engine.clock())
+        return _start(engine, run, fields.stream, *events)
 
     @blueprint.post("/threads/<thread_id>/runs/<run_id>/cancel")
     def cancel_run(thread_id: str, run_id: str) -> Response:
@@ -130,25 +160,36 @@ def _register_actions(blueprint: Blueprint, engine: Engine) -> None:
             run = _require_run(engine, connection, thread_id, run_id, lock=True)
             run = lifecycle.cancelling(end_if_expired(engine, connection, run), engine.clock())
             storage.runs.update(connection, run)
+            if run["status"] == "cancelled":
+                end_calls_step(engine, connection, run)
         # The answer shows the run cancelling, as the real wire's does. It is cancelled right after,
-        # although the model still answers: there is nothing to wait for.
-        events = [run_event(run)]
-        if run["status"] == "cancelling":
-            cancelled = finish_cancelling(engine, run_id)
-            events.extend([] if cancelled is None else [run_event(cancelled)])
-        stream = engine.streams.get(run_id)
-        if stream is not None:
-            stream.publish(*events, DONE, last=True)
-        return _run_response(run)
+        # although the model still answers: there is nothing to wait for. Where another process has
+        # it, that one does the same when it sees the status.
+        engine.interrupt(run_id, Ending.CANCELLED)
+        return _run_response(engine, run)
 
 
 def _start(engine: Engine, run: Object, streamed: bool | None, *events: StreamEvent) -> Response:
     """Start the work of a queued run, and return its stream if it is to be streamed, else it."""
-    stream = engine.streams.open(run["id"]) if streamed else None
+    stream = Stream(keep=False) if streamed else None
     if stream is not None:
         stream.publish(*events, run_event(run))
-    engine.start(RunWork(engine, run["id"], stream))
-    return _run_response(run) if stream is None else stream_response(stream)
+    engine.start(RunWork(engine, run, stream))
+    return _run_response(engine, run) if stream is None else stream_response(stream)
+
+
+def _complete_calls_step(engine: Engine, connection: Connection, run: Object) -> list[StreamEvent]:
+    """Complete the step of the calls that were answered, and return the events of that."""
+    answered = run[lifecycle.ROUNDS][-1]
+    # A run of a database that an older version made has none.
+    step_id = answered.get("step")
+    step = engine.storage.steps.get(connection, step_id) if step_id else None
+    if step is None:
+        return []
+    now = int(engine.clock())
+    step = run_steps.answered(step, answered["calls"], answered["outputs"], now)
+    engine.storage.steps.update(connection, step)
+    return [step_event(step)]
 
 
 def _require_run(
@@ -159,8 +200,9 @@ def _require_run(
     return require(run, not_found("run", run_id))
 
 
-def _run_response(run: Object) -> Response:
-    return with_poll_hint(run, is_live=lifecycle.is_live(run))
+def _run_response(engine: Engine, run: Object) -> Response:
+    age = engine.clock() - float(run.get(lifecycle.QUEUED_AT) or run["created_at"])
+    return with_poll_hint(run, age if lifecycle.is_live(run) else None)
 
 
 def _insert_run(
@@ -171,7 +213,7 @@ def _insert_run(
     Raises:
         WireError: If its assistant or model is not there.
     """
-    bodies.check_tools(fields.tools)
+    bodies.check_run(fields)
     assistant = require_assistant(engine, connection, fields.assistant_id)
     for message in fields.additional_messages or ():
         insert_message(engine, connection, thread_id, message)
@@ -194,9 +236,11 @@ def _insert_run(
         "usage": None,
         **_run_options(engine, assistant, fields),
         lifecycle.ROUNDS: [],
+        lifecycle.QUEUED_AT: engine.clock(),
         # Counted over all rounds; clients see it in "usage" when the run is final.
-        "_usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        "_usage": dict(run_steps.NO_USAGE),
     }
+    run = engine.own(run)
     engine.storage.runs.insert(connection, run, thread_id)
     return run
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from gpt_agent_sync.server.assistants import bodies
+from gpt_agent_sync.server.assistants import bodies, lifecycle
 from gpt_agent_sync.server.assistants.errors import messages_locked, not_found
 from gpt_agent_sync.server.assistants.run_work import live_run
 from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
-from gpt_agent_sync.server.collection import Connection, Object, new_id
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.listing import deleted, list_page, require
+from gpt_agent_sync.server.storage.collection import Connection, Object, new_id
 from gpt_agent_sync.server.strict_json import respond
+from gpt_agent_sync.server.work import Ending
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -32,6 +33,12 @@ def _register_threads(blueprint: Blueprint, engine: Engine) -> None:
         with storage.write() as connection:
             return respond(insert_thread(engine, connection, fields))
 
+    @blueprint.get("/threads")
+    def list_threads() -> Response:
+        query = read_query(request.args)
+        with storage.read() as connection:
+            return list_page(storage.threads, connection, query, partial(not_found, "thread"))
+
     @blueprint.get("/threads/<thread_id>")
     def get_thread(thread_id: str) -> Response:
         with storage.read() as connection:
@@ -40,6 +47,7 @@ def _register_threads(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/threads/<thread_id>")
     def update_thread(thread_id: str) -> Response:
         fields = read_body(request.get_data(), bodies.ThreadChanges, optional=True)
+        bodies.check_resources(fields.tool_resources)
         with storage.write() as connection:
             thread = require_thread(engine, connection, thread_id, lock=True)
             thread = _with_metadata(thread, fields.metadata)
@@ -52,10 +60,13 @@ def _register_threads(blueprint: Blueprint, engine: Engine) -> None:
     def delete_thread(thread_id: str) -> Response:
         with storage.write() as connection:
             require_thread(engine, connection, thread_id, lock=True)
-            # A model may still answer one of its runs: that work finds no row, and ends.
-            storage.messages.delete_of(connection, thread_id)
-            storage.runs.delete_of(connection, thread_id)
+            live = storage.runs.with_status(connection, thread_id, lifecycle.LIVE)
+            for collection in (storage.messages, storage.steps, storage.runs):
+                collection.delete_of(connection, thread_id)
             storage.threads.delete(connection, thread_id)
+        # A model may still answer one of its runs, for nobody.
+        for run in live:
+            engine.interrupt(run["id"], Ending.CANCELLED)
         return deleted(thread_id, "thread.deleted")
 
 
@@ -128,6 +139,7 @@ def require_thread(
 
 def insert_thread(engine: Engine, connection: Connection, fields: bodies.ThreadFields) -> Object:
     """Insert a new thread and its first messages, and return it."""
+    bodies.check_resources(fields.tool_resources)
     thread: Object = {
         "id": new_id("thread"),
         "object": "thread",
@@ -145,6 +157,7 @@ def insert_message(
     engine: Engine, connection: Connection, thread_id: str, fields: bodies.MessageFields
 ) -> Object:
     """Insert a new message of a client, and return it."""
+    bodies.check_message(fields)
     now = int(engine.clock())
     message = {
         "id": new_id("msg"),

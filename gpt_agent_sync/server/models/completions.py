@@ -67,7 +67,7 @@ class Completion:
         self._calls = _ToolCalls()
         self._reason = ""
         self._usage: Mapping[str, Any] = {}
-        self._has_choices = False
+        self._has_choices = self._has_deltas = False
 
     @property
     def has_ended(self) -> bool:
@@ -93,7 +93,10 @@ class Completion:
             if reason.lower() in _FAILURES:
                 raise SaidError("an error for a finish", choice)
             self._reason = reason or self._reason
-            yield from self._add_message(choice.get("delta") or choice.get("message") or {})
+            delta, message = choice.get("delta"), choice.get("message")
+            self._has_deltas = self._has_deltas or bool(delta)
+            # Perplexity sends the whole message so far beside each delta.
+            yield from self._add_message(delta or (not self._has_deltas and message) or {})
 
     def _add_message(self, message: object) -> Iterator[TextDelta]:
         if not isinstance(message, Mapping):
@@ -169,9 +172,11 @@ def _read_object(text: str | bytes) -> Mapping[str, Any]:
     try:
         value = read_foreign_json(text)
     except ValueError:
-        raise UnreadableError("no JSON", text) from None
+        value = None
     if not isinstance(value, dict):
-        raise UnreadableError("no JSON object", text)
+        # As text: the key is looked for in what is logged.
+        said = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        raise UnreadableError("no JSON object", said)
     return value
 
 
@@ -209,8 +214,7 @@ def _text(content: object) -> str:
 class _Call:
     """A tool call, as far as it has come."""
 
-    def __init__(self, call_id: object) -> None:
-        self.id = call_id
+    def __init__(self) -> None:
         self.name = ""
         self._arguments: list[str] = []
         self._looks = 0
@@ -264,27 +268,26 @@ class _ToolCalls:
             call = self._by_index.get(index)
             # Two that come together with a name each are two calls, whatever their index.
             together = index in named and function.get("name")
-            if call is None or together or self._is_other(call, part.get("id"), function):
-                call = self._begin(index, part)
+            if call is None or together or self._is_other(call, function):
+                call = self._begin(index)
             if function.get("name"):
                 named.add(index)
             call.add(function)
 
-    def _begin(self, index: object, part: Mapping[str, Any]) -> _Call:
-        call = _Call(part.get("id"))
+    def _begin(self, index: object) -> _Call:
+        call = _Call()
         self._by_index[index] = call
         self._calls.append(call)
         return call
 
-    def _is_other(self, call: _Call, call_id: object, function: Mapping[str, Any]) -> bool:
-        # Ollama gave all calls the index 0, vLLM a new id to each piece of one, and many repeat the
-        # name in each: only a name begins a call, and only one that is new or comes after a whole.
+    def _is_other(self, call: _Call, function: Mapping[str, Any]) -> bool:
+        # Ollama and LiteLLM gave all calls the index 0; others give each piece of a call a new id,
+        # or repeat its name in each: so only a name begins a call, and only one that is another's,
+        # or whose arguments come after whole ones.
         name = function.get("name")
         if not name:
             return False
-        if name != call.name and call.name:
-            return True
-        return bool(call_id and call_id != call.id) or call.is_followed_by(
+        return bool(call.name and name != call.name) or call.is_followed_by(
             function.get("arguments")
         )
 
@@ -297,7 +300,8 @@ class _ToolCalls:
         for call in self._calls:
             if not call.name:
                 raise UnreadableError("a call without a name", call.arguments)
-            yield ToolCall(call.name, call.arguments.strip() or "{}")
+            arguments = call.arguments.strip()
+            yield ToolCall(call.name, "{}" if arguments in ("", "null") else arguments)
 
 
 def _count(value: object) -> int:

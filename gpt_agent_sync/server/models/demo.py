@@ -65,7 +65,7 @@ class DemoModel(Model):
         calls = plan_calls(request)
         for name, arguments in calls:
             yield ToolCall(name, json.dumps(arguments, ensure_ascii=False))
-        text = "" if calls else _answer_text(request.messages)
+        text = "" if calls else _shaped(request, _answer_text(request.messages))
         # Word by word, so that programs that stream can be tried with it.
         for word in re.findall(r"\S+\s*", text):
             yield TextDelta(word)
@@ -107,6 +107,19 @@ def _answer_text(messages: Sequence[ChatObject]) -> str:
         return " ".join(["The demo model asked for help:", *descriptions])
     question = _text(turn[0].get("content")).strip() if turn else ""
     return f"This is the offline demo model. You said: {question}"
+
+
+def _shaped(request: ModelRequest, text: str) -> str:
+    """Return an answer in the format that is asked for, filled from what the user said."""
+    form = request.options.get("response_format") or {}
+    if form.get("type") == "json_object":
+        return json.dumps({"answer": text}, ensure_ascii=False)
+    if form.get("type") != "json_schema":
+        return text
+    turn = _since_user(request.messages)
+    said = _text(turn[0].get("content"))[:READ_LENGTH] if turn else ""
+    schema = (form.get("json_schema") or {}).get("schema")
+    return json.dumps(fill(schema, said, said)[0], ensure_ascii=False)
 
 
 def _describe_output(name: str, output: str) -> str:

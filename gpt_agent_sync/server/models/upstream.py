@@ -6,6 +6,7 @@ or another client's text. That goes to the log: the kind at WARNING, the words a
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import re
@@ -13,13 +14,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import attrs
 import requests
 
-from gpt_agent_sync.event_parser import EventParser, StreamLost
+from gpt_agent_sync.event_parser import EventParser, StreamLost, begins_stream
 from gpt_agent_sync.secret import Secret, conceal, redact
 from gpt_agent_sync.server.models import completions
 from gpt_agent_sync.server.models.base import Model, ModelChunk, ModelError, ModelRequest
 from gpt_agent_sync.server.models.bounded import join, read_pieces, read_whole
+from gpt_agent_sync.server.models.cancellation import Cancellation
 from gpt_agent_sync.server.models.completions import (
     Completion,
     CompletionError,
@@ -28,6 +31,8 @@ from gpt_agent_sync.server.models.completions import (
     UnreadableError,
 )
 from gpt_agent_sync.server.models.connections import Line, open_session
+
+COMPLETIONS = "/chat/completions"
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 600.0
 """Seconds; a local model may think for long."""
@@ -59,9 +64,6 @@ LOADING_PATIENCE, LOADING_PAUSE = 300.0, 1.0
 
 _LOADING = re.compile(r"\bloading\b", re.IGNORECASE)
 
-_EVENT_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:event|data|error)?:")
-"""How a body of server-sent events begins: with a field, or with a comment."""
-
 _DELAY = re.compile(r"try again in (\d{1,6}(?:\.\d{1,6})?) ?(ms|s|m|h)\b")
 
 MOST_READ = 65536
@@ -92,8 +94,9 @@ class UpstreamModel(Model):
                 "the upstream's key has characters that no HTTP header can carry, such as a line's "
                 "end: strip it"
             )
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._base_url = base_url.rstrip("/")
         self._key: Secret | None = key
+        self._refused: set[str] = set()
 
     def serves(self, name: str) -> bool:
         """Return ``True``: the upstream knows which models it has."""
@@ -112,10 +115,46 @@ class UpstreamModel(Model):
         except _UpstreamError as exc:
             # What is cut by a cancel breaks off, too, which is no news.
             request.cancellation.check()
-            logger.warning("%s (%s)", exc.message, exc.kind)
-            if logger.isEnabledFor(logging.DEBUG):
-                logger.debug("the upstream: %s", self._loggable(exc.words))
+            self._log(exc)
             raise ModelError(exc.code, exc.message) from None
+
+    def forward(
+        self, method: str, path: str, body: Mapping[str, Any] | None, cancellation: Cancellation
+    ) -> Forwarded:
+        """Return what the upstream answers to a request of the same wire, as it comes.
+
+        Args:
+            method: The HTTP method.
+            path: The path below its base URL, such as ``/embeddings``.
+            body: The body.
+            cancellation: Ends the wait for the answer, and the answer.
+
+        Raises:
+            ModelError: If it refuses, or there is no answer.
+        """
+        line = Line()
+        stack = contextlib.ExitStack()
+        try:
+            stack.enter_context(cancellation.ending(line.cut))
+            session = stack.enter_context(open_session(line))
+            response = self._request(session, method, path, body)
+            stack.callback(response.close)
+            return Forwarded(
+                response.headers.get("Content-Type", "application/json"),
+                _passed_on(read_pieces(response), stack),
+            )
+        except BaseException as exc:
+            stack.close()
+            if isinstance(exc, _UpstreamError):
+                cancellation.check()
+                self._log(exc)
+                raise ModelError(exc.code, exc.message) from None
+            raise
+
+    def _log(self, error: _UpstreamError) -> None:
+        logger.warning("%s (%s)", error.message, error.kind)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("the upstream: %s", self._loggable(error.words))
 
     def _loggable(self, words: object) -> str:
         """Return what an upstream says on one line, without the key."""
@@ -133,17 +172,33 @@ class UpstreamModel(Model):
         until = time.monotonic() + LOADING_PATIENCE
         while True:
             try:
-                return self._ask(session, _body(request))
+                return self._request(session, "POST", COMPLETIONS, self._body(request))
+            except _FieldRefusedError as exc:
+                logger.debug("the upstream knows no %r; it is left out from now on", exc.field)
+                self._refused.add(exc.field)
+                continue
             except _LoadingError as exc:
                 if time.monotonic() + LOADING_PAUSE > until:
                     raise
                 logger.debug("the upstream loads the model (%s)", exc.kind)
             request.cancellation.wait(LOADING_PAUSE)
 
-    def _ask(self, session: requests.Session, body: Mapping[str, Any]) -> requests.Response:
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
+        """Return the body that asks, without the fields that the upstream has refused."""
+        body = _body(request)
+        for field in self._refused & body.keys():
+            value = body.pop(field)
+            if field == "max_tokens":
+                body["max_completion_tokens"] = value
+        return body
+
+    def _request(
+        self, session: requests.Session, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> requests.Response:
         try:
-            response = session.post(
-                self._url,
+            response = session.request(
+                method,
+                self._base_url + path,
                 json=body,
                 auth=self._authorize,
                 timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
@@ -171,8 +226,53 @@ class UpstreamModel(Model):
             raise _UpstreamError(_limited(words), f"HTTP {status}", words, "rate_limit_exceeded")
         if status == 503 and _LOADING.search(str(words)[:MOST_READ]):
             raise _LoadingError(_FAILED, f"HTTP {status}", words)
+        if status in (400, 422) and body is not None:
+            self._check_fields(body, str(words)[:MOST_READ])
         message = _REFUSALS.get(status, _FAILED if status >= 500 else _REFUSALS[400])
         raise _UpstreamError(message, f"HTTP {status}", words)
+
+    def _check_fields(self, body: Mapping[str, Any], words: str) -> None:
+        """Find a field that an upstream refuses, and that it need not have.
+
+        Raises:
+            _FieldRefusedError: If there is one.
+        """
+        for field in ("stream_options", "parallel_tool_calls", "max_tokens"):
+            # What a client has said is not left out: calls one at a time, that is.
+            is_needed = field == "parallel_tool_calls" and body.get(field) is False
+            if field in body and not is_needed and re.search(rf"\b{field}\b", words):
+                raise _FieldRefusedError(field)
+
+
+@attrs.frozen
+class Forwarded:
+    """An upstream's answer, to be passed on.
+
+    Attributes:
+        content_type: Its media type.
+        pieces: Its body as it comes; reading or closing it to its end lets the connection go.
+    """
+
+    content_type: str
+    pieces: Iterator[bytes]
+
+
+def _passed_on(pieces: Iterator[bytes], stack: contextlib.ExitStack) -> Iterator[bytes]:
+    # Whoever asked hears by the broken body that it is not whole.
+    with stack:
+        yield from pieces
+
+
+class _FieldRefusedError(Exception):
+    """The upstream refuses a field by its name.
+
+    Attributes:
+        field: The field.
+    """
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
 
 
 class _UpstreamError(Exception):
@@ -260,13 +360,17 @@ def _streamed(pieces: Iterable[bytes], completion: Completion) -> Iterator[Model
 def _is_stream(content_type: str, begin: bytes) -> bool:
     # Media types have no case, and parameters may follow, with or without a space before.
     media_type, _, _ = content_type.partition(";")
-    return media_type.strip().lower() == "text/event-stream" or bool(_EVENT_BEGINS.match(begin))
+    return media_type.strip().lower() == "text/event-stream" or begins_stream(begin)
 
 
 def _body(request: ModelRequest) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": list(request.messages),
+        # Ollama takes no null here, and everybody an empty text.
+        "messages": [
+            {**message, "content": ""} if message["content"] is None else message
+            for message in request.messages
+        ],
         "stream": True,
         # Without it OpenAI's streams end without usage.
         "stream_options": {"include_usage": True},

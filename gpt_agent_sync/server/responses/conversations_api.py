@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from flask import Blueprint, Response, request
 
 from gpt_agent_sync.server.bodies import Json, read_body, read_query
-from gpt_agent_sync.server.collection import Connection, Object, new_id
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.listing import deleted, list_object, list_page, require
 from gpt_agent_sync.server.responses import items
@@ -22,6 +21,7 @@ from gpt_agent_sync.server.responses.errors import (
     malformed_id,
     too_many_items,
 )
+from gpt_agent_sync.server.storage.collection import Connection, Object, new_id
 from gpt_agent_sync.server.strict_json import respond
 
 

@@ -87,6 +87,15 @@ def not_streamed() -> WireError:
     )
 
 
+def stream_gone() -> WireError:
+    """Return the error for a stream that ended too long ago to be read again."""
+    return WireError(
+        400,
+        "The stream of this response ended too long ago: retrieve the response without stream.",
+        param="stream",
+    )
+
+
 def duplicate_item(item_id: str) -> WireError:
     """Return the error for an item that is there already."""
     return WireError(

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gpt_agent_sync.server.bodies import Json
-from gpt_agent_sync.server.collection import Object, new_id
-from gpt_agent_sync.server.errors import missing
+from gpt_agent_sync.server.errors import WireError, missing
+from gpt_agent_sync.server.features import unsupported as unsupported_feature
+from gpt_agent_sync.server.responses import compaction
 from gpt_agent_sync.server.responses.errors import (
     duplicate_item,
     no_tool_call,
     no_tool_output,
     unsupported,
 )
+from gpt_agent_sync.server.storage.collection import Object, new_id
 from gpt_agent_sync.server.tool_schemas import check_count, check_function
 
 MAX_ITEMS_PER_REQUEST = 20
@@ -40,10 +42,33 @@ def read_input(given: str | Sequence[Json] | None, param: str = "input") -> list
         return []
     if isinstance(given, str):
         given = [{"role": "user", "content": given}]
-    return [_read_item(item, f"{param}[{index}]") for index, item in enumerate(given)]
+    return [read_item(item, f"{param}[{index}]") for index, item in enumerate(given)]
 
 
-def _read_item(item: Json, param: str) -> Object:
+def reference(item: Json, param: str) -> str | None:
+    """Return the id of the item that one refers to, where it is no item itself.
+
+    Raises:
+        WireError: If it says none.
+    """
+    kind = item.get("type")
+    # Clients may leave out the type of this one, too.
+    if kind == "item_reference" or (kind is None and "role" not in item and "id" in item):
+        return _text(item, "id", param)
+    return None
+
+
+def copied(item: Object) -> Object:
+    """Return an item once more, with a new id."""
+    return {**item, "id": new_id(item["id"].partition("_")[0])}
+
+
+def read_item(item: Json, param: str) -> Object:
+    """Return an item as it is kept, with a new id.
+
+    Raises:
+        WireError: If it is not of the wire.
+    """
     # Clients may leave out the type of a message, and of nothing else.
     kind = item.get("type") or "message"
     read = _READERS.get(kind) if isinstance(kind, str) else None
@@ -90,12 +115,13 @@ def _read_part(part: Any, allowed: Sequence[str], param: str) -> Json:
         return output_text(text, annotations)
     if kind == "refusal":
         return {"type": kind, "refusal": _text(part, "refusal", param)}
+    if kind == "input_file":
+        raise unsupported_feature(param, "input_file")
     if kind == "input_image":
-        given = [name for name in ("image_url", "file_id") if part.get(name)]
-        if not given:
+        if part.get("file_id"):
+            raise unsupported_feature(f"{param}.file_id", "files")
+        if not _text(part, "image_url", param):
             raise missing(f"{param}.image_url")
-        for name in given:
-            _text(part, name, param)
         detail = part.get("detail") or "auto"
         return {"file_id": None, "image_url": None, **part, "detail": detail}
     return dict(part)
@@ -135,11 +161,24 @@ def _read_reasoning(item: Json, param: str) -> Object:
     return {"summary": [], **item, "id": new_id("rs"), "type": "reasoning"}
 
 
+def _read_compaction(item: Json, param: str) -> Object:
+    content = _text(item, "encrypted_content", param)
+    if compaction.read_summary(content) is None:
+        raise WireError(
+            400,
+            "The encrypted content could not be verified: it is none of this server's.",
+            param=f"{param}.encrypted_content",
+            code="invalid_encrypted_content",
+        )
+    return {"id": new_id("cmp"), "type": "compaction", "encrypted_content": content}
+
+
 _READERS: Mapping[str, Callable[[Json, str], Object]] = {
     "message": _read_message,
     "function_call": _read_call,
     "function_call_output": _read_output,
     "reasoning": _read_reasoning,
+    "compaction": _read_compaction,
 }
 
 

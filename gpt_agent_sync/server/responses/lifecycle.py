@@ -19,6 +19,15 @@ EXPIRES_AT = "_expires_at"
 STORED = "_stored"
 """Where a response keeps whether clients may read it again, and responses follow it."""
 
+SAMPLING = "_sampling"
+"""Where a response keeps what its client has said of sampling, which it shows with defaults."""
+
+QUEUED_AT = "_queued_at"
+"""Where a response keeps the Unix time since when it waits for, or has, its model."""
+
+STREAMED = "_streamed"
+"""Where a response keeps whether its stream may be resumed."""
+
 _CUT_SHORT = {"max_completion_tokens": "max_output_tokens"}
 
 Response = dict[str, Any]
@@ -87,6 +96,11 @@ def cancelled(response: Response) -> Response:
     # Cancelling again answers the same, so that a client may repeat a request that was lost.
     if response["status"] not in (*LIVE, "cancelled"):
         raise cannot_cancel_final(response["status"])
+    return abandoned(response)
+
+
+def abandoned(response: Response) -> Response:
+    """Return the response cancelled, as nobody waits for it any more."""
     return {**response, "status": "cancelled", "output": []}
 
 

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpt_agent_sync.server.collection import Object
 from gpt_agent_sync.server.listing import shown
 from gpt_agent_sync.server.models.base import TextDelta, ToolCall
 from gpt_agent_sync.server.responses import items
+from gpt_agent_sync.server.storage.collection import Object
 from gpt_agent_sync.server.streams import StreamEvent
 
 
 class ResponseOutput:
-    """What the model answers to a response, as output items and stream events."""
+    """What the model answers to a response, as output items and stream events.
 
-    def __init__(self) -> None:
+    Args:
+        most_calls: How many calls it may have; further ones are left out.
+    """
+
+    def __init__(self, most_calls: int | None = None) -> None:
+        self._calls_left = most_calls
         self._output: list[Object] = []
         self._texts: list[str] = []
         self._message_is_open = False
@@ -69,6 +74,10 @@ class ResponseOutput:
         ]
 
     def _add_call(self, tool_call: ToolCall) -> list[StreamEvent]:
+        if self._calls_left is not None:
+            if not self._calls_left:
+                return []
+            self._calls_left -= 1
         events = self._close_message("completed")
         call = items.call(tool_call.name, tool_call.arguments)
         self._output.append({**call, "status": "in_progress", "arguments": ""})

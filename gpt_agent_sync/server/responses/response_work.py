@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gpt_agent_sync.server.bodies import Json
-from gpt_agent_sync.server.collection import Connection, Object
-from gpt_agent_sync.server.engine import Engine, Work
+from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.models.base import (
     ChatObject,
     Finish,
@@ -15,10 +14,13 @@ from gpt_agent_sync.server.models.base import (
     TextDelta,
     ToolCall,
 )
-from gpt_agent_sync.server.responses import lifecycle
+from gpt_agent_sync.server.responses import compaction, items, lifecycle
+from gpt_agent_sync.server.responses.errors import item_not_found
 from gpt_agent_sync.server.responses.lifecycle import INPUT
 from gpt_agent_sync.server.responses.response_events import ResponseOutput, response_event
+from gpt_agent_sync.server.storage.collection import Collection, Connection, Object
 from gpt_agent_sync.server.streams import Stream, StreamEvent
+from gpt_agent_sync.server.work import Ending, Work
 
 
 def live_response(engine: Engine, connection: Connection, conversation_id: str) -> Object | None:
@@ -36,6 +38,32 @@ def end_if_expired(engine: Engine, connection: Connection, response: Object) -> 
         response = lifecycle.expired(response)
         engine.storage.responses.update(connection, response)
     return response
+
+
+def read_input(
+    engine: Engine,
+    connection: Connection,
+    given: str | Sequence[Json] | None,
+    param: str = "input",
+) -> list[Object]:
+    """Return items of a request as they are kept; those that it refers to are looked up.
+
+    Raises:
+        WireError: If an item is not of the wire, or one that is referred to is not there.
+    """
+    if given is None or isinstance(given, str):
+        return items.read_input(given, param)
+    read: list[Object] = []
+    for index, item in enumerate(given):
+        reference = items.reference(item, f"{param}[{index}]")
+        if reference is None:
+            read.append(items.read_item(item, f"{param}[{index}]"))
+            continue
+        found = engine.storage.items.get(connection, reference)
+        if found is None:
+            raise item_not_found(reference)
+        read.append(items.copied(found))
+    return read
 
 
 def history(engine: Engine, connection: Connection, response: Object) -> list[Object]:
@@ -57,22 +85,37 @@ def history(engine: Engine, connection: Connection, response: Object) -> list[Ob
 
 
 class ResponseWork(Work):
-    """The work of answering a response, from queued to its end.
-
-    Args:
-        engine: Who does it.
-        response: The response, queued.
-        stream: Where its events go, if somebody reads them.
-    """
+    """The work of answering a response, from queued to its end."""
 
     kind = "response"
+    working = lifecycle.LIVE
 
-    def __init__(self, engine: Engine, response: Object, stream: Stream | None = None) -> None:
-        super().__init__(engine, engine.storage.responses, response["id"], stream)
-        self.item = response
-        self._output = ResponseOutput()
+    def __init__(
+        self,
+        engine: Engine,
+        item: Object,
+        stream: Stream | None = None,
+        is_wanted: Callable[[], bool] | None = None,
+    ) -> None:
+        super().__init__(engine, item, stream, is_wanted)
+        self._output = ResponseOutput(item.get("max_tool_calls"))
         # Now, and not by the work's thread: a reader gets them though that has not started yet.
-        self.publish(response_event(response, "created"), response_event(response))
+        self.publish(response_event(item, "created"), response_event(item))
+
+    @classmethod
+    def collection(cls, engine: Engine) -> Collection:
+        """Return where responses are kept."""
+        return engine.storage.responses
+
+    @classmethod
+    def taken_up(cls, engine: Engine, item: Object) -> ResponseWork:
+        """Return the work on a response that another process has left before it began."""
+        if not item.get(lifecycle.STREAMED):
+            return cls(engine, item)
+        # What was streamed says no more than what is streamed again.
+        with engine.storage.write() as connection:
+            engine.storage.events.remove(connection, item["id"])
+        return cls(engine, item, engine.streams.open(item["id"]))
 
     def request(self) -> ModelRequest:
         """Return the instructions, the items before, and the response's own input."""
@@ -83,8 +126,7 @@ class ResponseWork(Work):
         if response["instructions"]:
             messages.append({"role": "system", "content": response["instructions"]})
         options = {
-            "temperature": response["temperature"],
-            "top_p": response["top_p"],
+            **response.get(lifecycle.SAMPLING, {}),
             "max_tokens": response["max_output_tokens"],
             "response_format": chat_format(response["text"]["format"]),
             "reasoning_effort": response["reasoning"]["effort"],
@@ -96,21 +138,26 @@ class ResponseWork(Work):
             tools=tuple(chat_tool(tool) for tool in response["tools"]),
             tool_choice=chat_choice(response["tool_choice"]),
             options={name: value for name, value in options.items() if value is not None},
+            cancellation=self.cancellation,
         )
 
-    def add(self, chunk: TextDelta | ToolCall) -> None:
-        """Add the next chunk of the model's answer, and publish its events."""
-        self.publish(*self._output.add(chunk))
+    def added(self, chunk: TextDelta | ToolCall) -> list[StreamEvent]:
+        """Add a chunk of the model's answer to the output, and return its events."""
+        return self._output.add(chunk)
 
     def event(self, item: Object) -> StreamEvent:
         """Return the event of the response's status."""
         return response_event(item)
 
+    def is_expired(self, now: float) -> bool:
+        """Return whether the response is past its time."""
+        return lifecycle.is_expired(self.item, now)
+
     def end_if_expired(self, connection: Connection, item: Object) -> Object:
         """Return the response as it is now: failed, and kept so, if it is past its time."""
         return end_if_expired(self._engine, connection, item)
 
-    def begun(self, item: Object) -> Object:
+    def begun(self, connection: Connection, item: Object) -> Object:
         """Return the response in progress."""
         return lifecycle.begun(item)
 
@@ -128,9 +175,20 @@ class ResponseWork(Work):
         self._insert_items(connection, response)
         return response, events
 
+    def ended(self, item: Object, ending: Ending) -> Object:
+        """Return the response cancelled or failed."""
+        if ending is Ending.EXPIRED:
+            return lifecycle.expired(item)
+        if ending is Ending.CANCELLED:
+            return lifecycle.abandoned(item)
+        return lifecycle.failed(item, "server_error", _ENDINGS[ending])
+
     def _insert_items(self, connection: Connection, response: Object) -> None:
         conversation = response["conversation"]
         if conversation is None:
+            # For those who refer to them by their ids; they go with the response.
+            for item in response["output"] if response[lifecycle.STORED] else ():
+                self._storage.items.insert(connection, item, response["id"])
             return
         # It may have been deleted while the model answered.
         if self._storage.conversations.get(connection, conversation["id"]) is None:
@@ -143,6 +201,12 @@ class ResponseWork(Work):
     def is_stored(self, item: Object) -> bool:
         """Return whether the response stays in the database when the work is done."""
         return bool(item[lifecycle.STORED])
+
+
+_ENDINGS = {
+    Ending.STOPPED: "The server was stopped while it worked on the response.",
+    Ending.LOST: "The server that worked on the response is gone.",
+}
 
 
 def chat_messages(items: Iterable[Object]) -> list[ChatObject]:
@@ -163,6 +227,8 @@ def chat_messages(items: Iterable[Object]) -> list[ChatObject]:
             output = item["output"]
             content = output if isinstance(output, str) else _chat_content(output)
             messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": content})
+        elif item["type"] == "compaction":
+            messages.append(compaction.chat_message(item))
     return messages
 
 

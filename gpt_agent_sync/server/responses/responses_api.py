@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from gpt_agent_sync.server.bodies import read_arguments, read_body, read_query
-from gpt_agent_sync.server.collection import Connection, Object, new_id
+from gpt_agent_sync.server.clients import client_is_there
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import WireError, missing
 from gpt_agent_sync.server.listing import deleted, list_items, with_poll_hint
@@ -15,6 +15,7 @@ from gpt_agent_sync.server.responses.bodies import (
     ResponseFields,
     StreamQuery,
     as_json,
+    check_response,
 )
 from gpt_agent_sync.server.responses.conversations_api import require_conversation
 from gpt_agent_sync.server.responses.errors import (
@@ -25,6 +26,7 @@ from gpt_agent_sync.server.responses.errors import (
     not_streamed,
     previous_response_not_found,
     response_not_found,
+    stream_gone,
 )
 from gpt_agent_sync.server.responses.response_events import response_event
 from gpt_agent_sync.server.responses.response_work import (
@@ -32,8 +34,11 @@ from gpt_agent_sync.server.responses.response_work import (
     end_if_expired,
     history,
     live_response,
+    read_input,
 )
-from gpt_agent_sync.server.streams import stream_response
+from gpt_agent_sync.server.storage.collection import Connection, Object, new_id
+from gpt_agent_sync.server.streams import StoredStream, Stream, StreamEvent, stream_response
+from gpt_agent_sync.server.work import Ending
 
 
 def register(blueprint: Blueprint, engine: Engine) -> None:
@@ -43,16 +48,28 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/responses")
     def create_response() -> Response:
         fields = read_body(request.get_data(), ResponseFields)
+        engine.admit()
         with storage.write() as connection:
             response = _insert_response(engine, connection, fields)
-        stream = engine.streams.open(response["id"], numbered=True) if fields.stream else None
-        work = ResponseWork(engine, response, stream)
-        # Nobody else reads it: the request's own thread does the work, and its caller waits.
-        if stream is None and not response["background"]:
+        if response["background"]:
+            return in_background(response)
+        # Only who has asked for it waits for it: when it goes, the response is cancelled.
+        is_wanted = client_is_there(request.environ)
+        if not fields.stream:
+            # Nobody else reads it: the request's own thread does the work, and its caller waits.
+            work = ResponseWork(engine, response, is_wanted=is_wanted)
             engine.do(work)
-            return _response(work.item)
-        engine.start(work)
-        return _response(response) if stream is None else stream_response(stream)
+            return _response(engine, work.item)
+        stream = Stream(numbered=True, keep=False)
+        engine.start(ResponseWork(engine, response, stream, is_wanted))
+        return stream_response(
+            stream, on_gone=lambda: engine.interrupt(response["id"], Ending.CANCELLED)
+        )
+
+    def in_background(response: Object) -> Response:
+        stream = engine.streams.open(response["id"]) if response[lifecycle.STREAMED] else None
+        engine.start(ResponseWork(engine, response, stream))
+        return _response(engine, response) if stream is None else stream_response(stream)
 
     @blueprint.get("/responses/<response_id>")
     def get_response(response_id: str) -> Response:
@@ -65,18 +82,37 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
                 response = require_response(connection, response_id, lock=True)
                 response = end_if_expired(engine, connection, response)
         if not query.stream:
-            return _response(response)
+            return _response(engine, response)
         # Of a response in the foreground only its creator reads the stream, as on the real wire.
-        stream = engine.streams.get(response_id) if response["background"] else None
-        if stream is None:
+        if not response.get(lifecycle.STREAMED):
             raise not_streamed()
-        return stream_response(stream, max(0, query.starting_after + 1))
+        return stream_response(find_stream(response), max(0, query.starting_after + 1))
+
+    def find_stream(response: Object) -> Stream | StoredStream:
+        response_id = response["id"]
+        stream = engine.streams.get(response_id)
+        if stream is not None:
+            return stream
+        with storage.read() as connection:
+            is_kept = storage.events.has(connection, response_id)
+        if not is_kept and not lifecycle.is_live(response):
+            raise stream_gone()
+        return StoredStream(storage, response_id, lambda: ending_of(response_id))
+
+    def ending_of(response_id: str) -> StreamEvent | None:
+        with storage.read() as connection:
+            response = storage.responses.get(connection, response_id)
+        if response is None:
+            return StreamEvent("response.failed", {"type": "response.failed"})
+        return None if lifecycle.is_live(response) else response_event(response)
 
     @blueprint.delete("/responses/<response_id>")
     def delete_response(response_id: str) -> Response:
         with storage.write() as connection:
             require_response(connection, response_id, lock=True)
             storage.responses.delete(connection, response_id)
+            storage.items.delete_of(connection, response_id)
+        engine.interrupt(response_id, Ending.CANCELLED)
         return deleted(response_id, "response")
 
     @blueprint.post("/responses/<response_id>/cancel")
@@ -86,10 +122,8 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             response = lifecycle.cancelled(end_if_expired(engine, connection, response))
             storage.responses.update(connection, response)
         # At once, although the model still answers: what it says from now on is dropped.
-        stream = engine.streams.get(response_id)
-        if stream is not None:
-            stream.publish(response_event(response), last=True)
-        return _response(response)
+        engine.interrupt(response_id, Ending.CANCELLED)
+        return _response(engine, response)
 
     @blueprint.get("/responses/<response_id>/input_items")
     def list_input_items(response_id: str) -> Response:
@@ -108,8 +142,9 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         return response
 
 
-def _response(response: Object) -> Response:
-    return with_poll_hint(response, is_live=lifecycle.is_live(response))
+def _response(engine: Engine, response: Object) -> Response:
+    age = engine.clock() - float(response.get(lifecycle.QUEUED_AT) or response["created_at"])
+    return with_poll_hint(response, age if lifecycle.is_live(response) else None)
 
 
 def _insert_response(engine: Engine, connection: Connection, fields: ResponseFields) -> Object:
@@ -118,6 +153,7 @@ def _insert_response(engine: Engine, connection: Connection, fields: ResponseFie
     Raises:
         WireError: If the conversation is locked, or its calls and these outputs do not match.
     """
+    check_response(fields)
     # Nobody could poll it.
     background, stored = bool(fields.background), fields.store is not False
     if background and not stored:
@@ -133,16 +169,19 @@ def _insert_response(engine: Engine, connection: Connection, fields: ResponseFie
         "error": None,
         "incomplete_details": None,
         "output": [],
-        "previous_response_id": _previous(engine, connection, fields),
+        "previous_response_id": previous_response(engine, connection, fields.previous_response_id),
         "usage": None,
         **_options(engine, fields),
-        lifecycle.INPUT: items.read_input(fields.input),
+        lifecycle.INPUT: read_input(engine, connection, fields.input),
         lifecycle.STORED: stored,
+        lifecycle.STREAMED: background and bool(fields.stream),
+        lifecycle.QUEUED_AT: engine.clock(),
         lifecycle.EXPIRES_AT: engine.clock() + engine.run_seconds,
     }
     # An answer may go on from a history alone, but not from nothing.
     if fields.input is None and not response["conversation"] and not fields.previous_response_id:
         raise missing("input")
+    response = engine.own(response)
     before = history(engine, connection, response)
     items.check_new(before, fields.input)
     items.check_calls(before, response[lifecycle.INPUT])
@@ -169,8 +208,14 @@ def _conversation(
     return {"id": conversation_id}
 
 
-def _previous(engine: Engine, connection: Connection, fields: ResponseFields) -> str | None:
-    previous_id = fields.previous_response_id
+def previous_response(
+    engine: Engine, connection: Connection, previous_id: str | None
+) -> str | None:
+    """Return the id of a previous response that is there.
+
+    Raises:
+        WireError: If it is not there, or that cannot be its id.
+    """
     if previous_id is None:
         return None
     if not previous_id.startswith("resp_"):
@@ -185,6 +230,7 @@ def _options(engine: Engine, fields: ResponseFields) -> Object:
     """Return the options of a response, as it shows them."""
     text = as_json(fields.text) or {}
     reasoning = as_json(fields.reasoning) or {}
+    verbosity = text.get("verbosity")
     return {
         "model": engine.resolve_model(fields.model),
         "instructions": fields.instructions,
@@ -192,15 +238,30 @@ def _options(engine: Engine, fields: ResponseFields) -> Object:
         "max_tool_calls": fields.max_tool_calls,
         "metadata": fields.metadata or {},
         "parallel_tool_calls": fields.parallel_tool_calls is not False,
-        "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
+        "reasoning": {"effort": reasoning.get("effort"), "summary": None},
         "service_tier": "default",
         "store": fields.store is not False,
-        "temperature": fields.temperature,
-        "text": {"format": items.check_format(text.get("format"))},
+        # Shown as they are where nobody says: the model then has its own.
+        "temperature": 1.0 if fields.temperature is None else fields.temperature,
+        "top_p": 1.0 if fields.top_p is None else fields.top_p,
+        "presence_penalty": fields.presence_penalty or 0.0,
+        "frequency_penalty": fields.frequency_penalty or 0.0,
+        "text": {
+            "format": items.check_format(text.get("format")),
+            **({} if verbosity is None else {"verbosity": verbosity}),
+        },
         "tool_choice": items.check_choice(fields.tool_choice),
         "tools": items.check_tools(fields.tools or ()),
         "top_logprobs": 0,
-        "top_p": fields.top_p,
         "truncation": fields.truncation or "disabled",
         "user": fields.user,
+        "safety_identifier": fields.safety_identifier,
+        "prompt_cache_key": fields.prompt_cache_key,
+        lifecycle.SAMPLING: {
+            "temperature": fields.temperature,
+            "top_p": fields.top_p,
+            "presence_penalty": fields.presence_penalty,
+            "frequency_penalty": fields.frequency_penalty,
+            "verbosity": verbosity,
+        },
     }

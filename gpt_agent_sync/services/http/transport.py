@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from gpt_agent_sync import forks
 from gpt_agent_sync.errors import ConfigurationError, ServiceUnavailableError
+from gpt_agent_sync.event_parser import begins_stream
 from gpt_agent_sync.services.http.calls import AnswerTooLargeError, Call
 from gpt_agent_sync.services.http.closing import FeedClosed, Interruptible
 from gpt_agent_sync.services.http.deadlines import deadlines
@@ -37,9 +38,6 @@ READ_SIZE = 65536
 
 MOST_TEMPLATES = 32
 """Kinds of requests that are kept prepared."""
-
-_EVENT_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:event|data|id|retry)?:")
-"""How a body of server-sent events begins: with a field, or with a comment."""
 
 _PLAIN_URL = re.compile(r"[!-~]+")
 """An address that goes over the wire as it is."""
@@ -332,7 +330,7 @@ class RawStream(Interruptible):
             ServiceUnavailableError: If nothing comes, as from ``read()``.
         """
         self._unread = self.read()
-        return _EVENT_BEGINS.match(self._unread) is not None
+        return begins_stream(self._unread)
 
     def _read(self) -> bytes:
         if self._kept is not None:

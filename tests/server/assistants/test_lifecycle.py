@@ -99,15 +99,15 @@ def test_waiting_run_shows_no_usage() -> None:
 
 def test_answered_run_is_queued_again() -> None:
     """A run whose calls are answered queues up."""
-    run = lifecycle.answered(make_waiting(), {"a": "1", "b": "2"}, ["b", "a"])
+    run = lifecycle.answered(make_waiting(), {"a": "1", "b": "2"}, ["b", "a"], 9.0)
     assert (run["status"], run["required_action"]) == ("queued", None)
 
 
 def test_answered_run_keeps_all_rounds() -> None:
     """Outputs go to the newest round of tools, and earlier rounds stay."""
-    first = lifecycle.answered(make_waiting(), {"a": "1", "b": "2"}, ["a", "b"])
+    first = lifecycle.answered(make_waiting(), {"a": "1", "b": "2"}, ["a", "b"], 9.0)
     second = lifecycle.waiting(first, [{**CALLS[0], "id": "c"}], NOTHING)
-    run = lifecycle.answered(second, {"c": "3"}, ["c"])
+    run = lifecycle.answered(second, {"c": "3"}, ["c"], 9.0)
     assert [done["outputs"] for done in run["_rounds"]] == [{"a": "1", "b": "2"}, {"c": "3"}]
 
 
@@ -115,7 +115,7 @@ def test_answered_run_keeps_all_rounds() -> None:
 def test_outputs_nobody_waits_for(status: str) -> None:
     """Outputs for a run that waits for none are refused in the wire's words."""
     with pytest.raises(WireError) as caught:
-        lifecycle.answered(make_run(status), {"a": "1"}, ["a"])
+        lifecycle.answered(make_run(status), {"a": "1"}, ["a"], 9.0)
     assert caught.value.message == f'Runs in status "{status}" do not accept tool outputs.'
 
 
@@ -127,7 +127,7 @@ def test_outputs_nobody_waits_for(status: str) -> None:
 def test_wrong_outputs(got: tuple[str, ...]) -> None:
     """Too few, too many and wrong outputs are refused in the wire's words."""
     with pytest.raises(WireError) as caught:
-        lifecycle.answered(make_waiting(), {}, got)
+        lifecycle.answered(make_waiting(), {}, got, 9.0)
     assert caught.value.message == (
         f"Expected tool outputs for call_ids ['a', 'b'], got {list(got)!r}"
     )
@@ -206,7 +206,7 @@ def test_shown_run_hides_private_fields() -> None:
     "step",
     [
         lambda run: lifecycle.begun(run, 1.0),
-        lambda run: lifecycle.answered(run, {"a": "1", "b": "2"}, ["a", "b"]),
+        lambda run: lifecycle.answered(run, {"a": "1", "b": "2"}, ["a", "b"], 9.0),
         lambda run: lifecycle.waiting(run, CALLS, SOME),
         lambda run: lifecycle.cancelling(run, 1.0),
         *ENDS.values(),

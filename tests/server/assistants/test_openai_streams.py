@@ -90,8 +90,7 @@ def test_run_events_are_valid(openai_setup: MakeOpenAISetup, step: Any) -> None:
             [
                 "thread.run.step.created",
                 "thread.run.step.in_progress",
-                "thread.run.step.delta",
-                "thread.run.step.delta",
+                *["thread.run.step.delta"] * 4,
                 "thread.run.requires_action",
             ],
         ),
@@ -167,10 +166,12 @@ def test_call_deltas_are_the_calls(openai_setup: MakeOpenAISetup) -> None:
     ]
     action = run_of(events).required_action
     assert action is not None
-    assert streamed_data == [
-        {"index": place, **call.to_dict()}
-        for place, call in enumerate(action.submit_tool_outputs.tool_calls)
-    ]
+    told: dict[int, list[str]] = {}
+    for call in streamed_data:
+        told.setdefault(call["index"], []).append(call["function"]["arguments"])
+    calls = action.submit_tool_outputs.tool_calls
+    assert told == {place: ["", call.function.arguments] for place, call in enumerate(calls)}
+    assert [call["id"] for call in streamed_data[::2]] == [call.id for call in calls]
 
 
 class Recorder(AssistantEventHandler):
@@ -199,6 +200,10 @@ class Recorder(AssistantEventHandler):
     def on_tool_call_created(self, tool_call: Any) -> None:
         """Record it."""
         self.received.append(("call", tool_call.function.arguments))
+
+    def on_tool_call_delta(self, delta: Any, snapshot: Any) -> None:
+        """Record it."""
+        self.received.append((delta.function.arguments, snapshot.function.arguments))
 
     def on_end(self) -> None:
         """Record it."""
@@ -233,7 +238,13 @@ def test_handler_is_called_for_calls(openai_setup: MakeOpenAISetup) -> None:
         thread_id=thread_id, assistant_id=assistant_id, event_handler=recorder
     ) as handler:
         handler.until_done()
-    assert recorder.received == [("call", '{"a": 1}'), ("call", '{"a": 2}'), ("end", None)]
+    assert recorder.received == [
+        ("call", ""),
+        ('{"a": 1}', '{"a": 1}'),
+        ("call", ""),
+        ('{"a": 2}', '{"a": 2}'),
+        ("end", None),
+    ]
 
 
 def test_handler_gives_the_texts(openai_setup: MakeOpenAISetup) -> None:
@@ -301,17 +312,19 @@ def test_outputs_are_submitted_in_a_stream(openai_setup: MakeOpenAISetup) -> Non
 
 
 def test_order_of_events_after_outputs(openai_setup: MakeOpenAISetup) -> None:
-    """A resumed run has events from where it is queued again."""
+    """A resumed run has events from the end of its calls on."""
     client = openai_setup(TWO_CALLS, CallTools(("add", {"a": 3}))).client
     run = run_of(streamed(client))
     events = client.beta.threads.runs.submit_tool_outputs(
         run.id, thread_id=run.thread_id, tool_outputs=outputs_for(run), stream=True
     )
     assert names_of(events) == [
+        "thread.run.step.completed",
         "thread.run.queued",
         "thread.run.in_progress",
         "thread.run.step.created",
         "thread.run.step.in_progress",
+        "thread.run.step.delta",
         "thread.run.step.delta",
         "thread.run.requires_action",
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gpt_agent_sync.server.assistants import run_events as runs
-from gpt_agent_sync.server.models.base import TextDelta, ToolCall
+from gpt_agent_sync.server.models.base import Finish, TextDelta, ToolCall
 from tests.support.wire_client import Json
 
 RUN: Json = {
@@ -37,7 +37,8 @@ CUT = ["thread.message.incomplete", "thread.run.step.completed"]
 
 CALLING = ["thread.run.step.created", "thread.run.step.in_progress"]
 
-CALL = "thread.run.step.delta"
+DELTA = "thread.run.step.delta"
+CALL = [DELTA, DELTA]
 
 
 class FinishedOutput:
@@ -51,7 +52,8 @@ class FinishedOutput:
     def __init__(self, *chunks: TextDelta | ToolCall, cut_short: str | None = None) -> None:
         output = runs.RunOutput(RUN, 100.9)
         events = [event for chunk in chunks for event in output.add(chunk)]
-        self.messages, last = output.finish(cut_short, 105.9)
+        last = output.finish(Finish(cut_short or "stop", 4, 3), 105.9)
+        self.messages = output.messages
         self.calls = output.calls
         self.events = [*events, *last]
         self.names = [event.name for event in self.events]
@@ -70,17 +72,17 @@ class FinishedOutput:
         ([HEL, TextDelta(""), LO], None, [*WRITING, TEXT, TEXT, *WRITTEN]),
         ([HEL], "content_filter", [*WRITING, TEXT, *CUT]),
         ([], "max_completion_tokens", [*WRITING, *CUT]),
-        ([ADD], None, [*CALLING, CALL]),
-        ([ADD, SUB], None, [*CALLING, CALL, CALL]),
-        ([TextDelta(""), ADD], None, [*CALLING, CALL]),
-        ([ADD], "max_completion_tokens", [*CALLING, CALL]),
-        ([HEL, ADD, SUB], None, [*WRITING, TEXT, *WRITTEN, *CALLING, CALL, CALL]),
-        ([HEL, ADD], "content_filter", [*WRITING, TEXT, *WRITTEN, *CALLING, CALL]),
-        ([ADD, HEL], None, [*CALLING, CALL, *WRITING, TEXT, *WRITTEN]),
+        ([ADD], None, [*CALLING, *CALL]),
+        ([ADD, SUB], None, [*CALLING, *CALL, *CALL]),
+        ([TextDelta(""), ADD], None, [*CALLING, *CALL]),
+        ([ADD], "max_completion_tokens", [*CALLING, *CALL]),
+        ([HEL, ADD, SUB], None, [*WRITING, TEXT, *WRITTEN, *CALLING, *CALL, *CALL]),
+        ([HEL, ADD], "content_filter", [*WRITING, TEXT, *WRITTEN, *CALLING, *CALL]),
+        ([ADD, HEL], None, [*CALLING, *CALL, *WRITING, TEXT, *WRITTEN]),
         (
             [HEL, ADD, LO, SUB],
             None,
-            [*WRITING, TEXT, *WRITTEN, *CALLING, CALL, *WRITING, TEXT, *WRITTEN, CALL],
+            [*WRITING, TEXT, *WRITTEN, *CALLING, *CALL, *WRITING, TEXT, *WRITTEN, *CALL],
         ),
     ],
 )
@@ -216,7 +218,7 @@ def test_step_of_a_message_is_completed(chunks: list[TextDelta | ToolCall]) -> N
     (begun,) = [step for step in output.data("thread.run.step.created") if is_writing(step)]
     (completed,) = output.data("thread.run.step.completed")
     changed = {"status": "completed", "completed_at": completed["completed_at"]}
-    assert completed == {**begun, **changed}
+    assert completed == {**begun, **changed, "usage": completed["usage"]}
 
 
 def is_writing(step: Json) -> bool:
@@ -236,17 +238,31 @@ def test_step_of_calls() -> None:
 
 @pytest.mark.parametrize("chunks", [[ADD, SUB], [HEL, ADD, SUB], [ADD, HEL, SUB]])
 def test_call_deltas_are_the_calls(chunks: list[TextDelta | ToolCall]) -> None:
-    """The deltas of calls have their places, in one step, as the run will wait for them."""
+    """A call comes in two deltas in one step: what it is, and then its arguments."""
     output = FinishedOutput(*chunks)
     (step,) = [step for step in output.data("thread.run.step.created") if not is_writing(step)]
-    assert output.data(CALL) == [
-        {
-            "id": step["id"],
-            "object": "thread.run.step.delta",
-            "delta": {
-                "step_details": {"type": "tool_calls", "tool_calls": [{"index": place, **call}]}
-            },
-        }
+    deltas = output.data(DELTA)
+    assert {(delta["id"], delta["object"]) for delta in deltas} == {(step["id"], DELTA)}
+    parts = [delta["delta"]["step_details"]["tool_calls"] for delta in deltas]
+    begun, more = parts[::2], parts[1::2]
+    assert begun == [
+        [
+            {
+                "index": place,
+                **call,
+                "function": {**call["function"], "arguments": "", "output": None},
+            }
+        ]
+        for place, call in enumerate(output.calls)
+    ]
+    assert more == [
+        [
+            {
+                "index": place,
+                "type": "function",
+                "function": {"arguments": call["function"]["arguments"]},
+            }
+        ]
         for place, call in enumerate(output.calls)
     ]
 

@@ -249,7 +249,7 @@ def test_assistant_update(wire: WireClient, change: Json, changed: Json) -> None
 def test_thread_update(wire: WireClient) -> None:
     """A thread's metadata and resources are replaced."""
     path = f"/threads/{wire.thread()}"
-    resources = {"file_search": {"vector_store_ids": ["vs_1"]}}
+    resources: Json = {"file_search": {"vector_store_ids": []}}
     wire.post(path, {"metadata": {"a": "b"}, "tool_resources": resources})
     found = wire.get(path)
     assert (found["metadata"], found["tool_resources"]) == ({"a": "b"}, resources)

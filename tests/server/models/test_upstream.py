@@ -60,13 +60,16 @@ class Upstream:
         self.requests: list[Json] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
-        body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+        self._answer = status, answer
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
-                upstream.requests.append(json.loads(self.rfile.read(length)))
+                asked = json.loads(self.rfile.read(length))
+                upstream.requests.append(asked)
+                status, answer = upstream.answer_to(asked)
+                body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
                 upstream.headers.append(dict(self.headers))
                 upstream.paths.append(self.path)
                 self.send_response(status)
@@ -82,6 +85,10 @@ class Upstream:
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
+
+    def answer_to(self, body: Json) -> tuple[int, object]:
+        """Return status and body of the answer to a request."""
+        return self._answer
 
     @property
     def base_url(self) -> str:
@@ -264,6 +271,60 @@ def test_body_without_tools(serve: Serve) -> None:
     upstream = serve(completion("hello"))
     reply(upstream, options={"parallel_tool_calls": True})
     assert set(upstream.requests[0]) == {"model", "messages", *STREAMED}
+
+
+class ChoosyUpstream(Upstream):
+    """An upstream that refuses a field by its name, as long as it comes.
+
+    Args:
+        field: The field.
+        refusal: What it says, with status 400.
+    """
+
+    def __init__(self, field: str, refusal: object) -> None:
+        self._field = field
+        self._refusal = refusal
+        super().__init__(200, completion("hello"))
+
+    def answer_to(self, body: Json) -> tuple[int, object]:
+        """Return the refusal of a body with the field, and else the answer."""
+        return (400, self._refusal) if self._field in body else super().answer_to(body)
+
+
+MISTRAL = {"object": "error", "message": {"detail": [{"loc": ["body", "stream_options"]}]}}
+OLD_AZURE = {"error": {"message": "Unrecognized request argument supplied: parallel_tool_calls"}}
+NEW_AZURE = {"error": {"message": "Use 'max_completion_tokens' instead.", "param": "max_tokens"}}
+
+
+@pytest.mark.parametrize(
+    "field, refusal, options, instead",
+    [
+        ("stream_options", MISTRAL, {}, {}),
+        ("parallel_tool_calls", OLD_AZURE, {"parallel_tool_calls": True}, {}),
+        ("max_tokens", NEW_AZURE, {"max_tokens": 300}, {"max_completion_tokens": 300}),
+    ],
+)
+def test_field_that_an_upstream_does_not_know(
+    field: str, refusal: object, options: Json, instead: Json
+) -> None:
+    """What is refused by its name, and need not be said so, is left out from then on."""
+    upstream = ChoosyUpstream(field, refusal)
+    model = UpstreamModel(upstream.base_url)
+    request = make_request(tools=(TOOL,), options=options)
+    try:
+        assert [next(iter(model.reply(request))) for _ in range(2)] == [TextDelta("hello")] * 2
+    finally:
+        upstream.stop()
+    assert [field in body for body in upstream.requests] == [True, False, False]
+    assert instead.items() <= upstream.requests[-1].items()
+
+
+def test_refused_field_that_a_client_needs(serve: Serve) -> None:
+    """An upstream that makes no calls one at a time fails the reply of who wants them so."""
+    upstream = serve(OLD_AZURE, 400)
+    with pytest.raises(ModelError, match="refused the request"):
+        reply(upstream, tools=(TOOL,), options={"parallel_tool_calls": False})
+    assert len(upstream.requests) == 1
 
 
 @pytest.mark.parametrize("key, header", [("secret", "Bearer secret"), (None, None)])
@@ -789,6 +850,11 @@ def test_usage_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
             [("add", '{"a":1}')],
         ),
         ([call_chunk(0, "a", "add", " "), call_chunk(0, None, None, None)], [("add", "{}")]),
+        ([call_chunk(0, "a", "add", "null")], [("add", "{}")]),
+        (
+            [call_chunk(0, "a", "add", '{"a"'), call_chunk(0, "b", "add", ": 1}")],
+            [("add", '{"a": 1}')],
+        ),
     ],
     ids=[
         "by and by",
@@ -807,6 +873,8 @@ def test_usage_of_a_stream_may_come_by_and_by(stream: Stream) -> None:
         "the name again at its end",
         "an empty object first",
         "null last",
+        "null in words",
+        "an id and the name for each chunk",
     ],
 )
 def test_streamed_calls(stream: Stream, chunks: list[Json], calls: list[tuple[str, str]]) -> None:
@@ -827,6 +895,15 @@ def test_calls_of_one_chunk_with_one_index(stream: Stream) -> None:
     calls = [{"index": 0, "function": {"name": "add", "arguments": ""}}] * 2
     chunks = list(stream(lines(completion_chunk({"tool_calls": calls}), STOP)).chunks())
     assert chunks[:-1] == [ToolCall("add", "{}"), ToolCall("add", "{}")]
+
+
+def test_message_beside_its_deltas(stream: Stream) -> None:
+    """An upstream that repeats the message so far beside each delta says everything once."""
+    first = {"index": 0, "delta": {"content": "Hel"}, "message": {"content": "Hel"}}
+    last = {"index": 0, "delta": {}, "message": {"content": "Hello"}, "finish_reason": "stop"}
+    chunks = [{"choices": [first]}, text_chunk("lo"), {"choices": [last]}]
+    answer = list(stream(lines(*chunks)).chunks())
+    assert answer == [TextDelta("Hel"), TextDelta("lo"), Finish()]
 
 
 def test_null_indexes(stream: Stream) -> None:
@@ -959,7 +1036,7 @@ def test_tools_over_upstream(serve: Serve, front: Callable[[Upstream], WireClien
     wire.settled(thread_id, run["id"])
     calls = calls_of(run)
     assert upstream.requests[1]["messages"][1:] == [
-        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "assistant", "content": "", "tool_calls": calls},
         {"role": "tool", "tool_call_id": calls[0]["id"], "content": "2"},
     ]
 

@@ -58,10 +58,6 @@ EMPTY: Json = {"type": "object"}
                 }
             ],
         ),
-        (
-            [user_message({"type": "input_image", "file_id": "x"}, {"type": "input_file"})],
-            [{"role": "user", "content": ""}],
-        ),
         ([user_message()], [{"role": "user", "content": ""}]),
         ([message("hi"), {"type": "reasoning"}], [{"role": "user", "content": "hi"}]),
         (

@@ -45,10 +45,8 @@ HISTORY: dict[str, ResponseInputItemParam] = {
         "content": [
             {"type": "input_text", "text": "Look:"},
             {"type": "input_image", "image_url": "http://x/y.png", "detail": "low"},
-            {"type": "input_image", "file_id": "file_1", "detail": "auto"},
         ],
     },
-    "file": {"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]},
     "call": {"type": "function_call", "call_id": "call_a", "name": "add", "arguments": "{}"},
     "output": {"type": "function_call_output", "call_id": "call_a", "output": "1"},
     "parts": {
@@ -219,7 +217,7 @@ def test_conversation_with_items(connect: Connect) -> None:
     client = connect()
     conversation = client.conversations.create(items=list(HISTORY.values()))
     assert kinds(client, conversation.id) == [
-        *["message"] * 6,
+        *["message"] * 5,
         "function_call",
         *["function_call_output"] * 2,
         "reasoning",

@@ -103,7 +103,12 @@ def test_malformed_ids(
         ({"input": 5}, 400, "input", None),
         ({"input": ["hi"]}, 400, "input[0]", None),
         ({"input": [{"type": "nothing"}]}, 400, "input[0].type", "invalid_value"),
-        ({"input": [{"type": "item_reference"}]}, 400, "input[0].type", "invalid_value"),
+        (
+            {"input": [{"type": "item_reference"}]},
+            400,
+            "input[0].id",
+            "missing_required_parameter",
+        ),
         ({"input": [{"role": "tool", "content": "x"}]}, 400, "input[0].role", "invalid_value"),
         (
             {"input": [{"role": "user", "content": [{"type": "output_text", "text": "x"}]}]},

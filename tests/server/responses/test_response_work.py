@@ -111,12 +111,10 @@ def test_model_reads_calls_and_outputs(response_setup: MakeResponseSetup) -> Non
 
 
 def test_model_reads_images(response_setup: MakeResponseSetup) -> None:
-    """Texts and image addresses go to the model, files it cannot read do not."""
+    """Texts and image addresses go to the model."""
     content = [
         {"type": "input_text", "text": "Look:"},
         {"type": "input_image", "image_url": "http://x/y.png"},
-        {"type": "input_image", "file_id": "file_1"},
-        {"type": "input_file", "file_id": "file_2"},
     ]
     assert response_setup().chat_of(input=[{"role": "user", "content": content}]) == [
         (
@@ -190,8 +188,8 @@ SCHEMA = {"name": "sum", "schema": {"type": "object"}, "strict": True}
         ({"max_output_tokens": 99}, {"max_tokens": 99}),
         ({"parallel_tool_calls": False}, {"parallel_tool_calls": False}),
         ({"reasoning": {"effort": "low"}}, {"reasoning_effort": "low"}),
-        ({"reasoning": {"summary": "auto"}}, {}),
-        ({"text": {"verbosity": "low"}}, {}),
+        ({"text": {"verbosity": "low"}}, {"verbosity": "low"}),
+        ({"presence_penalty": 0.5}, {"presence_penalty": 0.5}),
         ({"text": {"format": {"type": "text"}}}, {}),
         (
             {"text": {"format": {"type": "json_object"}}},

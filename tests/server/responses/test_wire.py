@@ -66,14 +66,18 @@ def test_new_response_shape(response_setup: MakeResponseSetup) -> None:
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
         "store": True,
-        "temperature": None,
+        "temperature": 1.0,
         "text": {"format": {"type": "text"}},
         "tool_choice": "auto",
         "tools": [],
         "top_logprobs": 0,
-        "top_p": None,
+        "top_p": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
         "truncation": "disabled",
         "user": None,
+        "safety_identifier": None,
+        "prompt_cache_key": None,
     }
 
 

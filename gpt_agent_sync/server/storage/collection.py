@@ -6,6 +6,7 @@ Rows hold the wire's own objects as JSON, beside the few columns that are querie
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -17,6 +18,13 @@ Object = dict[str, Any]
 """An object of a wire; keys that begin with ``_`` are kept beside it, and not shown."""
 
 
+MOST_IDS = 500
+"""Ids that one statement asks for: databases have bounds."""
+
+OWNER = "_owner"
+"""Where a run or response keeps the worker that works on it."""
+
+
 def new_id(prefix: str) -> str:
     """Return a new id, such as ``thread_4f...``."""
     return f"{prefix}_{secrets.token_hex(12)}"
@@ -26,34 +34,23 @@ class Collection:
     """The objects of one kind.
 
     Args:
-        name: The table.
-        metadata: Where the table is declared.
+        table: The table; see ``schema``.
     """
 
-    def __init__(self, name: str, metadata: sa.MetaData) -> None:
-        self._table = sa.Table(
-            name,
-            metadata,
-            # created_at counts whole seconds, so that the order of age needs a column of its own.
-            sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
-            sa.Column("id", sa.String(64), unique=True, nullable=False),
-            sa.Column("parent_id", sa.String(64), index=True),
-            sa.Column("run_id", sa.String(64), index=True),
-            sa.Column("status", sa.String(32)),
-            sa.Column("data", sa.JSON, nullable=False),
-        )
+    def __init__(self, table: sa.Table) -> None:
+        self._table = table
+        self._columns = [name for name in ("run_id", "status", "owner") if name in table.c]
 
     def insert(self, connection: Connection, data: Object, parent_id: str | None = None) -> None:
-        """Add an object; its ``id``, ``run_id`` and ``status`` fill the columns."""
-        connection.execute(
-            self._table.insert().values(
-                id=data["id"],
-                parent_id=parent_id,
-                run_id=data.get("run_id"),
-                status=data.get("status"),
-                data=data,
-            )
-        )
+        """Add an object; the columns that are for searches are filled from it."""
+        values = {"id": data["id"], "parent_id": parent_id, **self._values(data)}
+        connection.execute(self._table.insert().values(values))
+
+    def _values(self, data: Object) -> Object:
+        values = {name: data.get(name) for name in self._columns if name != "owner"}
+        if "owner" in self._columns:
+            values["owner"] = data.get(OWNER)
+        return {**values, "data": data}
 
     def get(
         self,
@@ -71,6 +68,9 @@ class Collection:
             parent_id: What it must belong to.
             lock: Whether others are kept from changing it until the transaction ends.
         """
+        # PostgreSQL has no texts with a NUL in them, and refuses to look for one.
+        if "\0" in f"{object_id}{parent_id}":
+            return None
         query = self._select(self._table.c.data, parent_id).where(self._table.c.id == object_id)
         # SQLite drops FOR UPDATE from the statement: there a write transaction is alone anyway.
         return connection.execute(query.with_for_update() if lock else query).scalar()
@@ -80,9 +80,7 @@ class Collection:
         # One that was deleted meanwhile stays so: the statement then finds no row.
         table = self._table
         connection.execute(
-            table.update()
-            .where(table.c.id == data["id"])
-            .values(data=data, status=data.get("status"), run_id=data.get("run_id"))
+            table.update().where(table.c.id == data["id"]).values(self._values(data))
         )
 
     def delete(self, connection: Connection, object_id: str) -> None:
@@ -100,6 +98,43 @@ class Collection:
         table = self._table
         query = self._select(table.c.data, parent_id).where(table.c.status.in_(statuses))
         return list(connection.execute(query.order_by(table.c.seq)).scalars())
+
+    def left(
+        self,
+        connection: Connection,
+        statuses: frozenset[str],
+        owners: Sequence[str],
+        limit: int,
+    ) -> list[Object]:
+        """Return objects in one of the statuses that none of the owners has, oldest first."""
+        table = self._table
+        query = sa.select(table.c.data).where(
+            table.c.status.in_(statuses),
+            sa.or_(table.c.owner.is_(None), table.c.owner.not_in(owners)),
+        )
+        return list(connection.execute(query.order_by(table.c.seq).limit(limit)).scalars())
+
+    def states(
+        self, connection: Connection, object_ids: Sequence[str]
+    ) -> list[tuple[str, str, str | None]]:
+        """Return id, status and owner of each object that is there."""
+        table = self._table
+        found: list[tuple[str, str, str | None]] = []
+        for begin in range(0, len(object_ids), MOST_IDS):
+            asked = table.c.id.in_(object_ids[begin : begin + MOST_IDS])
+            query = sa.select(table.c.id, table.c.status, table.c.owner).where(asked)
+            found.extend((row.id, row.status, row.owner) for row in connection.execute(query))
+        return found
+
+    def newest_of(self, connection: Connection, parent_id: str, count: int) -> list[Object]:
+        """Return the newest objects of ``parent_id``, oldest first."""
+        query = self._select(self._table.c.data, parent_id).order_by(self._table.c.seq.desc())
+        return list(connection.execute(query.limit(count)).scalars())[::-1]
+
+    def count_of(self, connection: Connection, parent_id: str) -> int:
+        """Return how many objects belong to ``parent_id``."""
+        query = sa.select(sa.func.count()).where(self._table.c.parent_id == parent_id)
+        return int(connection.execute(query).scalar() or 0)
 
     def all_of(self, connection: Connection, parent_id: str) -> list[Object]:
         """Return the objects of ``parent_id``, oldest first."""
@@ -152,6 +187,8 @@ class Collection:
         return (page[::-1] if backwards else page), len(found) > limit
 
     def _seq(self, connection: Connection, object_id: str, parent_id: str | None) -> int:
+        if "\0" in object_id:
+            raise KeyError(object_id)
         query = self._select(self._table.c.seq, parent_id).where(self._table.c.id == object_id)
         seq = connection.execute(query).scalar()
         # A cursor of another parent is none of this list, although the object exists.

@@ -1,0 +1,65 @@
+"""What this server does not have: refused by name, as nothing is accepted and then dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpt_agent_sync.server.errors import WireError
+
+
+def unsupported(param: str, feature: str) -> WireError:
+    """Return the error for a feature that there is not.
+
+    Args:
+        param: The parameter that asks for it.
+        feature: What it is called, in the wire's word.
+    """
+    return WireError(
+        400,
+        f"Unsupported parameter: '{param}'. This server does not support {feature}.",
+        param=param,
+        code="unsupported_parameter",
+    )
+
+
+def out_of_range(param: str, value: float, least: float | None, most: float | None) -> WireError:
+    """Return the error for a number that is too small or too large."""
+    is_low = least is not None and value < least
+    kind = "integer" if isinstance(value, int) else "decimal"
+    side, sign, bound = ("below minimum", ">=", least) if is_low else ("above maximum", "<=", most)
+    code = f"{kind}_{'below_min' if is_low else 'above_max'}_value"
+    return WireError(
+        400,
+        f"Invalid '{param}': {kind} {side} value. Expected a value {sign} {bound}, but got "
+        f"{value} instead.",
+        param=param,
+        code=code,
+    )
+
+
+def check_range(
+    param: str, value: float | None, least: float | None = None, most: float | None = None
+) -> None:
+    """Check that a number is within its bounds.
+
+    Raises:
+        WireError: If it is not.
+    """
+    if value is None:
+        return
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise out_of_range(param, value, least, most)
+
+
+def says_something(value: Any) -> bool:
+    """Return whether a value is more than nested objects and lists with nothing in them."""
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            waiting.extend(found.values())
+        elif isinstance(found, list):
+            waiting.extend(found)
+        elif found is not None:
+            return True
+    return False
