@@ -6,6 +6,7 @@ import click
 
 from gpt_agent_sync.cli.archive import export_threads, import_threads, show, threads
 from gpt_agent_sync.cli.chat import chat
+from gpt_agent_sync.cli.serve import serve
 from gpt_agent_sync.version import __version__
 
 
@@ -15,5 +16,5 @@ def gpt_agent() -> None:
     """Talk to an assistant that calls your Python functions."""
 
 
-for command in (chat, threads, show, export_threads, import_threads):
+for command in (chat, serve, threads, show, export_threads, import_threads):
     gpt_agent.add_command(command)

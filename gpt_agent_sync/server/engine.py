@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from gpt_agent_sync.server import metrics
 from gpt_agent_sync.server.errors import unknown_model
 from gpt_agent_sync.server.keeper import Keeper
 from gpt_agent_sync.server.models.base import (
@@ -75,7 +76,7 @@ class Engine:
         self.upstream = upstream
         self._lock = threading.Lock()
         self._in_hand: dict[str, Work] = {}
-        self._closing = False
+        self._closing = self._refusing = False
         self._keeper = Keeper(self)
         self._keeper.start()
 
@@ -97,7 +98,7 @@ class Engine:
         Raises:
             StorageClosedError: If the server stops, and takes on no more.
         """
-        if self._closing:
+        if self._closing or self._refusing:
             raise StorageClosedError
         self._keeper.beat_if_due()
 
@@ -197,6 +198,22 @@ class Engine:
         else:
             self._put_down(work)
 
+    def drain(self, seconds: float) -> int:
+        """Take on no more work, and wait until what is in hand has come to its end.
+
+        Args:
+            seconds: How long at most.
+
+        Returns:
+            How much is still in hand.
+        """
+        self._refusing = True
+        until, pause = time.monotonic() + seconds, threading.Event()
+        while self.in_hand() and time.monotonic() < until:
+            # An event that nobody sets: a bounded pause.
+            pause.wait(0.02)
+        return len(self.in_hand())
+
     def close(self, patience: float | None = None) -> None:
         """End the work in hand, all streams, and close the storage.
 
@@ -216,8 +233,11 @@ class Engine:
 
     def _put_down(self, work: Work) -> None:
         with self._lock:
-            if self._in_hand.get(work.id) is work:
+            is_first = self._in_hand.get(work.id) is work
+            if is_first:
                 del self._in_hand[work.id]
+        if is_first:
+            metrics.count_work(work.kind, str(work.item.get("status")))
 
     def _model(self, name: str) -> Model:
         return next(model for model in self._models if model.serves(name))

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from typing import Any
 
-from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
-
 from gpt_agent_sync.secret import Secret, conceal
+from gpt_agent_sync.server.admission import LOOPBACK
 from gpt_agent_sync.server.app import create_app, make_engine
 from gpt_agent_sync.server.engine import Engine
-
-logger = logging.getLogger(__name__)
+from gpt_agent_sync.server.wsgi import WsgiServer, listen
 
 HOST = "127.0.0.1"
 
-
-class _Handler(WSGIRequestHandler):
-    """A handler that keeps connections open, and prints nothing on the terminal."""
-
-    protocol_version = "HTTP/1.1"
-    # Else small writes, such as stream events, wait for the client's delayed acknowledgement.
-    disable_nagle_algorithm = True
-
-    def log(self, type: str, message: str, *args: Any) -> None:
-        """Log nothing: clients log their requests."""
+LAST_WORDS = 1.0
+"""Seconds in which streams are to take their last events when the server stops."""
 
 
-class _Server(ThreadedWSGIServer):
-    """A server that logs what befalls its connections, where the library prints."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log that a connection is lost; called in the ``except`` block."""
-        # At exit there are no more threads to be had, from CPython 3.12 on, and nobody to tell.
-        leaving = not threading.main_thread().is_alive()
-        level = logging.DEBUG if leaving else logging.WARNING
-        logger.log(level, "the connection of %s is lost", client_address, exc_info=True)
+class PortError(OSError):
+    """A port cannot be listened on."""
 
 
 class EmbeddedServer:
@@ -45,7 +26,10 @@ class EmbeddedServer:
     Args:
         engine: What answers.
         port: The port; 0 lets the system choose.
-        api_key: The bearer key that is asked for; ``None`` asks for none.
+        api_key: The key that is asked for; ``None`` asks for none.
+
+    Raises:
+        PortError: If the port cannot be listened on.
     """
 
     def __init__(
@@ -53,15 +37,13 @@ class EmbeddedServer:
     ) -> None:
         api_key = conceal(api_key)
         self._engine = engine
-        self._server = _Server(HOST, port, create_app(engine, api_key=api_key), _Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            # How long a stop may wait, in seconds; the default is half a second.
-            kwargs={"poll_interval": 0.1},
-            name="gpt-agent-server",
-            daemon=True,
-        )
-        self._thread.start()
+        try:
+            listener = listen(HOST, port)
+        except OSError as exc:
+            engine.close()
+            raise PortError(exc.errno, exc.strerror) from exc
+        self._server = WsgiServer(create_app(engine, api_key=api_key, hosts=LOOPBACK), [listener])
+        self._server.start()
 
     @classmethod
     def start(
@@ -79,7 +61,12 @@ class EmbeddedServer:
     @property
     def base_url(self) -> str:
         """The URL below which both wires lie."""
-        return f"http://{HOST}:{self._server.server_port}/v1"
+        return f"http://{HOST}:{self._server.port}/v1"
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it answers requests, streams among them."""
+        return self._server.is_busy
 
     def before_fork(self) -> None:
         """Bring the database to rest, until ``after_fork()``."""
@@ -95,18 +82,16 @@ class EmbeddedServer:
         Returns:
             Whether the child may open the database itself.
         """
-        # Else the port would stay open after the parent's end, and nobody answer there.
-        self._server.socket.close()
+        self._server.abandon()
         return self._engine.storage.abandon()
 
     def stop(self, patience: float | None = None) -> None:
-        """Stop listening and close the database; open connections end with their request.
+        """End what is in progress, tell those who read it, and close the database.
 
         Args:
             patience: Seconds to wait for transactions; ``None`` for as long as they may take.
         """
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-        # After the listening, so that no new connection meets a closed storage.
+        self._server.stop_listening()
         self._engine.close(patience)
+        self._server.drain(LAST_WORDS if patience is None else min(patience, LAST_WORDS))
+        self._server.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 MEMORY = ":memory:"
 
 _HEADER_TEXT = re.compile(r"[!-~]+")
-
-_PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
 
 FORK_PATIENCE = 1.0
 """Seconds that a fork waits for a server that is being started."""
@@ -162,7 +159,7 @@ class LocalService(AssistantsService):
 
     def _start(self) -> EmbeddedServer:
         # Imported here: Flask and SQLAlchemy are the largest part of what this package can load.
-        from gpt_agent_sync.server.hosting import EmbeddedServer
+        from gpt_agent_sync.server.hosting import EmbeddedServer, PortError
         from gpt_agent_sync.server.storage.database import DatabaseError
 
         if self._is_torn:
@@ -181,7 +178,7 @@ class LocalService(AssistantsService):
             )
         except (OSError, DatabaseError) as exc:
             reason = getattr(exc, "orig", None) or exc
-            if isinstance(exc, OSError) and self._port and exc.errno in _PORT_ERRORS:
+            if isinstance(exc, PortError):
                 raise ConfigurationError(
                     f"cannot listen on port {self._port}: {reason}; pass another port, or none"
                 ) from exc
@@ -241,7 +238,7 @@ def close_all(patience: float) -> None:
 
 
 def _require_extra() -> None:
-    missing = [name for name in ("flask", "sqlalchemy") if find_spec(name) is None]
+    missing = [name for name in ("flask", "sqlalchemy", "waitress") if find_spec(name) is None]
     if missing:
         raise ConfigurationError(
             f"LocalService needs {' and '.join(missing)}: pip install 'gpt_agent_sync[server]'"

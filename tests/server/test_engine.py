@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import requests
 
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.engine import Engine
@@ -79,20 +79,17 @@ def test_no_thread_for_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run["status"] == "completed"
 
 
-def test_no_thread_for_a_connection(
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A connection for which there is no thread is closed, which is logged and not printed."""
+def test_no_thread_for_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests for which there is no more thread wait until one of those there are is free."""
     server = EmbeddedServer(make_engine(":memory:"))
-    refuse_threads(monkeypatch, "Thread-")
-    with pytest.raises(requests.ConnectionError):
-        requests.get(f"{server.base_url}/assistants", timeout=10)
-    monkeypatch.undo()
+    refuse_threads(monkeypatch, "gpt-agent-server-request")
+    clients = [WireClient(server.base_url) for _ in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda client: client.send("GET", "/assistants"), clients))
+    for client in clients:
+        client.close()
     server.stop()
-    assert "is lost" in caplog.text
-    assert capsys.readouterr().err == ""
+    assert [answer.status_code for answer in answers] == [200] * 12
 
 
 def test_model_that_is_gone(

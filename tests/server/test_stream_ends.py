@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -245,24 +244,13 @@ def test_reader_that_goes_in_silence(
 ) -> None:
     """A reader that hangs up is noticed while the model says nothing."""
     monkeypatch.setattr(streams, "HEARTBEAT", 0.01)
-    # The threads of other tests' servers may still be there.
-    before = set(threading.enumerate())
     setup = stream_setup(Hold())
     reader = setup.stream_response(background=True)
     response = setup.in_progress(reader)
-    answering = request_threads(before)
+    wait_for(lambda: setup.is_busy, bool)
     reader.close()
-    wait_for(lambda: request_threads(before), lambda left: len(left) < len(answering))
+    wait_for(lambda: setup.is_busy, lambda busy: not busy)
     assert setup.wire.response(response["id"])["status"] == "in_progress"
-
-
-def request_threads(before: set[threading.Thread]) -> set[threading.Thread]:
-    """Return the threads that answer requests, the server's own and the work's executor."""
-    return {
-        thread
-        for thread in set(threading.enumerate()) - before
-        if not thread.name.startswith("gpt-agent-")
-    }
 
 
 @pytest.mark.parametrize("wire", WIRES)

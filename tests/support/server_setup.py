@@ -232,6 +232,11 @@ class StreamSetup:
         """Start a run (``"runs"``) or a response, and return a reader of its events."""
         return self.stream_run() if wire == "runs" else self.stream_response()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the server answers requests, streams among them."""
+        return self._server.is_busy
+
     def stop(self) -> None:
         """Stop the server; streams end."""
         self._server.stop()

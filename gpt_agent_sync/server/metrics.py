@@ -1,0 +1,117 @@
+"""What is counted, for Prometheus; nothing where its client is not installed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the processes of one server put what each of them counts (the client's own name for it)."""
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class _Counted:
+    """The metrics; made once in a process."""
+
+    def __init__(self) -> None:
+        import prometheus_client as client
+
+        self.requests = client.Counter(
+            "gpt_agent_requests", "Requests answered.", ["method", "status"]
+        )
+        self.seconds = client.Histogram(
+            "gpt_agent_request_seconds",
+            "Seconds to the head of an answer.",
+            ["method"],
+            buckets=BUCKETS,
+        )
+        self.in_hand = client.Gauge(
+            "gpt_agent_work_in_hand",
+            "Runs and responses that are worked on.",
+            multiprocess_mode="livesum",
+        )
+        self.ended = client.Counter(
+            "gpt_agent_work", "Runs and responses whose work has ended.", ["kind", "status"]
+        )
+
+
+@lru_cache(maxsize=1)
+def _counted() -> _Counted | None:
+    return None if find_spec("prometheus_client") is None else _Counted()
+
+
+def count_request(method: str, status: int, seconds: float) -> None:
+    """Count a request.
+
+    Args:
+        method: The HTTP method.
+        status: The status of its answer.
+        seconds: How long the answer's head took.
+    """
+    counted = _counted()
+    if counted is not None:
+        # Methods are others' words: any number of them is not to be kept.
+        known = method if method in ("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD") else "other"
+        counted.requests.labels(known, str(status)).inc()
+        counted.seconds.labels(known).observe(seconds)
+
+
+def count_work(kind: str, status: str) -> None:
+    """Count a run or response whose work has ended.
+
+    Args:
+        kind: What it is.
+        status: Its status.
+    """
+    counted = _counted()
+    if counted is not None:
+        counted.ended.labels(kind, status).inc()
+
+
+def exposed(in_hand: int) -> tuple[bytes, str] | None:
+    """Return what was counted, by all processes, and its media type; ``None`` without a client.
+
+    Args:
+        in_hand: How much work this process does.
+    """
+    counted = _counted()
+    if counted is None:
+        return None
+    import prometheus_client as client
+    from prometheus_client import multiprocess
+
+    counted.in_hand.set(in_hand)
+    registry: Any = client.REGISTRY
+    if DIRECTORY in os.environ:
+        registry = client.CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return client.generate_latest(registry), client.CONTENT_TYPE_LATEST
+
+
+@contextlib.contextmanager
+def for_several_processes() -> Iterator[None]:
+    """Have the processes that are forked in the block count together."""
+    if DIRECTORY in os.environ or find_spec("prometheus_client") is None:
+        yield
+        return
+    # Before the client is loaded, which looks there once.
+    with tempfile.TemporaryDirectory(prefix="gpt-agent-metrics-") as folder:
+        os.environ[DIRECTORY] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(DIRECTORY, None)
+
+
+def forget_process(pid: int) -> None:
+    """Count no longer what a process has in hand that is gone."""
+    if find_spec("prometheus_client") is not None and DIRECTORY in os.environ:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
