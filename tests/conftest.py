@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.plugins.authorities",
     "tests.plugins.browsers",
     "tests.plugins.faults",
+    "tests.plugins.postgres_servers",
     "tests.plugins.processes",
     "tests.plugins.redis_servers",
     "tests.plugins.servers",

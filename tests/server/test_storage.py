@@ -13,6 +13,7 @@ import pytest
 
 from gpt_agent_sync.server.storage.collection import Object, new_id
 from gpt_agent_sync.server.storage.database import Storage, StorageClosedError
+from tests.plugins.postgres_servers import needs_postgres
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -34,9 +35,13 @@ def open_storage() -> Iterator[Open]:
         storage.close()
 
 
-@pytest.fixture(params=["memory", "file", "url"])
+@pytest.fixture(
+    params=["memory", "file", "url", pytest.param("postgres", marks=needs_postgres)],
+)
 def storage(request: pytest.FixtureRequest, open_storage: Open, tmp_path: Path) -> Storage:
     """Return a storage of each kind."""
+    if request.param == "postgres":
+        return open_storage(request.getfixturevalue("postgres_url"))
     places = {
         "memory": ":memory:",
         "file": str(tmp_path / "a.db"),

@@ -156,7 +156,7 @@ def test_last_message_is_the_kept_one(openai_setup: MakeOpenAISetup, step: Any) 
 def test_call_deltas_are_the_calls(openai_setup: MakeOpenAISetup) -> None:
     """The calls of the deltas are those that the run waits for."""
     events = list(streamed(openai_setup(TWO_CALLS).client))
-    streamed_data = [
+    streamed_data: list[Any] = [
         call.to_dict()
         for event in events
         if event.event == "thread.run.step.delta"
