@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from gpt_agent_sync.server import metrics
+from gpt_agent_sync.server.metrics import metrics
 from gpt_agent_sync.server.paths import WsgiApp
 
 logger = logging.getLogger("gpt_agent_sync.server.access")

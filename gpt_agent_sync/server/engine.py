@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from gpt_agent_sync.server import metrics
 from gpt_agent_sync.server.errors import unknown_model
 from gpt_agent_sync.server.keeper import Keeper
+from gpt_agent_sync.server.metrics import metrics
 from gpt_agent_sync.server.models.base import (
     Finish,
     Model,

@@ -6,10 +6,10 @@ import sqlalchemy as sa
 from flask import Flask, Response
 
 from gpt_agent_sync.secret import Secret
-from gpt_agent_sync.server import metrics
 from gpt_agent_sync.server.admission import ANY, Admission
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import WireError
+from gpt_agent_sync.server.metrics import metrics
 from gpt_agent_sync.server.storage.database import DatabaseError, StorageClosedError
 from gpt_agent_sync.server.strict_json import respond
 
@@ -23,6 +23,7 @@ def register_health(app: Flask, engine: Engine, api_key: Secret | None) -> None:
         api_key: The key that ``/metrics`` asks for; the other two are open, and say nothing.
     """
     admission = Admission(api_key, {ANY})
+    metrics.begin()
 
     @app.get("/healthz")
     def is_alive() -> Response:

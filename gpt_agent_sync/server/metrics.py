@@ -6,92 +6,109 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Where the processes of one server put what each of them counts (the client's own name for it)."""
+
+METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD"})
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class _Counted:
-    """The metrics; made once in a process."""
+    """The metrics of a server, in a registry of their own."""
 
     def __init__(self) -> None:
         import prometheus_client as client
 
+        self.registry = client.CollectorRegistry()
         self.requests = client.Counter(
-            "gpt_agent_requests", "Requests answered.", ["method", "status"]
+            "gpt_agent_requests",
+            "Requests answered.",
+            ["method", "status"],
+            registry=self.registry,
         )
         self.seconds = client.Histogram(
             "gpt_agent_request_seconds",
             "Seconds to the head of an answer.",
             ["method"],
             buckets=BUCKETS,
+            registry=self.registry,
         )
         self.in_hand = client.Gauge(
             "gpt_agent_work_in_hand",
             "Runs and responses that are worked on.",
             multiprocess_mode="livesum",
+            registry=self.registry,
         )
         self.ended = client.Counter(
-            "gpt_agent_work", "Runs and responses whose work has ended.", ["kind", "status"]
+            "gpt_agent_work",
+            "Runs and responses whose work has ended.",
+            ["kind", "status"],
+            registry=self.registry,
         )
 
 
-@lru_cache(maxsize=1)
-def _counted() -> _Counted | None:
-    return None if find_spec("prometheus_client") is None else _Counted()
+class Metrics:
+    """What is counted of a server; nothing until that is wanted, and Prometheus' client is there.
 
-
-def count_request(method: str, status: int, seconds: float) -> None:
-    """Count a request.
-
-    Args:
-        method: The HTTP method.
-        status: The status of its answer.
-        seconds: How long the answer's head took.
+    The server that is embedded in a program counts nothing.
     """
-    counted = _counted()
-    if counted is not None:
-        # Methods are others' words: any number of them is not to be kept.
-        known = method if method in ("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD") else "other"
-        counted.requests.labels(known, str(status)).inc()
-        counted.seconds.labels(known).observe(seconds)
+
+    def __init__(self) -> None:
+        self._counted: _Counted | None = None
+
+    def begin(self) -> None:
+        """Count from now on; called before there are requests."""
+        if self._counted is None and find_spec("prometheus_client") is not None:
+            self._counted = _Counted()
+
+    def count_request(self, method: str, status: int, seconds: float) -> None:
+        """Count a request.
+
+        Args:
+            method: The HTTP method.
+            status: The status of its answer.
+            seconds: How long the answer's head took.
+        """
+        if self._counted is not None:
+            # Methods are others' words: any number of them is not to be kept.
+            known = method if method in METHODS else "other"
+            self._counted.requests.labels(known, str(status)).inc()
+            self._counted.seconds.labels(known).observe(seconds)
+
+    def count_work(self, kind: str, status: str) -> None:
+        """Count a run or response whose work has ended.
+
+        Args:
+            kind: What it is.
+            status: Its status.
+        """
+        if self._counted is not None:
+            self._counted.ended.labels(kind, status).inc()
+
+    def exposed(self, in_hand: int) -> tuple[bytes, str] | None:
+        """Return what all processes have counted, and its media type; ``None`` without a client.
+
+        Args:
+            in_hand: How much work this process does.
+        """
+        if self._counted is None:
+            return None
+        import prometheus_client as client
+        from prometheus_client import multiprocess
+
+        self._counted.in_hand.set(in_hand)
+        registry = self._counted.registry
+        if DIRECTORY in os.environ:
+            registry = client.CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return client.generate_latest(registry), client.CONTENT_TYPE_LATEST
 
 
-def count_work(kind: str, status: str) -> None:
-    """Count a run or response whose work has ended.
-
-    Args:
-        kind: What it is.
-        status: Its status.
-    """
-    counted = _counted()
-    if counted is not None:
-        counted.ended.labels(kind, status).inc()
-
-
-def exposed(in_hand: int) -> tuple[bytes, str] | None:
-    """Return what was counted, by all processes, and its media type; ``None`` without a client.
-
-    Args:
-        in_hand: How much work this process does.
-    """
-    counted = _counted()
-    if counted is None:
-        return None
-    import prometheus_client as client
-    from prometheus_client import multiprocess
-
-    counted.in_hand.set(in_hand)
-    registry: Any = client.REGISTRY
-    if DIRECTORY in os.environ:
-        registry = client.CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return client.generate_latest(registry), client.CONTENT_TYPE_LATEST
+metrics = Metrics()
+"""What this process counts."""
 
 
 @contextlib.contextmanager

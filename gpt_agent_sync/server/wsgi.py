@@ -229,6 +229,9 @@ class WsgiServer:
         listeners: The sockets.
         threads: How many threads may answer requests.
         most_body: Bytes that a request's body may have.
+
+    Attributes:
+        port: The port of the first socket.
     """
 
     def __init__(
@@ -240,6 +243,7 @@ class WsgiServer:
         most_body: int = MOST_BODY_BYTES,
     ) -> None:
         self._listeners = list(listeners)
+        self.port = int(self._listeners[0].getsockname()[1])
         self._dispatcher = Dispatcher(threads)
         self._map: dict[int, Any] = {}
         self._server = create_server(
@@ -265,11 +269,6 @@ class WsgiServer:
 
     def _servers(self) -> list[BaseWSGIServer]:
         return [each for each in self._map.values() if isinstance(each, BaseWSGIServer)]
-
-    @property
-    def port(self) -> int:
-        """The port of the first socket."""
-        return int(self._listeners[0].getsockname()[1])
 
     @property
     def is_alive(self) -> bool:

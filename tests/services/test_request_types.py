@@ -75,11 +75,17 @@ def parts(make: MakeTalk) -> None:
         {"type": "image_url", "image_url": image},
         {"type": "image_url", "image_url": {**image, "detail": "low"}},
         {"type": "text", "text": "at these"},
-        {"type": "image_file", "image_file": {"file_id": "file_1"}},
     ]
     talk = make([Reply("nice")])
     talk.agent.add_user_message(content, metadata={"k": "v"})
     talk.agent.wait(PATIENCE)
+
+
+def files(make: MakeTalk) -> None:
+    """Say an image by its file, which the server of these tests refuses."""
+    image = {"type": "image_file", "image_file": {"file_id": "file_1"}}
+    with pytest.raises(gpt.RequestRejectedError, match="does not support"):
+        make([]).agent.add_user_message(["look", image])
 
 
 def history(make: MakeTalk) -> None:
@@ -176,6 +182,7 @@ LIST_ITEMS = "GET /conversations/{conversation_id}/items"
 
 TURNS: dict[str, tuple[Callable[[MakeTalk], None], dict[str, set[str]]]] = {
     "plain": (plain, {"assistants": {"POST /threads", RUN}, "responses": {RESPONSE}}),
+    "files": (files, {"assistants": {RUN}, "responses": {RESPONSE}}),
     "parts": (parts, {"assistants": {RUN}, "responses": {RESPONSE}}),
     "history": (
         history,

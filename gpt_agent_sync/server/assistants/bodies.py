@@ -14,8 +14,8 @@ from gpt_agent_sync.server.tool_schemas import check_count, check_function
 
 Content = str | list[Json]
 
-LEAST_TOKENS = 256
-"""The smallest budget that a run may have."""
+LEAST_TOKENS = 1
+"""The smallest budget that a run may have; OpenAI's was 256."""
 
 _HOSTED = ("code_interpreter", "file_search")
 _CHOICES = ("auto", "none", "required")

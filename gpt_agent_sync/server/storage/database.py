@@ -68,7 +68,11 @@ class Storage:
         self._forks = 0
         self._closed = self._disposed = False
         self._engine = create_engine(url)
-        schema.upgrade(self.read, self.write)
+        try:
+            schema.upgrade(self.read, self.write)
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
