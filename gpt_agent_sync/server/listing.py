@@ -99,7 +99,7 @@ def with_poll_hint(item: Object, age: float | None) -> Response:
     response = respond(shown(item))
     if age is not None:
         # The official client's create_and_poll obeys this header; its own pause would be 1 s.
-        hint = min(MOST_POLL_MS, max(LEAST_POLL_MS, int(age * POLL_SHARE * 1000)))
+        hint = min(MOST_POLL_MS, max(LEAST_POLL_MS, round(age * POLL_SHARE * 1000)))
         response.headers["openai-poll-after-ms"] = str(hint)
     return response
 

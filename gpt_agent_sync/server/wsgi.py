@@ -42,6 +42,8 @@ SILENCE_SECONDS = 120
 LOOK_SECONDS = 1.0
 """Between two looks for connections to be closed."""
 
+SMALL_BODY = 1024
+
 FIELD_BYTES = 64 * 1024
 """How large the head of a request may be."""
 
@@ -158,7 +160,8 @@ class _ErrorTask(ErrorTask):
         error = self.request.error
         refusal = WireError(error.code, f"{error.reason}: {error.body}")
         if error.code == 413:
-            refusal = too_large(self.channel.server.adj.max_request_body_size - 1)
+            most = self.channel.server.adj.max_request_body_size - SMALL_BODY
+            refusal = too_large(most // 2)
         body = encode(refusal.body()).encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers = [
@@ -258,8 +261,8 @@ class WsgiServer:
             asyncore_use_poll=True,
             # It then reads on while an answer is made, and so sees that a client has gone.
             channel_request_lookahead=1,
-            # One more, so that the application refuses what is too large, in the wire's words.
-            max_request_body_size=most_body + 1,
+            # Chunks are counted with what is around them: the application has the last word.
+            max_request_body_size=2 * most_body + SMALL_BODY,
             max_request_header_size=FIELD_BYTES,
             clear_untrusted_proxy_headers=True,
         )

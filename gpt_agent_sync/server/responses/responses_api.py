@@ -37,7 +37,13 @@ from gpt_agent_sync.server.responses.response_work import (
     read_input,
 )
 from gpt_agent_sync.server.storage.collection import Connection, Object, new_id
-from gpt_agent_sync.server.streams import StoredStream, Stream, StreamEvent, stream_response
+from gpt_agent_sync.server.streams import (
+    RESUMABLE_SECONDS,
+    StoredStream,
+    Stream,
+    StreamEvent,
+    stream_response,
+)
 from gpt_agent_sync.server.work import Ending
 
 
@@ -95,7 +101,9 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             return stream
         with storage.read() as connection:
             is_kept = storage.events.has(connection, response_id)
-        if not is_kept and not lifecycle.is_live(response):
+        # The last events come into the database a moment after the end.
+        age = engine.clock() - float(response.get(lifecycle.QUEUED_AT) or 0)
+        if not is_kept and not lifecycle.is_live(response) and age > RESUMABLE_SECONDS:
             raise stream_gone()
         return StoredStream(storage, response_id, lambda: ending_of(response_id))
 

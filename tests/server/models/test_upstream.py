@@ -16,6 +16,7 @@ from gpt_agent_sync import event_parser
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models import bounded
+from gpt_agent_sync.server.models import upstream as upstreams
 from gpt_agent_sync.server.models.base import (
     Finish,
     ModelChunk,
@@ -24,6 +25,7 @@ from gpt_agent_sync.server.models.base import (
     TextDelta,
     ToolCall,
 )
+from gpt_agent_sync.server.models.cancellation import ReplyCancelledError
 from gpt_agent_sync.server.models.upstream import UpstreamModel
 from tests.support import hostile
 from tests.support.hostile import HostileServer
@@ -980,6 +982,145 @@ def test_json_in_place_of_a_stream(stream: Stream) -> None:
         TextDelta("hello"),
         Finish(prompt_tokens=4, completion_tokens=3),
     ]
+
+
+# Nobody wants the answer.
+
+
+class SilentUpstream:
+    """An upstream that takes a request, says ``begin``, and then nothing, until it is hung up on.
+
+    Args:
+        begin: What it says.
+    """
+
+    def __init__(self, begin: bytes) -> None:
+        self.asked, self.left = threading.Event(), threading.Event()
+        self._begin = begin
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+
+    def _answer(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(20)
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += connection.recv(65536)
+            connection.sendall(self._begin)
+            self.asked.set()
+            while connection.recv(65536):
+                pass
+            self.left.set()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._thread.join(20)
+        self._listener.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+
+@pytest.fixture(params=[b"", HEAD, HEAD + lines(text_chunk("Hel")).removesuffix(DONE)])
+def silent(request: pytest.FixtureRequest) -> Iterator[SilentUpstream]:
+    """Yield an upstream that is silent from one of several places on."""
+    upstream = SilentUpstream(request.param)
+    yield upstream
+    upstream.stop()
+
+
+def test_cancel_ends_the_request(silent: SilentUpstream) -> None:
+    """A cancel hangs up on the upstream at once, be it before the head of its answer or after."""
+    request = make_request()
+    ended: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            list(UpstreamModel(silent.base_url).reply(request))
+        except ReplyCancelledError as exc:
+            ended.append(exc)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert silent.asked.wait(20)
+    request.cancellation.cancel()
+    assert silent.left.wait(20)
+    asking.join(20)
+    assert len(ended) == 1
+
+
+def test_cancelled_request_is_not_made() -> None:
+    """What is cancelled before it is asked is not asked."""
+    request = make_request()
+    request.cancellation.cancel()
+    with pytest.raises(ReplyCancelledError):
+        list(UpstreamModel("http://127.0.0.1:1/v1").reply(request))
+
+
+def test_cancelled_run_hangs_up_on_the_upstream(silent: SilentUpstream) -> None:
+    """A run that is cancelled does not keep an upstream that answers one at a time."""
+    server = EmbeddedServer(make_engine(":memory:", upstream=silent.base_url))
+    wire = WireClient(server.base_url)
+    thread_id = wire.thread("hi")
+    run_id = wire.start(thread_id)
+    assert silent.asked.wait(20)
+    wire.post(f"/threads/{thread_id}/runs/{run_id}/cancel")
+    assert silent.left.wait(20)
+    assert wire.run(thread_id, run_id)["status"] == "cancelled"
+    wire.close()
+    server.stop()
+
+
+class LoadingUpstream(Upstream):
+    """An upstream that loads its model, and answers when it is asked the third time."""
+
+    def __init__(self) -> None:
+        super().__init__(200, completion("hello"))
+
+    def answer_to(self, body: Json) -> tuple[int, object]:
+        """Return that it is loading, and then the answer."""
+        error = {"message": "Loading model", "type": "unavailable_error", "code": 503}
+        return (503, {"error": error}) if len(self.requests) < 3 else super().answer_to(body)
+
+
+def test_loading_model_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upstream that says that it loads the model is asked again until it has."""
+    monkeypatch.setattr(upstreams, "LOADING_PAUSE", 0.01)
+    upstream = LoadingUpstream()
+    try:
+        assert reply(upstream)[0] == TextDelta("hello")
+    finally:
+        upstream.stop()
+    assert len(upstream.requests) == 3
+
+
+def test_model_that_loads_for_ever(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
+    """A model that is never there fails the reply in the end."""
+    monkeypatch.setattr(upstreams, "LOADING_PAUSE", 0.01)
+    monkeypatch.setattr(upstreams, "LOADING_PATIENCE", 0.05)
+    assert failure(serve({"error": "loading"}, 503))[1] == "The upstream model failed."
+
+
+def test_cancel_while_the_model_loads(serve: Serve) -> None:
+    """Nobody waits for a model that is loaded for nobody."""
+    upstream = serve({"error": {"message": "Loading model"}}, 503)
+    request = make_request()
+    canceller = threading.Timer(0.2, request.cancellation.cancel)
+    canceller.start()
+    with pytest.raises(ReplyCancelledError):
+        list(UpstreamModel(upstream.base_url).reply(request))
+    canceller.join()
+    assert len(upstream.requests) == 1
+
+
+def test_other_busy_answers_are_no_loading(serve: Serve) -> None:
+    """An upstream that is overloaded is not asked again and again."""
+    upstream = serve({"error": "overloaded"}, 503)
+    assert failure(upstream)[1] == "The upstream model failed."
+    assert len(upstream.requests) == 1
 
 
 # Behind the server.
