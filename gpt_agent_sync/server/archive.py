@@ -157,7 +157,8 @@ def read_lines(lines: Iterable[str]) -> Iterator[Object]:
             yield from _threads_in(each, where, loose)
     # Messages on their own, as a list of the wire has them: by the threads that they name.
     for thread_id, messages in loose.items():
-        yield _thread({"id": thread_id, "messages": messages}, f"thread {thread_id}")
+        page = {"object": "list", "data": messages}
+        yield _thread({"id": thread_id, "messages": page}, f"thread {thread_id}")
 
 
 def _threads_in(value: Any, where: str, loose: dict[str, list[Object]]) -> Iterator[Object]:
@@ -184,8 +185,9 @@ def _thread(value: Object, where: str) -> Object:
     is_conversation = thread.get("object") == "conversation" or "items" in thread
     field = "items" if is_conversation else "messages"
     children = thread.get(field) or []
+    is_page = False
     if isinstance(children, dict):
-        children = children.get("data")
+        is_page, children = True, children.get("data")
     if not isinstance(children, list):
         raise ArchiveError(f"{where}: {field} of {thread_id} are no list")
     for child in children:
@@ -195,7 +197,7 @@ def _thread(value: Object, where: str) -> Object:
         **kept,
         "id": thread_id,
         "object": "conversation" if is_conversation else "thread",
-        field: _oldest_first(children),
+        field: _oldest_first(children, is_page),
     }
 
 
@@ -215,14 +217,20 @@ def _check_child(child: Any, where: str, is_item: bool) -> None:
         raise ArchiveError(f"{where}: the content of {child['id']} is no list of parts")
 
 
-def _oldest_first(children: list[Object]) -> list[Object]:
-    """Return children oldest first: the wire lists the newest first, unless told otherwise."""
+def _oldest_first(children: list[Object], is_page: bool) -> list[Object]:
+    """Return children oldest first.
+
+    Args:
+        children: The children, in the order of a file.
+        is_page: Whether they are as the wire lists them: the newest first, unless their times say
+            otherwise.
+    """
     times = [child.get("created_at") for child in children]
     known = [time for time in times if isinstance(time, (int, float))]
-    if len(known) == len(times) and times and known[0] > known[-1]:
-        children = children[::-1]
     if len(known) != len(times):
-        return children
+        return children[::-1] if is_page else children
+    if times and (known[0] > known[-1] or (is_page and known[0] == known[-1])):
+        children = children[::-1]
     # Stable: what has one second in common stays in its order.
     return sorted(children, key=lambda child: child["created_at"])
 
@@ -261,7 +269,7 @@ def _import_child(
     if kind.children.get(connection, child["id"]) is not None:
         return Imported(known=1)
     if kind.field == "messages":
-        child = {
+        fields = {
             "object": "thread.message",
             "created_at": parent["created_at"],
             "status": "completed",
@@ -272,8 +280,8 @@ def _import_child(
             "run_id": None,
             "attachments": [],
             "metadata": {},
-            **child,
-            "thread_id": parent["id"],
         }
+        missing = {name: value for name, value in fields.items() if name not in child}
+        child = {**child, **missing, "thread_id": parent["id"]}
     kind.children.insert(connection, child, parent["id"])
     return Imported(messages=1)
