@@ -13,6 +13,7 @@ import pytest
 
 import gpt_agent_sync as gpt
 from gpt_agent_sync.settings import SETTING_NAMES
+from tests.support.free_ports import free_port
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,6 +46,29 @@ def test_examples_run(number: int, tmp_path: Path) -> None:
 def test_first_example_prints_what_is_said(tmp_path: Path) -> None:
     """The first example prints what the README says."""
     assert run(EXAMPLES[0], tmp_path).stdout == OUTPUT[0]
+
+
+def test_client_of_the_server_runs(tmp_path: Path) -> None:
+    """The client's example runs at the server that its command starts, on another port."""
+    (command,) = re.findall(r"```bash\n(.*?)\n```", README, re.DOTALL)
+    (code,) = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
+    port = str(free_port())
+    arguments = shlex.split(command.replace("8000", port))[1:]
+    with subprocess.Popen(
+        [sys.executable, "-m", "gpt_agent_sync", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_DATA_HOME": str(tmp_path)},
+    ) as server:
+        assert server.stderr is not None
+        assert "listens on" in server.stderr.readline()
+        done = run(code.replace("8000", port), tmp_path)
+        server.terminate()
+        server.stderr.read()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        done.stdout.splitlines()[0] == "This is the offline demo model. You said: My name is Ada."
+    )
 
 
 def test_commands_are_two() -> None:
