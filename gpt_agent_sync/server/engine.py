@@ -32,6 +32,10 @@ RUN_SECONDS = 600
 """Seconds that a run may take, tool calls included (the Assistants wire's ``expires_at``)."""
 
 
+KEEPER_PATIENCE = 10.0
+"""Seconds to wait for the keeper's end where nobody says how long."""
+
+
 class Engine:
     """The runs and responses of a storage, and the models that answer them.
 
@@ -223,7 +227,9 @@ class Engine:
             patience: Seconds to wait for transactions; ``None`` for as long as they may take.
         """
         self._closing = True
-        self._keeper.stop()
+        if patience is not None:
+            self.storage.hurry(patience / 4)
+        self._keeper.stop(KEEPER_PATIENCE if patience is None else patience / 4)
         for work in self.in_hand():
             self.end(work, Ending.STOPPED)
         # Their readers' threads would wait for events that no longer come.

@@ -80,13 +80,17 @@ class Keeper:
                 self._resting = False
                 self._condition.notify_all()
 
-    def stop(self) -> None:
-        """End the thread."""
+    def stop(self, patience: float) -> None:
+        """End the thread.
+
+        Args:
+            patience: Seconds to wait for it.
+        """
         with self._condition:
             self._stopped = True
             self._condition.notify_all()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
-            self._thread.join(10)
+            self._thread.join(patience)
 
     def beat_if_due(self) -> None:
         """Tell others that the engine is alive, where the last time is long ago."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -65,6 +66,7 @@ class Storage:
         self._one_at_a_time = threading.Lock() if is_sqlite(url) else None
         self._condition = threading.Condition(threading.Lock())
         self._open_transactions = 0
+        self._patience: float | None = None
         self._forks = 0
         self._closed = self._disposed = False
         self._engine = create_engine(url)
@@ -91,12 +93,33 @@ class Storage:
         alone = self._one_at_a_time if writes or self.is_memory else None
         with (
             self._counted(),
-            alone or contextlib.nullcontext(),
+            contextlib.nullcontext() if alone is None else self._waiting_for(alone),
             self._engine.connect() as fresh,
         ):
+            if self._patience is not None and self._one_at_a_time is not None:
+                # Not as a statement of the transaction, which begins with the first one.
+                raw: Any = fresh.connection.dbapi_connection
+                raw.execute(f"PRAGMA busy_timeout={int(self._patience * 1000)}")
             connection = fresh.execution_options(writes=writes)
             with connection.begin():
                 yield connection
+
+    @contextlib.contextmanager
+    def _waiting_for(self, lock: threading.Lock) -> Iterator[None]:
+        if not lock.acquire(timeout=-1 if self._patience is None else self._patience):
+            raise StorageClosedError
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def hurry(self, patience: float) -> None:
+        """Let no transaction wait for long from now on: the program ends.
+
+        Args:
+            patience: Seconds that it may wait for others.
+        """
+        self._patience = max(0.01, patience)
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
