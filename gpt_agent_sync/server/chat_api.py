@@ -81,7 +81,8 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
 
 
 def _resolve(engine: Engine, body: Json) -> str:
-    name = body.get("model") or request.environ.get(DEPLOYMENT)
+    # On Azure the deployment in the path answers, whatever the body says.
+    name = request.environ.get(DEPLOYMENT) or body.get("model")
     if not isinstance(name, str):
         raise missing("model")
     return engine.resolve_model(name)
@@ -158,7 +159,10 @@ def _answered(engine: Engine, body: Json, model: str) -> Response:
     head = {"id": completion_id, "created": created, "model": model}
     try:
         if body.get("stream"):
-            chunks = _streamed(engine.reply(asked), {**head, "object": "chat.completion.chunk"})
+            options = body.get("stream_options")
+            tells_usage = isinstance(options, dict) and options.get("include_usage") is True
+            head["object"] = "chat.completion.chunk"
+            chunks = _streamed(engine.reply(asked), head, tells_usage)
             return Response(_until_closed(chunks, cancellation), mimetype="text/event-stream")
         return respond(_completion(list(engine.reply(asked)), head))
     except ModelError as exc:
@@ -198,7 +202,7 @@ def _finish_reason(end: Finish, has_calls: bool) -> str:
     return _FINISH_REASONS.get(end.reason, default)
 
 
-def _streamed(chunks: Iterator[ModelChunk], head: Json) -> Iterator[bytes]:
+def _streamed(chunks: Iterator[ModelChunk], head: Json, tells_usage: bool) -> Iterator[bytes]:
     calls = 0
     yield _event(head, {"role": "assistant", "content": ""})
     try:
@@ -207,7 +211,8 @@ def _streamed(chunks: Iterator[ModelChunk], head: Json) -> Iterator[bytes]:
                 yield _event(head, {"content": chunk.text})
             elif isinstance(chunk, Finish):
                 yield _event(head, {}, _finish_reason(chunk, bool(calls)))
-                yield _line({**head, "choices": [], "usage": chunk.usage})
+                if tells_usage:
+                    yield _line({**head, "choices": [], "usage": chunk.usage})
             else:
                 yield _event(head, {"tool_calls": [_call(calls, chunk.name, chunk.arguments)]})
                 calls += 1

@@ -77,7 +77,8 @@ def test_calls(connect: Callable[..., openai.OpenAI]) -> None:
 
 def test_streamed(connect: Callable[..., openai.OpenAI]) -> None:
     """A streamed answer comes piece by piece, its usage last."""
-    chunks = list(chat(connect(Reply("Hel", "lo")), stream=True))
+    told = {"include_usage": True}
+    chunks = list(chat(connect(Reply("Hel", "lo")), stream=True, stream_options=told))
     texts = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
     assert (texts, chunks[-1].choices) == (["", "Hel", "lo", None], [])
     assert chunks[-1].usage is not None
