@@ -375,7 +375,9 @@ def test_resumed_run_is_followed_to_its_reply(talk: MakeTalk) -> None:
     made = talk([CallTools(("add", {})), Reply("done")])
     _, waiting = made.follow(made.start())
     answer = [ToolOutput(tool_call_id=waiting.tool_calls[0].id, output="1")]
-    made.first(made.service.submit_tool_outputs(made.request, waiting.id, answer))
+    answering = made.service.submit_tool_outputs(made.request, waiting.id, answer)
+    made.first(answering)
+    answering.close()
     unposted = attrs.evolve(made.request, posted=None, assistant_id=None)
     messages, last = made.follow(made.service.resume_run(unposted, waiting.id))
     assert [message.content for message in messages] == ["done"]
