@@ -378,6 +378,7 @@ def test_resumed_run_is_followed_to_its_reply(talk: MakeTalk) -> None:
     answering = made.service.submit_tool_outputs(made.request, waiting.id, answer)
     made.first(answering)
     answering.close()
+    assert list(answering) == []
     unposted = attrs.evolve(made.request, posted=None, assistant_id=None)
     messages, last = made.follow(made.service.resume_run(unposted, waiting.id))
     assert [message.content for message in messages] == ["done"]
