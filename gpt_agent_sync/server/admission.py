@@ -82,8 +82,41 @@ class Admission:
 
     def _knows(self, origin: str, host: str) -> bool:
         asked = origin.lower()
-        own = urlsplit(asked).netloc == host.lower()
-        return own or ANY in self._origins or asked in self._origins
+        _, slashes, own = asked.partition("://")
+        return bool(slashes and own == host.lower()) or self.allows(origin)
+
+    def allows(self, origin: str) -> bool:
+        """Return whether pages of a foreign origin may ask the server."""
+        return ANY in self._origins or origin.lower() in self._origins
+
+    def headers(self) -> dict[str, str]:
+        """Return what tells a browser that a page of a foreign origin may read the answer."""
+        origin = request.headers.get("Origin")
+        if origin is None or not self.allows(origin):
+            return {}
+        return {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": "x-request-id, openai-poll-after-ms",
+            "Vary": "Origin",
+        }
+
+    def preflight(self) -> dict[str, str] | None:
+        """Return the answer's headers where a browser asks whether a page may ask; else ``None``.
+
+        Such a question has no key.
+        """
+        if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+            return None
+        headers = self.headers()
+        if not headers:
+            return None
+        wanted = request.headers.get("Access-Control-Request-Headers", "")
+        return {
+            **headers,
+            "Access-Control-Allow-Methods": "GET, POST, DELETE",
+            "Access-Control-Allow-Headers": wanted[:1000],
+            "Access-Control-Max-Age": "600",
+        }
 
 
 def too_large(most: int) -> WireError:

@@ -108,13 +108,18 @@ def create_blueprint(
         routes.register(blueprint, engine)
 
     @blueprint.before_request
-    def check() -> None:
+    def check() -> Response | None:
+        allowed = admission.preflight()
+        if allowed is not None:
+            return Response(status=204, headers=allowed)
         admission.check()
+        return None
 
     @blueprint.after_request
     def name_request(response: Response) -> Response:
         # OpenAI's clients show it in their errors.
         response.headers["x-request-id"] = new_id("req")
+        response.headers.update(admission.headers())
         return response
 
     # On the blueprint, so that refusals are the wire's in an application that mounts it, too.

@@ -101,22 +101,15 @@ def _all(
             found = collection.get(connection, object_id)
         yield from [] if found is None else [found]
         return
-    after = None
+    after = 0
     while True:
         # A page a transaction: a writer is not to wait for a reader of everything.
         with storage.read() as connection:
-            page, more = collection.page(
-                connection,
-                parent_id=parent_id,
-                order="asc",
-                limit=PAGE,
-                after=after,
-                before=None,
-            )
-        yield from page
-        if not more:
+            page = collection.walk(connection, parent_id, after, PAGE)
+        yield from (found for _, found in page)
+        if len(page) < PAGE:
             return
-        after = page[-1]["id"]
+        after = page[-1][0]
 
 
 def text_of(child: Object) -> str:
@@ -182,6 +175,8 @@ def _thread(value: Object, where: str) -> Object:
     thread_id = thread.get("id") or thread.get("thread_id")
     if not isinstance(thread_id, str) or not 0 < len(thread_id) <= 64:
         raise ArchiveError(f"{where}: a thread without an id")
+    if thread.get("created_at") is not None and not _is_time(thread["created_at"]):
+        raise ArchiveError(f"{where}: created_at of {thread_id} is no Unix time")
     is_conversation = thread.get("object") == "conversation" or "items" in thread
     field = "items" if is_conversation else "messages"
     children = thread.get(field) or []
@@ -206,15 +201,65 @@ def _check_child(child: Any, where: str, is_item: bool) -> None:
         raise ArchiveError(f"{where}: one has no id")
     if not 0 < len(child["id"]) <= 64:
         raise ArchiveError(f"{where}: the id {child['id'][:80]!r} has more than 64 characters")
-    if is_item:
-        if not isinstance(child.get("type"), str):
-            raise ArchiveError(f"{where}: {child['id']} has no type")
-        return
-    if child.get("role") not in ("user", "assistant"):
-        raise ArchiveError(f"{where}: {child['id']} has no role")
-    content = child.get("content")
+    created_at = child.get("created_at")
+    if created_at is not None and not _is_time(created_at):
+        raise ArchiveError(f"{where}: created_at of {child['id']} is no Unix time")
+    problem = _item_problem(child) if is_item else _message_problem(child)
+    if problem is not None:
+        raise ArchiveError(f"{where}: {child['id']} {problem}")
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**40
+
+
+def _message_problem(message: Object) -> str | None:
+    """Return what is wrong with a message, as a model could not be shown it."""
+    if message.get("role") not in ("user", "assistant"):
+        return "has no role"
+    content = message.get("content")
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise ArchiveError(f"{where}: the content of {child['id']} is no list of parts")
+        return "has a content that is no list of parts"
+    for part in content:
+        text = part.get("text")
+        is_text = isinstance(text, dict) and isinstance(text.get("value"), str)
+        if not isinstance(part.get("type"), str) or (part["type"] == "text" and not is_text):
+            return "has a part that is none of the wire"
+    return None
+
+
+_TEXTS = {
+    "function_call": ("call_id", "name", "arguments"),
+    "function_call_output": ("call_id", "output"),
+    "message": ("role", "status"),
+}
+"""The texts that items of conversations have to have."""
+
+_PARTS = {
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+    "input_image": "image_url",
+}
+
+
+def _item_problem(item: Object) -> str | None:
+    """Return what is wrong with an item, as a model could not be shown it."""
+    kind = item.get("type")
+    if not isinstance(kind, str):
+        return "has no type"
+    for name in _TEXTS.get(kind, ()):
+        if not isinstance(item.get(name), str):
+            return f"has no {name}"
+    if kind == "message":
+        content = item.get("content")
+        if not isinstance(content, list):
+            return "has a content that is no list of parts"
+        for part in content:
+            field = _PARTS.get(str(part.get("type"))) if isinstance(part, dict) else None
+            if field is None or not isinstance(part.get(field), str):
+                return "has a part that is none of the wire"
+    return None
 
 
 def _oldest_first(children: list[Object], is_page: bool) -> list[Object]:

@@ -12,9 +12,10 @@ from flask import Blueprint, Response, request
 
 from gpt_agent_sync.foreign_json import read_foreign_json
 from gpt_agent_sync.server.bodies import Json, read_json
+from gpt_agent_sync.server.clients import client_is_there
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import WireError, missing
-from gpt_agent_sync.server.features import unsupported
+from gpt_agent_sync.server.features import says_something, unsupported
 from gpt_agent_sync.server.listing import list_object
 from gpt_agent_sync.server.models.base import (
     Finish,
@@ -28,6 +29,7 @@ from gpt_agent_sync.server.models.upstream import COMPLETIONS
 from gpt_agent_sync.server.paths import DEPLOYMENT
 from gpt_agent_sync.server.storage.collection import new_id
 from gpt_agent_sync.server.strict_json import encode, respond
+from gpt_agent_sync.server.tool_schemas import check_function
 
 EMBEDDINGS = "/embeddings"
 
@@ -40,6 +42,17 @@ _OPTIONS = (
     "parallel_tool_calls",
 )
 """What the models here look at."""
+
+_UNSUPPORTED = (
+    "stop",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "functions",
+    "audio",
+    "prediction",
+)
+"""What they do not do."""
 
 _FINISH_REASONS = {"max_completion_tokens": "length", "content_filter": "content_filter"}
 
@@ -110,9 +123,13 @@ def _forwarded(engine: Engine, path: str, body: Json) -> Response:
     assert engine.upstream is not None
     cancellation = Cancellation()
     try:
-        answer = engine.upstream.forward("POST", path, body, cancellation)
+        # A client that goes while the model thinks takes its request along.
+        with engine.watching(cancellation, client_is_there(request.environ)):
+            answer = engine.upstream.forward("POST", path, body, cancellation)
     except ModelError as exc:
         raise _refusal(exc) from None
+    except ReplyCancelledError:
+        raise _gone() from None
     response = Response(_until_closed(answer.pieces, cancellation))
     response.headers["Content-Type"] = answer.content_type
     response.headers["Cache-Control"] = "no-cache"
@@ -123,8 +140,11 @@ def _until_closed(pieces: Iterator[bytes], cancellation: Cancellation) -> Iterat
     try:
         yield from pieces
     finally:
-        # A client that goes takes its request along.
         cancellation.cancel()
+
+
+def _gone() -> WireError:
+    return WireError(503, "The request was interrupted.", kind="server_error")
 
 
 def _refusal(error: ModelError) -> WireError:
@@ -144,8 +164,18 @@ def _answered(engine: Engine, body: Json, model: str) -> Response:
     ):
         raise missing("messages")
     tools = body.get("tools") or ()
-    if not all(isinstance(tool, dict) and isinstance(tool.get("function"), dict) for tool in tools):
+    if not isinstance(tools, (list, tuple)):
         raise missing("tools[0].function")
+    for index, tool in enumerate(tools):
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict):
+            raise missing(f"tools[{index}].function")
+        check_function(function, f"tools[{index}].function")
+    for name in _UNSUPPORTED:
+        if says_something(body.get(name)) and body[name] is not False:
+            raise unsupported(name, f"'{name}' with this model")
+    if body.get("n") not in (None, 1):
+        raise unsupported("n", "several choices with this model")
     cancellation = Cancellation()
     asked = ModelRequest(
         model=model,
@@ -164,9 +194,12 @@ def _answered(engine: Engine, body: Json, model: str) -> Response:
             head["object"] = "chat.completion.chunk"
             chunks = _streamed(engine.reply(asked), head, tells_usage)
             return Response(_until_closed(chunks, cancellation), mimetype="text/event-stream")
-        return respond(_completion(list(engine.reply(asked)), head))
+        with engine.watching(cancellation, client_is_there(request.environ)):
+            return respond(_completion(list(engine.reply(asked)), head))
     except ModelError as exc:
         raise _refusal(exc) from None
+    except ReplyCancelledError:
+        raise _gone() from None
 
 
 def _call(number: int, name: str, arguments: str) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -18,7 +19,7 @@ from gpt_agent_sync.server.models.base import (
     ModelRequest,
     TextDelta,
 )
-from gpt_agent_sync.server.models.cancellation import ReplyCancelledError
+from gpt_agent_sync.server.models.cancellation import Cancellation, ReplyCancelledError
 from gpt_agent_sync.server.models.demo import NAME as DEMO
 from gpt_agent_sync.server.models.upstream import UpstreamModel
 from gpt_agent_sync.server.storage.collection import OWNER, Object, new_id
@@ -80,6 +81,7 @@ class Engine:
         self.upstream = upstream
         self._lock = threading.Lock()
         self._in_hand: dict[str, Work] = {}
+        self._watched: dict[int, tuple[Cancellation, Callable[[], bool] | None]] = {}
         self._closing = self._refusing = False
         self._keeper = Keeper(self)
         self._keeper.start()
@@ -102,7 +104,7 @@ class Engine:
         Raises:
             StorageClosedError: If the server stops, and takes on no more.
         """
-        if self._closing or self._refusing:
+        if self.is_refusing:
             raise StorageClosedError
         self._keeper.beat_if_due()
 
@@ -127,6 +129,7 @@ class Engine:
         """Do the work on the calling thread."""
         with self._lock:
             self._in_hand[work.id] = work
+        metrics.work_begins()
         self._keeper.wake()
         try:
             if self._closing:
@@ -166,6 +169,40 @@ class Engine:
             ModelError: If it cannot answer.
         """
         yield from self._model(request.model).reply(request)
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether it takes on no more work."""
+        return self._closing or self._refusing
+
+    @property
+    def needs_looks(self) -> bool:
+        """Whether there is something to look after."""
+        return bool(self._in_hand or self._watched or self.streams.are_live)
+
+    @contextlib.contextmanager
+    def watching(
+        self, cancellation: Cancellation, is_wanted: Callable[[], bool] | None
+    ) -> Iterator[None]:
+        """Cancel a request that nobody waits for any more, while the block runs.
+
+        Args:
+            cancellation: What to cancel.
+            is_wanted: Returns whether somebody waits; called now and then, from another thread.
+        """
+        key = id(cancellation)
+        self._watched[key] = cancellation, is_wanted
+        self._keeper.wake()
+        try:
+            yield
+        finally:
+            self._watched.pop(key, None)
+
+    def end_unwatched(self) -> None:
+        """Cancel the requests that nobody waits for any more."""
+        for cancellation, is_wanted in list(self._watched.values()):
+            if is_wanted is not None and not is_wanted():
+                cancellation.cancel()
 
     def complete(self, request: ModelRequest) -> tuple[str, Finish]:
         """Return a model's text, and how it ended; on the calling thread.
@@ -213,7 +250,7 @@ class Engine:
         """
         self._refusing = True
         until, pause = time.monotonic() + seconds, threading.Event()
-        while self.in_hand() and time.monotonic() < until:
+        while (self.in_hand() or self._watched) and time.monotonic() < until:
             # An event that nobody sets: a bounded pause.
             pause.wait(0.02)
         return len(self.in_hand())
@@ -232,6 +269,8 @@ class Engine:
         self._keeper.stop(KEEPER_PATIENCE if patience is None else patience / 4)
         for work in self.in_hand():
             self.end(work, Ending.STOPPED)
+        for cancellation, _ in list(self._watched.values()):
+            cancellation.cancel()
         # Their readers' threads would wait for events that no longer come.
         self.streams.close()
         self._keeper.sign_off()

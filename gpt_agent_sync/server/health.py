@@ -49,7 +49,7 @@ def register_health(app: Flask, engine: Engine, api_key: Secret | None) -> None:
             answer = respond(exc.body())
             answer.status_code = exc.status
             return answer
-        told = metrics.exposed(len(engine.in_hand()))
+        told = metrics.exposed()
         if told is None:
             answer = respond(
                 WireError(

@@ -126,7 +126,7 @@ class Keeper:
             try:
                 self._look()
             except StorageClosedError:
-                return
+                logger.debug("the database is closed to the keeper")
             except DatabaseError:
                 # Others, or a restarted database, are waited for.
                 logger.warning("the database cannot be looked at", exc_info=True)
@@ -137,7 +137,7 @@ class Keeper:
         """Wait for work, or for the time of the next sweep."""
         self._resting = True
         # After that is said: work that comes now is seen here, or ends the rest.
-        if self._engine.in_hand() or self._engine.streams.are_live:
+        if self._engine.needs_looks:
             self._resting = False
             return
         # In memory nothing happens that is not this engine's doing; its streams go in time.
@@ -149,12 +149,16 @@ class Keeper:
 
     def _look(self) -> None:
         work = self._engine.in_hand()
-        self._engine.streams.flush()
+        # First: whatever else fails, others are to know that this engine is alive.
         if work:
             self.beat_if_due()
             self._look_after(work)
+        self._engine.end_unwatched()
+        self._engine.streams.flush()
         now = time.monotonic()
-        if not self._storage.is_memory and now - self._swept_at >= SWEEP_SECONDS:
+        # One that takes on no more leaves what there is to others.
+        is_open = not (self._storage.is_memory or self._engine.is_refusing)
+        if is_open and now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now
             self._sweep(now)
         if now - self._cleaned_at >= CLEAN_SECONDS:
@@ -206,13 +210,22 @@ class Keeper:
                     connection, kind.working, alive, MOST_TAKEN
                 )
             ]
+        # Read once more: one that has begun to work in between is alive, and so is one that beats.
+        with storage.read() as connection:
+            now_alive = {
+                worker
+                for worker, beat in storage.workers.beats(connection).items()
+                if worker not in dead or beats[worker] != beat
+            }
         for kind, item in left:
-            self._take(kind, item)
+            if item.get(OWNER) not in now_alive:
+                self._take(kind, item)
         # After what they had: until then another sweep must know whose it was.
-        if dead and len(left) < MOST_TAKEN:
-            logger.info("%d workers are gone", len(dead))
+        gone = {worker: beats[worker] for worker in dead - now_alive}
+        if gone and len(left) < MOST_TAKEN:
+            logger.info("%d workers are gone", len(gone))
             with storage.write() as connection:
-                storage.workers.remove(connection, dead)
+                storage.workers.remove_gone(connection, gone)
 
     def _dead(self, beats: dict[str, int], now: float) -> set[str]:
         """Return the engines whose beat has been the same for long."""
@@ -226,6 +239,10 @@ class Keeper:
 
     def _take(self, kind: type[Work], item: Object) -> None:
         engine, collection = self._engine, kind.collection(self._engine)
+        if item["status"] == "queued" and not kind.outlives(item):
+            # Whoever has asked for it has lost the answer with that process.
+            kind(engine, item).interrupt(Ending.CANCELLED)
+            return
         if item["status"] != "queued":
             logger.warning("%s %s is ended: its process is gone", kind.kind, item["id"])
             ending = Ending.CANCELLED if item["status"] == "cancelling" else Ending.LOST

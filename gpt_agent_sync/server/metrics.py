@@ -78,6 +78,11 @@ class Metrics:
             self._counted.requests.labels(known, str(status)).inc()
             self._counted.seconds.labels(known).observe(seconds)
 
+    def work_begins(self) -> None:
+        """Count a run or response that is worked on from now on."""
+        if self._counted is not None:
+            self._counted.in_hand.inc()
+
     def count_work(self, kind: str, status: str) -> None:
         """Count a run or response whose work has ended.
 
@@ -86,20 +91,16 @@ class Metrics:
             status: Its status.
         """
         if self._counted is not None:
+            self._counted.in_hand.dec()
             self._counted.ended.labels(kind, status).inc()
 
-    def exposed(self, in_hand: int) -> tuple[bytes, str] | None:
-        """Return what all processes have counted, and its media type; ``None`` without a client.
-
-        Args:
-            in_hand: How much work this process does.
-        """
+    def exposed(self) -> tuple[bytes, str] | None:
+        """Return what all processes have counted, and its media type; ``None`` without a client."""
         if self._counted is None:
             return None
         import prometheus_client as client
         from prometheus_client import multiprocess
 
-        self._counted.in_hand.set(in_hand)
         registry = self._counted.registry
         if DIRECTORY in os.environ:
             registry = client.CollectorRegistry()

@@ -42,21 +42,33 @@ def serve(options: ServeOptions, on_ready: Callable[[str], None] | None = None) 
     server = WsgiServer(
         make_app(engine, options), [listener], threads=options.threads, most_body=options.max_body
     )
-    stop = threading.Event()
+    stop = _Stop()
     with _on_signals(stop):
         server.start()
         if on_ready is not None:
             on_ready(base_url(options.host, server.port))
-        while server.is_alive and not stop.wait(1.0):
-            pass
-        # A second signal ends it at once.
+        pause = threading.Event()  # is never set
+        while server.is_alive and not stop.is_asked:
+            pause.wait(0.2)
+    # A second signal ends it at once.
     Serving(engine, server, options.grace).stop()
 
 
+class _Stop:
+    """Whether the program is to stop; a flag, as a handler may take no lock."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+
+    def ask(self, *_: object) -> None:
+        """Have it stop."""
+        self.is_asked = True
+
+
 @contextlib.contextmanager
-def _on_signals(stop: threading.Event) -> Iterator[None]:
+def _on_signals(stop: _Stop) -> Iterator[None]:
     names = [signal.SIGINT, signal.SIGTERM]
-    before = {name: signal.signal(name, lambda *_: stop.set()) for name in names}
+    before = {name: signal.signal(name, stop.ask) for name in names}
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from gpt_agent_sync.server.admission import LOOPBACK, MOST_BODY_BYTES
 from gpt_agent_sync.server.app import create_app, make_engine
 from gpt_agent_sync.server.engine import RUN_SECONDS, Engine
 from gpt_agent_sync.server.health import register_health
+from gpt_agent_sync.server.storage.engines import is_memory, read_location
 from gpt_agent_sync.server.wsgi import MOST_THREADS, WsgiServer
 
 logger = logging.getLogger(__name__)
@@ -54,8 +55,8 @@ class ServeOptions:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    database: str
-    # Not shown: it may have a password.
+    # Not shown, as the next one: it may have a password.
+    database: str = attrs.field(repr=False)
     upstream: str | None = attrs.field(default=None, repr=False)
     upstream_key: Secret | None = None
     models: Mapping[str, str] = attrs.field(factory=dict)
@@ -84,7 +85,7 @@ class ServeOptions:
             raise ServeError("several workers need a POSIX system: pass --workers 1")
         if self.workers > 1 and self.port == 0:
             raise ServeError("several workers need a port of their own: pass --port")
-        if self.workers > 1 and self.database == ":memory:":
+        if self.workers > 1 and is_memory(read_location(self.database)):
             raise ServeError("several workers cannot share a database in memory: pass --database")
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -19,6 +19,9 @@ HEARTBEAT = 15.0
 
 RESUMABLE_SECONDS = 600.0
 """Seconds after its last event in which a stream can be resumed."""
+
+MOST_EVENTS = 2**31 - 2
+"""The highest number of an event."""
 
 FLUSH_PATIENCE = 2.0
 """Seconds in which the last events of a response come into the database after its end."""
@@ -183,13 +186,16 @@ class Streams:
             ended = stream.ended
             events = stream.since(begin)
             if events:
-                logged = [(event.name, event.text) for event in events]
-                with self._storage.write() as connection:
-                    self._storage.events.add(connection, work_id, begin, logged, self._clock())
+                self._write(work_id, begin, events)
             with self._lock:
                 self._written[work_id] = begin + len(events)
                 if ended:
                     self._written.pop(work_id, None)
+
+    def _write(self, work_id: str, begin: int, events: Sequence[StreamEvent]) -> None:
+        logged = [(event.name, event.text) for event in events]
+        with self._storage.write() as connection:
+            self._storage.events.add(connection, work_id, begin, logged, self._clock())
 
     def clean(self) -> None:
         """Forget the streams whose last event is long ago."""
@@ -228,18 +234,22 @@ class StoredStream:
 
     def read(self, begin: int = 0) -> Iterator[bytes]:
         """Yield the encoded events from one on, as they come, until the last one."""
-        name, idle = self._name_before(begin), 0.0
+        begin = min(begin, MOST_EVENTS)
+        name, idle, ended_for = self._name_before(begin), 0.0, 0.0
         while True:
             ending = self._ending()
             with self._storage.read() as connection:
                 found = self._storage.events.after(connection, self._work_id, begin)
-            for name, data in found:
+            for number, name, data in found:
                 yield encode(name, data)
-            begin, idle = begin + len(found), 0.0 if found else idle + FEED_SECONDS
+                begin = number + 1
             if ending is not None and name == ending.name:
                 return
+            idle = 0.0 if found else idle + FEED_SECONDS
+            # From its end on: the process that has it writes its last events a moment later.
+            ended_for = 0.0 if ending is None or found else ended_for + FEED_SECONDS
             # Its process has died before it could say so, or forgotten all of it.
-            if ending is not None and idle > FLUSH_PATIENCE:
+            if ending is not None and ended_for > FLUSH_PATIENCE:
                 fields = {**_fields(ending), "sequence_number": begin}
                 yield StreamEvent(ending.name, fields).encode()
                 return
@@ -254,7 +264,7 @@ class StoredStream:
             return ""
         with self._storage.read() as connection:
             found = self._storage.events.after(connection, self._work_id, begin - 1, limit=1)
-        return found[0][0] if found else ""
+        return found[0][1] if found else ""
 
 
 def _fields(event: StreamEvent) -> Mapping[str, Any]:

@@ -211,6 +211,11 @@ class Work(ABC):
         """Return where its runs or responses are kept."""
 
     @classmethod
+    def outlives(cls, item: Object) -> bool:
+        """Return whether somebody may still want it when the process that was asked is gone."""
+        return True
+
+    @classmethod
     def taken_up(cls, engine: Engine, item: Object) -> Work:
         """Return the work on a run or response that another process has left."""
         return cls(engine, item)

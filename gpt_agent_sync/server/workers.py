@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from collections.abc import Callable
@@ -100,6 +101,12 @@ class _SharingWorker(Worker):
             self._pause()
         Serving(engine, server, options.grace).stop()
 
+    def handle_quit(self, *_: Any) -> None:
+        """Stop in good order: Ctrl-C comes as this, after which others leave at once."""
+        self.alive = False
+
     def _pause(self) -> None:
-        # Ended early by the pipe that its signals write to.
-        select.select([self.PIPE[0]], [], [], TICK)
+        # Ended early by the pipe that its signals write to, which has to be read empty.
+        if select.select([self.PIPE[0]], [], [], TICK)[0]:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self.PIPE[0], 4096)

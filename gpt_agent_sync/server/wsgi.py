@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import logging
 import os
 import select
 import socket
@@ -27,6 +29,8 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from gpt_agent_sync.server.admission import MOST_BODY_BYTES, too_large
 from gpt_agent_sync.server.errors import WireError
 from gpt_agent_sync.server.strict_json import encode
+
+logger = logging.getLogger(__name__)
 
 LEAST_THREADS, MOST_THREADS = 4, 1000
 """Threads that answer requests; each open stream takes one."""
@@ -158,7 +162,8 @@ class _ErrorTask(ErrorTask):
     def execute(self) -> None:
         """Write it."""
         error = self.request.error
-        refusal = WireError(error.code, f"{error.reason}: {error.body}")
+        kind = "invalid_request_error" if error.code < 500 else "server_error"
+        refusal = WireError(error.code, f"{error.reason}: {error.body}", kind=kind)
         if error.code == 413:
             most = self.channel.server.adj.max_request_body_size - SMALL_BODY
             refusal = too_large(most // 2)
@@ -224,6 +229,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def most_connections() -> int:
+    """Return how many connections there may be, as far as the system gives descriptors for them."""
+    try:
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    except (ImportError, OSError, ValueError):
+        return MOST_CONNECTIONS
+    # What is left is for the database, files, and requests to the upstream.
+    return MOST_CONNECTIONS if soft < 0 else max(32, min(MOST_CONNECTIONS, soft * 3 // 4))
+
+
 class WsgiServer:
     """A WSGI application served on sockets that listen, by threads of this process.
 
@@ -256,7 +273,7 @@ class WsgiServer:
             sockets=self._listeners,
             threads=threads,
             ident="gpt_agent_sync",
-            connection_limit=MOST_CONNECTIONS,
+            connection_limit=most_connections(),
             channel_timeout=SILENCE_SECONDS,
             asyncore_use_poll=True,
             # It then reads on while an answer is made, and so sees that a client has gone.
@@ -353,12 +370,27 @@ class _Loop:
         self._map = map
         self._ended = False
         self._fresh: set[Any] = set()
+        self._paused_until = 0.0
         for server in self.servers:
             server.channel_class = _Channel
             server.fresh = self._fresh
+            server.accept = functools.partial(self._accept, server.accept)
         self._calls: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._epoll: Any = None
+
+    def _accept(self, accept: Callable[[], Any]) -> Any:
+        """Accept a connection; where there are no descriptors left it is tried again later."""
+        if time.monotonic() < self._paused_until:
+            return None
+        try:
+            return accept()
+        except OSError as exc:
+            if exc.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._paused_until = time.monotonic() + LOOK_SECONDS
+            logger.warning("no connection can be taken: %s", exc.strerror)
+            return None
 
     def call(self, call: Callable[[], None]) -> None:
         """Have something called on the loop's thread; nothing is when it has ended."""
@@ -453,7 +485,9 @@ class _Loop:
                 continue
             # Before the flags: a thread may end its answer in between.
             is_busy = not isinstance(found, HTTPChannel) or _is_busy(found)
-            wanted = select.EPOLLIN | select.EPOLLPRI if found.readable() else 0
+            waits = found.accepting and time.monotonic() < self._paused_until
+            is_readable = found.readable() and not waits
+            wanted = select.EPOLLIN | select.EPOLLPRI if is_readable else 0
             if found.writable() and not found.accepting:
                 wanted |= select.EPOLLOUT
             known, flags = flagged.get(descriptor, (None, 0))

@@ -231,10 +231,17 @@ def test_messages_that_came_later(shop: Shop) -> None:
         ('{"id": "thread_a", "messages": [{"id": "m"}]}', "m has no role"),
         (
             '{"id": "thread_a", "messages": [{"id": "m", "role": "user", "content": "hi"}]}',
-            "the content of m is no list of parts",
+            "m has a content that is no list of parts",
         ),
         ('{"object": "thread.message", "id": "m"}', "a message without its thread_id"),
         ('{"id": "conv_a", "items": [{"id": "m"}]}', "m has no type"),
+        ('{"id": "conv_a", "items": [{"id": "m", "type": "function_call"}]}', "m has no call_id"),
+        ('{"id": "conv_a", "items": [{"id": "m", "type": "message"}]}', "m has no role"),
+        ('{"id": "thread_a", "created_at": "yesterday"}', "created_at of thread_a is no Unix time"),
+        (
+            '{"id": "t", "messages": [{"id": "m", "role": "user", "content": [{"type": "text"}]}]}',
+            "m has a part that is none of the wire",
+        ),
     ],
 )
 def test_files_that_are_no_archive(shop: Shop, text: str, why: str) -> None:

@@ -132,7 +132,7 @@ def test_stream_that_ended_long_ago(pair: Pair, monkeypatch: pytest.MonkeyPatch)
 def kept_names(storage: Storage, response_id: str) -> list[str]:
     """Return the names of a response's events in the database."""
     with storage.read() as connection:
-        return [name for name, _ in storage.events.after(connection, response_id, 0)]
+        return [name for _, name, _ in storage.events.after(connection, response_id, 0)]
 
 
 def test_old_events_leave_the_database(pair: Pair) -> None:
@@ -168,7 +168,7 @@ def test_events_are_kept_once(storage: Storage) -> None:
     kept.flush()
     with storage.read() as connection:
         found = storage.events.after(connection, "resp_1", 0)
-    assert [(name, json.loads(data)) for name, data in found] == [
+    assert [(name, json.loads(data)) for _, name, data in found] == [
         ("a", {"n": 1, "sequence_number": 0}),
         ("b", {"n": 2, "sequence_number": 1}),
     ]

@@ -17,6 +17,8 @@ Content = str | list[Json]
 LEAST_TOKENS = 1
 """The smallest budget that a run may have; OpenAI's was 256."""
 
+MOST_MESSAGES = 2**31 - 1
+
 _HOSTED = ("code_interpreter", "file_search")
 _CHOICES = ("auto", "none", "required")
 _FORMATS = ("text", "json_object", "json_schema")
@@ -158,7 +160,7 @@ def _check_truncation(strategy: Json | None) -> None:
             param=param,
             code="invalid_type",
         )
-    check_range(param, last, 1)
+    check_range(param, last, 1, MOST_MESSAGES)
 
 
 def _check_choice(choice: str | Json | None) -> None:

@@ -39,13 +39,14 @@ def live_run(engine: Engine, connection: Connection, thread_id: str) -> Object |
 
 
 def end_if_expired(engine: Engine, connection: Connection, run: Object) -> Object:
-    """Return the run as it is now: expired, and kept so, if it is past its time."""
+    """Return the run, which is locked, as it is now: expired, and kept so, if past its time."""
     # No timer ends runs: whoever reads one next does, so that the runs of a server that was killed
     # end as well.
     if lifecycle.is_expired(run, engine.clock()):
         run = lifecycle.expired(run)
-        end_calls_step(engine, connection, run)
+        # The run before its step, as everywhere, so that nobody waits for each other.
         engine.storage.runs.update(connection, run)
+        end_calls_step(engine, connection, run)
     return run
 
 
@@ -143,6 +144,9 @@ class RunWork(Work):
         if isinstance(end, ModelError):
             run = lifecycle.failed(item, end.code, end.message, now)
             return run, self.cut_off(connection, run)
+        # The model was not asked: there is no message that could have been cut short.
+        if end.reason == "max_prompt_tokens":
+            return lifecycle.incomplete(item, end.reason, end.usage), []
         events = output.finish(end, now)
         self._insert(connection, output)
         if output.calls:

@@ -61,7 +61,8 @@ def _register_threads(blueprint: Blueprint, engine: Engine) -> None:
         with storage.write() as connection:
             require_thread(engine, connection, thread_id, lock=True)
             live = storage.runs.with_status(connection, thread_id, lifecycle.LIVE)
-            for collection in (storage.messages, storage.steps, storage.runs):
+            # The runs first: whoever ends one has it locked, and adds to the others meanwhile.
+            for collection in (storage.runs, storage.steps, storage.messages):
                 collection.delete_of(connection, thread_id)
             storage.threads.delete(connection, thread_id)
         # A model may still answer one of its runs, for nobody.

@@ -62,6 +62,13 @@ _WORDS: Mapping[type[CompletionError], str] = {
 LOADING_PATIENCE, LOADING_PAUSE = 300.0, 1.0
 """Seconds in which an upstream may load its model, and between two questions whether it has."""
 
+_UNKNOWN = re.compile(
+    r"unknown|unrecognized|unsupported|not supported|not permitted|extra_forbidden|unexpected|"
+    r"cannot find field|instead",
+    re.IGNORECASE,
+)
+"""How upstreams say that they do not know a field, of those that are known to."""
+
 _LOADING = re.compile(r"\bloading\b", re.IGNORECASE)
 
 _DELAY = re.compile(r"try again in (\d{1,6}(?:\.\d{1,6})?) ?(ms|s|m|h)\b")
@@ -237,6 +244,9 @@ class UpstreamModel(Model):
         Raises:
             _FieldRefusedError: If there is one.
         """
+        # A value that is too large is named as well, and is no reason to say it otherwise.
+        if not _UNKNOWN.search(words):
+            return
         for field in ("stream_options", "parallel_tool_calls", "max_tokens"):
             # What a client has said is not left out: calls one at a time, that is.
             is_needed = field == "parallel_tool_calls" and body.get(field) is False

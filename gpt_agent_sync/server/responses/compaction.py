@@ -27,9 +27,7 @@ INTRODUCTION = "What was said before, summarized:"
 
 def compacted(items: Sequence[Object], summary: str) -> list[Object]:
     """Return a conversation's short form: the user's messages, and an item with the summary."""
-    users = [
-        item for item in items if item["type"] == "message" and item["role"] in ("user", "system")
-    ]
+    users = [item for item in items if item["type"] == "message" and item["role"] != "assistant"]
     encoded = base64.urlsafe_b64encode(json.dumps({"summary": summary}).encode()).decode()
     item = {"id": new_id("cmp"), "type": "compaction", "encrypted_content": PREFIX + encoded}
     return [*users, item]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from gpt_agent_sync.server.bodies import Json, read_body
+from gpt_agent_sync.server.clients import client_is_there
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import WireError, missing
 from gpt_agent_sync.server.models.base import ModelError, ModelRequest
+from gpt_agent_sync.server.models.cancellation import ReplyCancelledError
 from gpt_agent_sync.server.models.tokens import tokens
 from gpt_agent_sync.server.responses import compaction, items, lifecycle
 from gpt_agent_sync.server.responses.bodies import (
@@ -60,16 +62,15 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         with storage.read() as connection:
             asked = _asked(engine, connection, fields.input, fields.previous_response_id, None)
         instructions = "\n".join(filter(None, [fields.instructions, compaction.INSTRUCTIONS]))
+        question = ModelRequest(
+            model=engine.resolve_model(fields.model),
+            messages=(*chat_messages(asked), {"role": "user", "content": instructions}),
+        )
         try:
-            summary, end = engine.complete(
-                ModelRequest(
-                    model=engine.resolve_model(fields.model),
-                    messages=(
-                        *chat_messages(asked),
-                        {"role": "user", "content": instructions},
-                    ),
-                )
-            )
+            with engine.watching(question.cancellation, client_is_there(request.environ)):
+                summary, end = engine.complete(question)
+        except ReplyCancelledError:
+            raise WireError(503, "The request was interrupted.", kind="server_error") from None
         except ModelError as exc:
             raise WireError(
                 429 if exc.code == "rate_limit_exceeded" else 502,

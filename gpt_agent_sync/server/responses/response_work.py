@@ -108,6 +108,11 @@ class ResponseWork(Work):
         return engine.storage.responses
 
     @classmethod
+    def outlives(cls, item: Object) -> bool:
+        """Return whether it is one in the background, which is asked for again."""
+        return bool(item["background"])
+
+    @classmethod
     def taken_up(cls, engine: Engine, item: Object) -> ResponseWork:
         """Return the work on a response that another process has left before it began."""
         if not item.get(lifecycle.STREAMED):

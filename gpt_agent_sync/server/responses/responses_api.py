@@ -105,13 +105,14 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         age = engine.clock() - float(response.get(lifecycle.QUEUED_AT) or 0)
         if not is_kept and not lifecycle.is_live(response) and age > RESUMABLE_SECONDS:
             raise stream_gone()
-        return StoredStream(storage, response_id, lambda: ending_of(response_id))
+        return StoredStream(storage, response_id, lambda: ending_of(response))
 
-    def ending_of(response_id: str) -> StreamEvent | None:
+    def ending_of(asked: Object) -> StreamEvent | None:
+        response_id = asked["id"]
         with storage.read() as connection:
             response = storage.responses.get(connection, response_id)
         if response is None:
-            return StreamEvent("response.failed", {"type": "response.failed"})
+            return response_event({**asked, "status": "failed"})
         return None if lifecycle.is_live(response) else response_event(response)
 
     @blueprint.delete("/responses/<response_id>")

@@ -94,10 +94,10 @@ class Collection:
     def with_status(
         self, connection: Connection, parent_id: str, statuses: frozenset[str]
     ) -> list[Object]:
-        """Return the objects of ``parent_id`` in one of the statuses, oldest first."""
+        """Return the objects of ``parent_id`` in one of the statuses, oldest first, locked."""
         table = self._table
         query = self._select(table.c.data, parent_id).where(table.c.status.in_(statuses))
-        return list(connection.execute(query.order_by(table.c.seq)).scalars())
+        return list(connection.execute(query.order_by(table.c.seq).with_for_update()).scalars())
 
     def left(
         self,
@@ -130,6 +130,20 @@ class Collection:
         """Return the newest objects of ``parent_id``, oldest first."""
         query = self._select(self._table.c.data, parent_id).order_by(self._table.c.seq.desc())
         return list(connection.execute(query.limit(count)).scalars())[::-1]
+
+    def walk(
+        self, connection: Connection, parent_id: str | None, after: int, limit: int
+    ) -> list[tuple[int, Object]]:
+        """Return objects with their places in the order of age, from one place on.
+
+        Unlike ids, places can be gone on from though what was there is deleted.
+        """
+        table = self._table
+        query = sa.select(table.c.seq, table.c.data).where(table.c.seq > after)
+        if parent_id is not None:
+            query = query.where(table.c.parent_id == parent_id)
+        found = connection.execute(query.order_by(table.c.seq).limit(limit))
+        return [(int(row.seq), row.data) for row in found]
 
     def count_of(self, connection: Connection, parent_id: str) -> int:
         """Return how many objects belong to ``parent_id``."""
@@ -167,6 +181,8 @@ class Collection:
             KeyError: If ``after`` or ``before`` is not there; it carries the id.
         """
         table = self._table
+        if "\0" in f"{parent_id}{run_id}":
+            return [], False
         query = self._select(table.c.data, parent_id)
         if run_id is not None:
             query = query.where(table.c.run_id == run_id)

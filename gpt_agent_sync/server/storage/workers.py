@@ -6,7 +6,7 @@ the beat changes, each by its own clock: those of several hosts need not agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
@@ -38,7 +38,18 @@ class Workers:
         found = connection.execute(sa.select(table.c.id, table.c.beat))
         return {str(row.id): int(row.beat) for row in found}
 
+    def remove_gone(self, connection: Connection, beats: Mapping[str, int]) -> None:
+        """Remove workers that are gone, unless one has beaten meanwhile.
+
+        Args:
+            connection: The transaction.
+            beats: The last beat of each.
+        """
+        table = self._table
+        for worker_id, beat in beats.items():
+            connection.execute(table.delete().where(table.c.id == worker_id, table.c.beat == beat))
+
     def remove(self, connection: Connection, worker_ids: Iterable[str]) -> None:
-        """Remove workers that have no work any more, or are gone."""
+        """Remove workers that end."""
         table = self._table
         connection.execute(table.delete().where(table.c.id.in_(list(worker_ids))))

@@ -293,7 +293,10 @@ class ChoosyUpstream(Upstream):
         return (400, self._refusal) if self._field in body else super().answer_to(body)
 
 
-MISTRAL = {"object": "error", "message": {"detail": [{"loc": ["body", "stream_options"]}]}}
+MISTRAL = {
+    "object": "error",
+    "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"]}]},
+}
 OLD_AZURE = {"error": {"message": "Unrecognized request argument supplied: parallel_tool_calls"}}
 NEW_AZURE = {"error": {"message": "Use 'max_completion_tokens' instead.", "param": "max_tokens"}}
 
@@ -319,6 +322,14 @@ def test_field_that_an_upstream_does_not_know(
         upstream.stop()
     assert [field in body for body in upstream.requests] == [True, False, False]
     assert instead.items() <= upstream.requests[-1].items()
+
+
+def test_value_that_an_upstream_refuses(serve: Serve) -> None:
+    """A value that is too large fails the reply, and changes nothing for those after it."""
+    upstream = serve({"error": {"message": "max_tokens is too large: 9999"}}, 400)
+    with pytest.raises(ModelError, match="refused the request"):
+        reply(upstream, options={"max_tokens": 9999})
+    assert len(upstream.requests) == 1
 
 
 def test_refused_field_that_a_client_needs(serve: Serve) -> None:

@@ -29,6 +29,7 @@ def upgrade() -> None:
         op.drop_index(f"ix_{name}_run_id", name)
         if op.get_context().dialect.name == "postgresql":
             op.alter_column(name, "seq", type_=sa.BigInteger)
+            op.execute(f"ALTER SEQUENCE {name}_seq_seq AS bigint")
     for name in ("runs", "responses"):
         op.add_column(name, sa.Column("owner", sa.String(64)))
     op.create_table(
