@@ -162,6 +162,30 @@ def test_worker_that_dies_is_replaced(serve: Serve) -> None:
     assert program.client.thread("hi").startswith("thread_")
 
 
+@needs_gunicorn
+def test_workers_leave_in_good_order_at_ctrl_c(serve: Serve, make_stub: MakeStub) -> None:
+    """Ctrl-C ends several processes as SIGTERM does: what is in hand is told its end."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def answer(request: Any) -> Response:
+        asked.set()
+        go_on.wait(PATIENCE)
+        return Response({})
+
+    program = serve("--workers", "2", "--grace", "0", "--upstream", make_stub(answer).base_url)
+    thread_id = program.client.thread("hi")
+    run_id = program.client.start(thread_id, assistant_id=program.client.assistant(model="m"))
+    assert asked.wait(PATIENCE)
+    program.process.send_signal(signal.SIGINT)
+    assert program.process.wait(PATIENCE) == 0
+    go_on.set()
+    run = serve().client.run(thread_id, run_id)
+    assert (run["status"], run["last_error"]["message"]) == (
+        "failed",
+        "The server was stopped while it worked on the run.",
+    )
+
+
 def test_upstream(serve: Serve, make_stub: MakeStub) -> None:
     """Models are asked of the upstream under their names there, with the key of the variable."""
     answer = {"choices": [{"message": {"content": "hello"}}]}

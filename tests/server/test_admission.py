@@ -110,6 +110,33 @@ def test_origins(ask: Callable[..., Ask], origin: str, status: int) -> None:
     assert answer.status_code == status
 
 
+def test_allowed_page_may_read_the_answer(ask: Callable[..., Ask]) -> None:
+    """A browser is told that a page of an allowed origin may ask, before it does, and read."""
+    send = ask(api_key="k", origins=["https://page.example"])
+    page = {"Origin": "https://page.example"}
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "api-key"}
+    allowed = send("OPTIONS", headers={**page, **asks})
+    assert (allowed.status_code, allowed.headers["Access-Control-Allow-Headers"]) == (
+        204,
+        "api-key",
+    )
+    answer = send(headers={**page, "api-key": "k"})
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://page.example"
+
+
+def test_other_pages_are_told_nothing(ask: Callable[..., Ask]) -> None:
+    """A browser is not told of a page that is not allowed."""
+    headers = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    refused = ask()("OPTIONS", headers=headers)
+    assert (refused.status_code, "Access-Control-Allow-Origin" in refused.headers) == (403, False)
+
+
+@pytest.mark.parametrize("origin", ["http://[", "://", "x", ""])
+def test_origins_that_are_none(ask: Callable[..., Ask], origin: str) -> None:
+    """What is no origin is a foreign one."""
+    assert ask()(headers={"Origin": origin}).status_code == 403
+
+
 def test_own_origin(ask: Callable[..., Ask]) -> None:
     """A page of the server's own address may ask it."""
     headers = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}

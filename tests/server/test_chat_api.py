@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+import requests
 
 from gpt_agent_sync.server.app import make_engine
 from gpt_agent_sync.server.hosting import EmbeddedServer
@@ -145,6 +146,30 @@ def test_client_that_goes_stops_the_model(serve: Serve) -> None:
     client.close()
     model.released.set()
     wait_for(lambda: model.requests[0].cancellation.is_cancelled, bool)
+
+
+def test_client_that_goes_ends_its_chat(serve: Serve) -> None:
+    """A client that hangs up while the model thinks stops the model."""
+    model = ScriptedModel([Hold()])
+    url = serve(models=[model])
+    with pytest.raises(requests.Timeout):
+        requests.post(
+            f"{url}/chat/completions", json={"model": "any", "messages": HI}, timeout=(5, 0.5)
+        )
+    wait_for(lambda: model.requests[0].cancellation.is_cancelled, bool)
+    model.released.set()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"n": 2}, {"stop": "x"}, {"logprobs": True}, {"logit_bias": {"1": 1}}]
+)
+def test_what_models_here_do_not_do(serve: Serve, fields: Json) -> None:
+    """A chat with a model here is refused for what it would not honour."""
+    wire = WireClient(serve())
+    body = {"model": "demo", "messages": HI, **fields}
+    status, error = wire.refusal("POST", "/chat/completions", json=body)
+    wire.close()
+    assert (status, error["code"]) == (400, "unsupported_parameter")
 
 
 # The upstream.

@@ -291,6 +291,30 @@ def test_worker_that_is_gone_is_forgotten(serve: Serve) -> None:
     wait_for(lambda: beats(server), lambda found: GONE not in found)
 
 
+def test_worker_that_beats_again_is_not_removed(serve: Serve) -> None:
+    """A worker that was silent for long, and beats just when it is taken for gone, stays."""
+    storage = serve().engine.storage
+    with storage.write() as connection:
+        storage.workers.beat(connection, "worker_idle")
+        storage.workers.beat(connection, "worker_idle")
+        storage.workers.remove_gone(connection, {"worker_idle": 0})
+        assert storage.workers.beats(connection)["worker_idle"] == 1
+
+
+def test_draining_server_goes_on_beating(serve: Serve, tmp_path: Path) -> None:
+    """A server that lets its work end is not taken for gone, and takes up nothing."""
+    server, other = serve(Hold()), serve()
+    _, run_id = server.in_progress()
+    server.engine.drain(0.0)
+    _, queued = other.start()
+    change_stored(
+        tmp_path / "a.db", "runs", queued, status="queued", **{OWNER: server.engine.worker_id}
+    )
+    before = beats(other)[server.engine.worker_id]
+    wait_for(lambda: beats(other), lambda found: found[server.engine.worker_id] >= before + 10)
+    assert [work.id for work in server.engine.in_hand()] == [run_id]
+
+
 def test_work_that_was_taken_over_is_dropped(
     serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

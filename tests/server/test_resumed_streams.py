@@ -175,6 +175,55 @@ def test_events_are_kept_once(storage: Storage) -> None:
     assert not kept.are_live
 
 
+def test_events_that_are_there_already(storage: Storage) -> None:
+    """A write whose answer was lost is made again without harm, and nothing after it is held up."""
+    kept = Streams(storage, lambda: 5.0)
+    stream = kept.open("resp_1")
+    stream.publish(StreamEvent("a", {"n": 1}))
+    with storage.write() as connection:
+        storage.events.add(connection, "resp_1", 0, [("a", "{}")], 5.0)
+    stream.publish(StreamEvent("b", {"n": 2}), last=True)
+    kept.flush()
+    assert kept_names(storage, "resp_1") == ["a", "b"]
+    assert not kept.are_live
+
+
+def test_beginning_of_a_long_stream_is_kept(storage: Storage) -> None:
+    """The events of a stream go together, when its last one is old."""
+    with storage.write() as connection:
+        storage.events.add(connection, "long", 0, [("a", "{}")], 1.0)
+        storage.events.add(connection, "long", 1, [("b", "{}")], 900.0)
+        storage.events.remove_before(connection, 300.0)
+    assert kept_names(storage, "long") == ["a", "b"]
+
+
+def test_last_events_come_after_a_long_silence(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the working process writes a moment after the end is told before the end."""
+    monkeypatch.setattr(streams, "FEED_SECONDS", 0.01)
+    ending = StreamEvent("response.completed", {})
+    asked: list[StreamEvent | None] = [None] * 300
+
+    def end() -> StreamEvent | None:
+        if asked:
+            return asked.pop()
+        if len(kept_names(storage, "resp_1")) == 1:
+            with storage.write() as connection:
+                logged = [("last", "{}"), (ending.name, "{}")]
+                storage.events.add(connection, "resp_1", 1, logged, 5.0)
+        return ending
+
+    with storage.write() as connection:
+        storage.events.add(connection, "resp_1", 0, [("first", "{}")], 5.0)
+    names = [
+        piece.split(b"\n")[0]
+        for piece in StoredStream(storage, "resp_1", end).read()
+        if piece[:1] == b"e"
+    ]
+    assert names == [b"event: first", b"event: last", b"event: response.completed"]
+
+
 def test_database_in_memory_keeps_no_events() -> None:
     """A database that no other process has needs none."""
     opened = Storage(":memory:")
