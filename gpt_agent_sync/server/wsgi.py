@@ -138,7 +138,11 @@ class _Parser(HTTPRequestParser):
     """A parser that takes no request whose length is said in two ways (RFC 9112, section 6.3)."""
 
     def parse_header(self, header_plus: bytes) -> None:
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError as exc:
+            # Of a number, or an address, that Python does not read.
+            raise ParsingError("a line of the head cannot be read") from exc
         # By the headers, as they were: the library forgets a length beside the other.
         names = [line.partition(b":")[0].strip().lower() for line in header_plus.split(b"\n")]
         if b"content-length" in names and b"transfer-encoding" in names:

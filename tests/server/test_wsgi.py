@@ -242,6 +242,7 @@ def test_stream_whose_client_is_gone_is_closed(serve: Serve, app: Application) -
         b"Transfer-Encoding: gzip",
         b"Host: y",
         b"X A: b",
+        b"Content-Length: " + b"9" * 5000,
     ],
 )
 def test_requests_that_can_be_read_in_two_ways(serve: Serve, head: bytes) -> None:
@@ -253,6 +254,13 @@ def test_requests_that_can_be_read_in_two_ways(serve: Serve, head: bytes) -> Non
     assert found[:13] in (b"HTTP/1.1 400 ", b"HTTP/1.0 400 ", b"HTTP/1.1 501 ")
     assert found.count(b"HTTP/1.") == 1
     assert b'{"error": {"message": ' in found
+
+
+@pytest.mark.parametrize("url", [b"http://[/", b"http://[::1/"])
+def test_addresses_that_cannot_be_read(serve: Serve, url: bytes) -> None:
+    """An address that is none is refused, and the connection not just closed."""
+    found = answer_to(serve(), b"GET " + url + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert found[8:13] == b" 400 "
 
 
 def test_head_that_is_too_large(serve: Serve) -> None:

@@ -140,8 +140,11 @@ def _check_sampling(fields: AssistantFields | RunFields) -> None:
     if form is not None and kind not in _FORMATS and form != "auto":
         raise _not_one_of("response_format", kind, _FORMATS)
     schema = form.get("json_schema") if isinstance(form, dict) else None
-    if kind == "json_schema" and not (isinstance(schema, dict) and schema.get("name")):
-        raise missing("response_format.json_schema.name")
+    if kind == "json_schema":
+        if not (isinstance(schema, dict) and schema.get("name")):
+            raise missing("response_format.json_schema.name")
+        form = {"name": schema["name"], "parameters": schema.get("schema")}
+        check_function(form, "response_format.json_schema")
 
 
 def _check_truncation(strategy: Json | None) -> None:

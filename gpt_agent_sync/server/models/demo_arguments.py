@@ -175,7 +175,7 @@ class _Reader:
         """Find a value of the schema's type."""
         if schema.get("enum"):
             return self._one_of(schema["enum"])
-        kind = schema.get("type")
+        kind = _kind(schema)
         if kind in ("integer", "number"):
             return self._number(kind)
         if kind == "boolean":
@@ -193,10 +193,10 @@ class _Reader:
         """Return some value of the schema's type, for want of one in the text."""
         if schema.get("enum"):
             return schema["enum"][0]
-        kind = schema.get("type")
+        kind = _kind(schema)
         if kind == "object":
             return self._nested(schema, fallback, fallback)[0]
-        simple: dict[Any, Any] = {"integer": 0, "number": 0, "boolean": True, "array": []}
+        simple: dict[str | None, Any] = {"integer": 0, "number": 0, "boolean": True, "array": []}
         return simple.get(kind, fallback)
 
     def _nested(
@@ -271,9 +271,16 @@ class _Reader:
         return rest or _NOTHING
 
 
+def _kind(schema: Schema) -> str | None:
+    """Return a schema's type; the first one but "null" of several, as optional fields have them."""
+    kind = schema.get("type")
+    kinds = kind if isinstance(kind, list) else [kind]
+    return next((each for each in kinds if isinstance(each, str) and each != "null"), None)
+
+
 def _read_as(text: str, schema: Schema) -> Any:
     """Read a literal as the schema's type."""
-    kind = schema.get("type")
+    kind = _kind(schema)
     if schema.get("enum"):
         word = text.strip("\"'").rstrip(".").lower()
         return next((value for value in schema["enum"] if str(value).lower() == word), _NOTHING)

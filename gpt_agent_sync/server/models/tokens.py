@@ -22,7 +22,7 @@ def tokens(message: ChatObject) -> int:
     content = message.get("content")
     characters, images = 0, 0
     for part in content if isinstance(content, list) else [{"text": content or ""}]:
-        characters += len(part.get("text", ""))
+        characters += len(str(part.get("text", "")))
         images += "text" not in part
     for call in message.get("tool_calls") or ():
         characters += len(call["function"]["name"]) + len(call["function"]["arguments"])

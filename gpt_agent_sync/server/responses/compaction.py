@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Sequence
 
+from gpt_agent_sync.foreign_json import read_foreign_json
 from gpt_agent_sync.server.models.base import ChatObject
 from gpt_agent_sync.server.storage.collection import Object, new_id
 
@@ -38,7 +39,9 @@ def read_summary(content: str) -> str | None:
     if not content.startswith(PREFIX):
         return None
     try:
-        found = json.loads(base64.b64decode(content[len(PREFIX) :], altchars=b"-_", validate=True))
+        found = read_foreign_json(
+            base64.b64decode(content[len(PREFIX) :], altchars=b"-_", validate=True)
+        )
     except ValueError:
         return None
     summary = found.get("summary") if isinstance(found, dict) else None

@@ -158,7 +158,14 @@ def _read_output(item: Json, param: str) -> Object:
 
 def _read_reasoning(item: Json, param: str) -> Object:
     # Clients that keep the history themselves send it back with the calls it led to.
-    return {"summary": [], **item, "id": new_id("rs"), "type": "reasoning"}
+    kept = {name: item[name] for name in ("content", "encrypted_content") if item.get(name)}
+    summary = item.get("summary")
+    return {
+        "id": new_id("rs"),
+        "type": "reasoning",
+        "summary": summary if isinstance(summary, list) else [],
+        **kept,
+    }
 
 
 def _read_compaction(item: Json, param: str) -> Object:
@@ -312,7 +319,9 @@ def check_format(form: Json | None) -> Json:
         raise unsupported(
             "text.format.type", form.get("type"), "'text', 'json_object', 'json_schema'"
         )
-    for name in ("name", "schema") if form["type"] == "json_schema" else ():
-        if not form.get(name):
-            raise missing(f"text.format.{name}")
+    if form["type"] == "json_schema":
+        for name in ("name", "schema"):
+            if not form.get(name):
+                raise missing(f"text.format.{name}")
+        check_function({"name": form["name"], "parameters": form["schema"]}, "text.format")
     return dict(form)
