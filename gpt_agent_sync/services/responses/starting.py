@@ -86,7 +86,7 @@ class RunStarter:
 
     def _create(self, new: NewResponse, pause: Pause) -> CreatedResponse:
         """Create a response, with outputs for the calls that an earlier run abandoned."""
-        request, closing = new.request, Items()
+        request, closing, are_closed = new.request, Items(), False
         while True:
             asked = attrs.evolve(new, input_items=(*closing, *new.input_items))
             try:
@@ -94,6 +94,10 @@ class RunStarter:
             except RequestRejectedError as exc:
                 if exc.in_doubt:
                     raise
+                # Another caller, a cancel say, has closed them since they were missed.
+                if closing and not are_closed and lacks_calls(exc):
+                    closing, are_closed = Items(), True
+                    continue
                 if not lacks_outputs(exc):
                     raise self._assistants.explained(exc, request.assistant_id) from exc
                 outputs = self._canceller.outputs_for_abandoned_calls(request, exc, pause)

@@ -777,6 +777,19 @@ def test_calls_of_anothers_run_are_left_in_peace(
     assert stub.lines.count(CREATE) == 1
 
 
+def test_calls_left_behind_that_another_caller_answers_first(serve_responses: Serve) -> None:
+    """Outputs that another caller was quicker to add are left out, and the message goes ahead."""
+    opened = noted(run="resp_1", response="resp_1", over=True)
+    no_call = error(400, "No tool call found for function call output with call_id call_1.")
+    reply = response(said("new", "msg_2"), id="resp_2")
+    talker, stub = serve_responses(
+        {**leaving(opened), CREATE: [error(400, NO_OUTPUT), no_call, reply]}
+    )
+    talker.open_thread("c")
+    assert follow(begin(talker, REQUEST))[0] == ["new"]
+    assert given(stub) == [["hello"], ["call_1", "hello"], ["hello"]]
+
+
 def test_refusal_without_calls_is_told_as_it_is(serve_responses: Serve) -> None:
     """Where no call can be found that lacks an output, the refusal stands."""
     talker, _ = serve_responses({CREATE: [error(400, "No tool output found.")]})
