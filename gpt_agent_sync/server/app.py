@@ -141,6 +141,8 @@ def create_app(
     """
     api_key = conceal(api_key)
     app = Flask("gpt_agent_server", static_folder=None)
+    # An empty part of a path is not found; it would be redirected, by a page.
+    app.url_map.merge_slashes = False
     # A body whose length is not said is counted as it is read.
     app.config["MAX_CONTENT_LENGTH"] = max_body
     blueprint = create_blueprint(

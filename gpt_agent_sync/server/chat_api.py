@@ -143,6 +143,29 @@ def _until_closed(pieces: Iterator[bytes], cancellation: Cancellation) -> Iterat
         cancellation.cancel()
 
 
+_SHAPES: dict[str, tuple[type, ...]] = {"tool_choice": (str, dict), "response_format": (dict,)}
+
+
+def _invalid_type(param: str) -> WireError:
+    return WireError(400, f"Invalid type for '{param}'.", param=param, code="invalid_type")
+
+
+def _check_message(message: Json, param: str) -> None:
+    if not isinstance(message.get("content"), (str, list, type(None))):
+        raise _invalid_type(f"{param}.content")
+    if message["role"] == "tool" and not isinstance(message.get("tool_call_id"), str):
+        raise missing(f"{param}.tool_call_id")
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise _invalid_type(f"{param}.tool_calls")
+    for index, call in enumerate(calls):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise missing(f"{param}.tool_calls[{index}].function.name")
+        if not isinstance(call.get("id"), str):
+            raise missing(f"{param}.tool_calls[{index}].id")
+
+
 def _gone() -> WireError:
     return WireError(503, "The request was interrupted.", kind="server_error")
 
@@ -163,6 +186,11 @@ def _answered(engine: Engine, body: Json, model: str) -> Response:
         isinstance(each, dict) and isinstance(each.get("role"), str) for each in messages
     ):
         raise missing("messages")
+    for index, message in enumerate(messages):
+        _check_message(message, f"messages[{index}]")
+    for name in ("tool_choice", "response_format"):
+        if body.get(name) is not None and not isinstance(body[name], _SHAPES[name]):
+            raise _invalid_type(name)
     tools = body.get("tools") or ()
     if not isinstance(tools, (list, tuple)):
         raise missing("tools[0].function")

@@ -125,6 +125,25 @@ def test_model_that_fails_in_a_stream(connect: Callable[..., openai.OpenAI]) -> 
         ({"model": "demo", "messages": ["hi"]}, "messages"),
         ({"model": "demo", "messages": [{"content": "hi"}]}, "messages"),
         ({"model": "demo", "messages": HI, "tools": [{}]}, "tools[0].function"),
+        ({"model": "demo", "messages": HI, "tools": 5}, "tools[0].function"),
+        (
+            {"model": "demo", "messages": HI, "tools": [{"function": {}}]},
+            "tools[0].function.name",
+        ),
+        ({"model": "demo", "messages": HI, "tool_choice": 5}, "tool_choice"),
+        ({"model": "demo", "messages": HI, "response_format": "json_object"}, "response_format"),
+        (
+            {"model": "demo", "messages": [{"role": "tool", "content": "1"}]},
+            "messages[0].tool_call_id",
+        ),
+        (
+            {"model": "demo", "messages": [{"role": "assistant", "tool_calls": 5}]},
+            "messages[0].tool_calls",
+        ),
+        (
+            {"model": "demo", "messages": [{"role": "assistant", "tool_calls": ["c"]}]},
+            "messages[0].tool_calls[0].function.name",
+        ),
     ],
 )
 def test_chats_that_are_none(serve: Serve, body: Json, param: str) -> None:

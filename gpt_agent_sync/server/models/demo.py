@@ -99,7 +99,9 @@ def _answer_text(messages: Sequence[ChatObject]) -> str:
         for call in message.get("tool_calls") or ()
     }
     descriptions = [
-        _describe_output(names.get(message["tool_call_id"], "a tool"), _text(message["content"]))
+        _describe_output(
+            names.get(message["tool_call_id"], "a tool"), _text(message.get("content"))
+        )
         for message in turn
         if message["role"] == "tool"
     ]
