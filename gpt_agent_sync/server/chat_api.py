@@ -14,7 +14,7 @@ from gpt_agent_sync.foreign_json import read_foreign_json
 from gpt_agent_sync.server.bodies import Json, read_json
 from gpt_agent_sync.server.clients import client_is_there
 from gpt_agent_sync.server.engine import Engine
-from gpt_agent_sync.server.errors import WireError, missing
+from gpt_agent_sync.server.errors import WireError, interrupted, missing
 from gpt_agent_sync.server.features import says_something, unsupported
 from gpt_agent_sync.server.listing import list_object
 from gpt_agent_sync.server.models.base import (
@@ -53,6 +53,8 @@ _UNSUPPORTED = (
     "prediction",
 )
 """What they do not do."""
+
+_SHAPES: dict[str, tuple[type, ...]] = {"tool_choice": (str, dict), "response_format": (dict,)}
 
 _FINISH_REASONS = {"max_completion_tokens": "length", "content_filter": "content_filter"}
 
@@ -129,7 +131,7 @@ def _forwarded(engine: Engine, path: str, body: Json) -> Response:
     except ModelError as exc:
         raise _refusal(exc) from None
     except ReplyCancelledError:
-        raise _gone() from None
+        raise interrupted() from None
     response = Response(_until_closed(answer.pieces, cancellation))
     response.headers["Content-Type"] = answer.content_type
     response.headers["Cache-Control"] = "no-cache"
@@ -141,9 +143,6 @@ def _until_closed(pieces: Iterator[bytes], cancellation: Cancellation) -> Iterat
         yield from pieces
     finally:
         cancellation.cancel()
-
-
-_SHAPES: dict[str, tuple[type, ...]] = {"tool_choice": (str, dict), "response_format": (dict,)}
 
 
 def _invalid_type(param: str) -> WireError:
@@ -166,10 +165,6 @@ def _check_message(message: Json, param: str) -> None:
             raise missing(f"{param}.tool_calls[{index}].id")
 
 
-def _gone() -> WireError:
-    return WireError(503, "The request was interrupted.", kind="server_error")
-
-
 def _refusal(error: ModelError) -> WireError:
     limited = error.code == "rate_limit_exceeded"
     return WireError(
@@ -180,7 +175,12 @@ def _refusal(error: ModelError) -> WireError:
     )
 
 
-def _answered(engine: Engine, body: Json, model: str) -> Response:
+def _check_chat(body: Json) -> None:
+    """Check what a model here would be shown.
+
+    Raises:
+        WireError: If it could not be, or asks for what they do not do.
+    """
     messages = body.get("messages")
     if not isinstance(messages, list) or not all(
         isinstance(each, dict) and isinstance(each.get("role"), str) for each in messages
@@ -204,11 +204,15 @@ def _answered(engine: Engine, body: Json, model: str) -> Response:
             raise unsupported(name, f"'{name}' with this model")
     if body.get("n") not in (None, 1):
         raise unsupported("n", "several choices with this model")
+
+
+def _answered(engine: Engine, body: Json, model: str) -> Response:
+    _check_chat(body)
     cancellation = Cancellation()
     asked = ModelRequest(
         model=model,
-        messages=tuple(messages),
-        tools=tuple(tools),
+        messages=tuple(body["messages"]),
+        tools=tuple(body.get("tools") or ()),
         tool_choice=body.get("tool_choice") or "auto",
         options={name: body[name] for name in _OPTIONS if body.get(name) is not None},
         cancellation=cancellation,
@@ -227,7 +231,7 @@ def _answered(engine: Engine, body: Json, model: str) -> Response:
     except ModelError as exc:
         raise _refusal(exc) from None
     except ReplyCancelledError:
-        raise _gone() from None
+        raise interrupted() from None
 
 
 def _call(number: int, name: str, arguments: str) -> Json:
@@ -236,15 +240,15 @@ def _call(number: int, name: str, arguments: str) -> Json:
 
 
 def _completion(chunks: list[ModelChunk], head: Json) -> Json:
-    text, calls, end = "", list[Json](), Finish()
+    texts, calls, end = list[str](), list[Json](), Finish()
     for chunk in chunks:
         if isinstance(chunk, Finish):
             end = chunk
         elif isinstance(chunk, TextDelta):
-            text += chunk.text
+            texts.append(chunk.text)
         else:
             calls.append(_call(len(calls), chunk.name, chunk.arguments))
-    message: Json = {"role": "assistant", "content": text or None, "refusal": None}
+    message: Json = {"role": "assistant", "content": "".join(texts) or None, "refusal": None}
     if calls:
         message["tool_calls"] = [
             {name: value for name, value in call.items() if name != "index"} for call in calls

@@ -22,6 +22,7 @@ from gpt_agent_sync.server.models.base import (
 from gpt_agent_sync.server.models.cancellation import Cancellation, ReplyCancelledError
 from gpt_agent_sync.server.models.demo import NAME as DEMO
 from gpt_agent_sync.server.models.upstream import UpstreamModel
+from gpt_agent_sync.server.pauses import wait_while
 from gpt_agent_sync.server.storage.collection import OWNER, Object, new_id
 from gpt_agent_sync.server.storage.database import DatabaseError, Storage, StorageClosedError
 from gpt_agent_sync.server.streams import Streams
@@ -129,7 +130,7 @@ class Engine:
         """Do the work on the calling thread."""
         with self._lock:
             self._in_hand[work.id] = work
-        metrics.work_begins()
+        metrics.set_in_hand(len(self._in_hand))
         self._keeper.wake()
         try:
             if self._closing:
@@ -249,10 +250,7 @@ class Engine:
             How much is still in hand.
         """
         self._refusing = True
-        until, pause = time.monotonic() + seconds, threading.Event()
-        while (self.in_hand() or self._watched) and time.monotonic() < until:
-            # An event that nobody sets: a bounded pause.
-            pause.wait(0.02)
+        wait_while(lambda: bool(self._in_hand or self._watched), seconds)
         return len(self.in_hand())
 
     def close(self, patience: float | None = None) -> None:
@@ -282,6 +280,7 @@ class Engine:
             if is_first:
                 del self._in_hand[work.id]
         if is_first:
+            metrics.set_in_hand(len(self._in_hand))
             metrics.count_work(work.kind, str(work.item.get("status")))
 
     def _model(self, name: str) -> Model:

@@ -48,6 +48,11 @@ def missing(param: str) -> WireError:
     )
 
 
+def interrupted() -> WireError:
+    """Return the error for a request that is ended before its model has answered."""
+    return WireError(503, "The request was interrupted.", kind="server_error")
+
+
 def unknown_model(model: str) -> WireError:
     """Return the error for a model that nobody serves."""
     return WireError(

@@ -60,7 +60,6 @@ class Keeper:
         self._swept_at = self._cleaned_at = float("-inf")
         # What is known of other engines: their last beat, and since when it has been the same.
         self._seen: dict[str, tuple[int, float]] = {}
-        self._forgotten: set[str] = set()
         self._thread = threading.Thread(
             target=self._run, name="gpt-agent-server-keeper", daemon=True
         )

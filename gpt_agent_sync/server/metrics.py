@@ -78,10 +78,10 @@ class Metrics:
             self._counted.requests.labels(known, str(status)).inc()
             self._counted.seconds.labels(known).observe(seconds)
 
-    def work_begins(self) -> None:
-        """Count a run or response that is worked on from now on."""
+    def set_in_hand(self, count: int) -> None:
+        """Take note of how many runs and responses this process works on."""
         if self._counted is not None:
-            self._counted.in_hand.inc()
+            self._counted.in_hand.set(count)
 
     def count_work(self, kind: str, status: str) -> None:
         """Count a run or response whose work has ended.
@@ -91,7 +91,6 @@ class Metrics:
             status: Its status.
         """
         if self._counted is not None:
-            self._counted.in_hand.dec()
             self._counted.ended.labels(kind, status).inc()
 
     def exposed(self) -> tuple[bytes, str] | None:

@@ -28,6 +28,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from gpt_agent_sync.server.admission import MOST_BODY_BYTES, too_large
 from gpt_agent_sync.server.errors import WireError
+from gpt_agent_sync.server.pauses import wait_while
 from gpt_agent_sync.server.strict_json import encode
 
 logger = logging.getLogger(__name__)
@@ -349,10 +350,7 @@ class WsgiServer:
         Args:
             seconds: How long at most.
         """
-        until, pause = time.monotonic() + seconds, threading.Event()
-        while self.is_busy and self.is_alive and time.monotonic() < until:
-            # An event that nobody sets: a bounded pause.
-            pause.wait(0.01)
+        wait_while(lambda: self.is_busy and self.is_alive, seconds)
 
     def _channels(self) -> list[Any]:
         return [each for each in list(self._map.values()) if isinstance(each, HTTPChannel)]

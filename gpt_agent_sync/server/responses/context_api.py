@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from gpt_agent_sync.server.bodies import Json, read_body
 from gpt_agent_sync.server.clients import client_is_there
 from gpt_agent_sync.server.engine import Engine
-from gpt_agent_sync.server.errors import WireError, missing
+from gpt_agent_sync.server.errors import WireError, interrupted, missing
 from gpt_agent_sync.server.models.base import ModelError, ModelRequest
 from gpt_agent_sync.server.models.cancellation import ReplyCancelledError
 from gpt_agent_sync.server.models.tokens import tokens
@@ -70,7 +70,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
             with engine.watching(question.cancellation, client_is_there(request.environ)):
                 summary, end = engine.complete(question)
         except ReplyCancelledError:
-            raise WireError(503, "The request was interrupted.", kind="server_error") from None
+            raise interrupted() from None
         except ModelError as exc:
             raise WireError(
                 429 if exc.code == "rate_limit_exceeded" else 502,
