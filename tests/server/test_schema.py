@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import subprocess
@@ -149,11 +150,11 @@ def test_upgrade_that_fails_changes_nothing(
     """A migration that breaks in the middle leaves the database as it was, to be tried again."""
     location = f"sqlite:///{tmp_path / 'a.db'}"
     make_old(location)
-    with sqlite3.connect(tmp_path / "a.db") as connection:
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
         connection.execute("CREATE TABLE events (x)")
     with pytest.raises(sa.exc.OperationalError, match="already exists"):
         Storage(location)
-    with sqlite3.connect(tmp_path / "a.db") as connection:
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
         connection.execute("DROP TABLE events")
     assert "owner" not in columns

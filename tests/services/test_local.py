@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -208,7 +209,7 @@ def test_what_a_child_writes_lasts(
         os.write(ask, b"x")
         os.read(told, 1)
         thread_id = gpt.create_thread(service=service)
-        with sqlite3.connect(tmp_path / "local.db") as another:
+        with contextlib.closing(sqlite3.connect(tmp_path / "local.db")) as another:
             found = another.execute("SELECT id FROM threads").fetchall()
         return len(found) == 3 and (thread_id,) in found
 

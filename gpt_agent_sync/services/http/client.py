@@ -189,10 +189,7 @@ class HttpClient:
                 sent = self._send("POST", url, None, content, call, read_timeout, streams=streams)
                 if sent.events is None or opens is None:
                     return sent
-                if not isinstance(pause, Closing):
-                    return _opened(sent, opens)
-                with pause.watching(sent.events):
-                    return _opened(sent, opens)
+                return _opened(sent, sent.events, opens, pause)
 
         most = self._limits().retries if retries is None else retries
         if idempotent:
@@ -312,20 +309,21 @@ def _read(request: str, answer: RawAnswer) -> Answer:
     return read_answer(request, answer.status, answer.headers, answer.body, answer.redaction)
 
 
-def _opened(answer: Answer, opens: Opens) -> Answer:
-    """Read a stream up to the event that shows what was made.
+def _opened(answer: Answer, events: ServerEvents, opens: Opens, pause: Pause) -> Answer:
+    """Read a stream up to the event that shows what was made; it is closed where none does.
 
     Raises:
+        FeedClosed: If the pause is closed meanwhile, or was before.
         ServiceUnavailableError: If it does not.
         ServiceError: What an event says that refuses the request.
     """
-    events = answer.events
-    assert events is not None
+    watching = pause.watching(events) if isinstance(pause, Closing) else contextlib.nullcontext()
     try:
-        for event in events:
-            data = None if event is None else opens(event)
-            if data is not None:
-                return attrs.evolve(answer, data=dict(data))
+        with watching:
+            for event in events:
+                data = None if event is None else opens(event)
+                if data is not None:
+                    return attrs.evolve(answer, data=dict(data))
     except StreamLost as exc:
         events.close()
         raise ServiceUnavailableError(f"{answer.request}: {exc}", in_doubt=True) from exc

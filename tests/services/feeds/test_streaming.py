@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
+import requests
 
 from gpt_agent_sync.errors import RateLimitError, RequestRejectedError, ServiceUnavailableError
 from gpt_agent_sync.records import (
@@ -21,6 +22,7 @@ from gpt_agent_sync.services.assistants.service import AssistantsService
 from gpt_agent_sync.services.base import Feed, Service
 from gpt_agent_sync.services.feeds import run_streams
 from gpt_agent_sync.services.http import sse
+from gpt_agent_sync.services.http.transport import RawStream
 from tests.support.assistants_stub import (
     RUN_MESSAGES,
     RUN_POLL,
@@ -568,6 +570,26 @@ def test_closing_wakes_a_stream_that_has_not_begun(serve_runs: ServeAssistants) 
     feed.close()
     assert ended.wait(PATIENCE / 2)
     silent.set()
+
+
+def test_stream_that_comes_after_the_closing_is_closed(
+    serve_runs: ServeAssistants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A feed that is closed just as its stream begins leaves no connection to the collector."""
+    monkeypatch.delattr(RawStream, "__del__")
+    feeds: list[Feed] = []
+    answers: list[requests.Response] = []
+
+    def close_feed(answer: requests.Response, **options: Any) -> None:
+        answers.append(answer)
+        feeds[0].close()
+
+    with requests.Session() as session:
+        session.hooks["response"].append(close_feed)
+        service, _ = serve_runs({RUN_START: [stream(*WHOLE)]}, session=session)
+        feeds.append(service.start_run(ASSISTANTS_REQUEST))
+        assert list(feeds[0]) == []
+    assert answers[0].raw.closed
 
 
 def test_closing_ends_a_poll_under_way(serve_runs: ServeAssistants) -> None:
