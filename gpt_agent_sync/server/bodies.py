@@ -5,19 +5,24 @@ Shapes are those of OpenAI's published description of the wire.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
+import msgspec.inspect
 
 from gpt_agent_sync.server import strict_json
-from gpt_agent_sync.server.errors import WireError, missing
+from gpt_agent_sync.server.errors import WireError, missing, not_one_of
 from gpt_agent_sync.server.known_types import KnownTypes
 
 T = TypeVar("T", bound="Body")
 
 Json = dict[str, Any]
 Metadata = dict[str, str] | None
+
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Verbosity = Literal["low", "medium", "high"]
 
 MAX_METADATA_PAIRS, MAX_KEY_LENGTH, MAX_VALUE_LENGTH = 16, 64, 512
 MAX_LIMIT, DEFAULT_LIMIT = 100, 20
@@ -47,6 +52,8 @@ _known = KnownTypes()
 
 # msgspec says in words alone what is wrong and where; the wire names the parameter.
 _PLACE = " - at `$"
+_STEP = re.compile(r"[^.\[\]]+")
+_NOT_ONE, _OTHER_TYPE = "Invalid enum value ", ", got `"
 _UNKNOWN, _MISSING = "Object contains unknown field `", "Object missing required field `"
 
 
@@ -83,13 +90,18 @@ def read_body(body: bytes, body_class: type[T], *, optional: bool = False) -> T:
     return read_fields(read_json(body, optional=optional), body_class)
 
 
-def read_fields(data: Json, body_class: type[T]) -> T:
+def read_fields(data: Json, body_class: type[T], param: str = "") -> T:
     """Return a JSON object as a ``body_class``.
+
+    Args:
+        data: The object.
+        body_class: What it is to be.
+        param: Where in the request it is, for refusals; the whole of it by default.
 
     Raises:
         WireError: If it is not what the wire takes; it names the parameter.
     """
-    return _convert(data, body_class, strict=True)
+    return _convert(data, body_class, param, strict=True)
 
 
 def read_query(arguments: Mapping[str, str]) -> ListQuery:
@@ -119,15 +131,15 @@ def read_arguments(arguments: Mapping[str, str], body_class: type[T]) -> T:
         name: value for name, value in arguments.items() if name in body_class.__struct_fields__
     }
     # Not strict: a query has texts only, of which msgspec reads numbers and booleans.
-    return _convert(known, body_class, strict=False)
+    return _convert(known, body_class, "", strict=False)
 
 
-def _convert(data: object, body_class: type[T], *, strict: bool) -> T:
+def _convert(data: object, body_class: type[T], param: str, *, strict: bool) -> T:
     _known.require(body_class)
     try:
         body = msgspec.convert(data, body_class, strict=strict)
     except msgspec.ValidationError as exc:
-        raise _refusal(str(exc)) from exc
+        raise _refusal(str(exc), param, body_class) from exc
     _check_all_metadata(body)
     return body
 
@@ -142,10 +154,11 @@ def _check_all_metadata(body: object) -> None:
             _check_all_metadata(getattr(body, name))
 
 
-def _refusal(problem: str) -> WireError:
+def _refusal(problem: str, within: str, body_class: type[Body]) -> WireError:
     # The last place in it: a value that is quoted before may say anything.
     reason, _, place = problem.rpartition(_PLACE) if _PLACE in problem else (problem, "", "")
-    place = place.removesuffix("`").removeprefix(".")
+    inner = place.removesuffix("`")
+    place = (within + inner).removeprefix(".")
     if reason.startswith(_MISSING):
         return missing(_path(place, reason[len(_MISSING) : -1]))
     if reason.startswith(_UNKNOWN):
@@ -153,7 +166,27 @@ def _refusal(problem: str) -> WireError:
         return WireError(
             400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter"
         )
-    return WireError(400, f"Invalid value for '{place}': {reason}.", param=place or None)
+    if reason.startswith(_NOT_ONE):
+        known = _supported(msgspec.inspect.type_info(body_class), _STEP.findall(inner))
+        return not_one_of(place, reason[len(_NOT_ONE) + 1 : -1], known)
+    code = "invalid_type" if _OTHER_TYPE in reason else "invalid_value"
+    return WireError(400, f"Invalid value for '{place}': {reason}.", param=place or None, code=code)
+
+
+def _supported(kind: msgspec.inspect.Type, path: Sequence[str]) -> Sequence[Any]:
+    """Return the values that there are at a place in a type."""
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return [value for each in kind.types for value in _supported(each, path)]
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return () if path else kind.values
+    if not path:
+        return ()
+    if isinstance(kind, msgspec.inspect.StructType):
+        found = [field.type for field in kind.fields if field.encode_name == path[0]]
+        return _supported(found[0], path[1:]) if found else ()
+    return (
+        _supported(kind.item_type, path[1:]) if isinstance(kind, msgspec.inspect.ListType) else ()
+    )
 
 
 def _path(parent: str, name: str) -> str:

@@ -12,10 +12,11 @@ from flask import Blueprint, Response, request
 
 from gpt_agent_sync.foreign_json import read_foreign_json
 from gpt_agent_sync.server.bodies import Json, read_json
+from gpt_agent_sync.server.chat_bodies import read_chat
 from gpt_agent_sync.server.clients import client_is_there
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import WireError, interrupted, missing
-from gpt_agent_sync.server.features import says_something, unsupported
+from gpt_agent_sync.server.features import unsupported
 from gpt_agent_sync.server.listing import list_object
 from gpt_agent_sync.server.models.base import (
     Finish,
@@ -29,32 +30,8 @@ from gpt_agent_sync.server.models.upstream import COMPLETIONS
 from gpt_agent_sync.server.paths import DEPLOYMENT
 from gpt_agent_sync.server.storage.collection import new_id
 from gpt_agent_sync.server.strict_json import encode, respond
-from gpt_agent_sync.server.tool_schemas import check_function
 
 EMBEDDINGS = "/embeddings"
-
-_OPTIONS = (
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "response_format",
-    "reasoning_effort",
-    "parallel_tool_calls",
-)
-"""What the models here look at."""
-
-_UNSUPPORTED = (
-    "stop",
-    "logprobs",
-    "top_logprobs",
-    "logit_bias",
-    "functions",
-    "audio",
-    "prediction",
-)
-"""What they do not do."""
-
-_SHAPES: dict[str, tuple[type, ...]] = {"tool_choice": (str, dict), "response_format": (dict,)}
 
 _FINISH_REASONS = {"max_completion_tokens": "length", "content_filter": "content_filter"}
 
@@ -145,26 +122,6 @@ def _until_closed(pieces: Iterator[bytes], cancellation: Cancellation) -> Iterat
         cancellation.cancel()
 
 
-def _invalid_type(param: str) -> WireError:
-    return WireError(400, f"Invalid type for '{param}'.", param=param, code="invalid_type")
-
-
-def _check_message(message: Json, param: str) -> None:
-    if not isinstance(message.get("content"), (str, list, type(None))):
-        raise _invalid_type(f"{param}.content")
-    if message["role"] == "tool" and not isinstance(message.get("tool_call_id"), str):
-        raise missing(f"{param}.tool_call_id")
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, list):
-        raise _invalid_type(f"{param}.tool_calls")
-    for index, call in enumerate(calls):
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise missing(f"{param}.tool_calls[{index}].function.name")
-        if not isinstance(call.get("id"), str):
-            raise missing(f"{param}.tool_calls[{index}].id")
-
-
 def _refusal(error: ModelError) -> WireError:
     limited = error.code == "rate_limit_exceeded"
     return WireError(
@@ -175,54 +132,22 @@ def _refusal(error: ModelError) -> WireError:
     )
 
 
-def _check_chat(body: Json) -> None:
-    """Check what a model here would be shown.
-
-    Raises:
-        WireError: If it could not be, or asks for what they do not do.
-    """
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not all(
-        isinstance(each, dict) and isinstance(each.get("role"), str) for each in messages
-    ):
-        raise missing("messages")
-    for index, message in enumerate(messages):
-        _check_message(message, f"messages[{index}]")
-    for name in ("tool_choice", "response_format"):
-        if body.get(name) is not None and not isinstance(body[name], _SHAPES[name]):
-            raise _invalid_type(name)
-    tools = body.get("tools") or ()
-    if not isinstance(tools, (list, tuple)):
-        raise missing("tools[0].function")
-    for index, tool in enumerate(tools):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if not isinstance(function, dict):
-            raise missing(f"tools[{index}].function")
-        check_function(function, f"tools[{index}].function")
-    for name in _UNSUPPORTED:
-        if says_something(body.get(name)) and body[name] is not False:
-            raise unsupported(name, f"'{name}' with this model")
-    if body.get("n") not in (None, 1):
-        raise unsupported("n", "several choices with this model")
-
-
 def _answered(engine: Engine, body: Json, model: str) -> Response:
-    _check_chat(body)
+    chat = read_chat(body)
     cancellation = Cancellation()
     asked = ModelRequest(
         model=model,
         messages=tuple(body["messages"]),
-        tools=tuple(body.get("tools") or ()),
-        tool_choice=body.get("tool_choice") or "auto",
-        options={name: body[name] for name in _OPTIONS if body.get(name) is not None},
+        tools=tuple(chat.tools or ()),
+        tool_choice=chat.tool_choice or "auto",
+        options=chat.options(),
         cancellation=cancellation,
     )
     completion_id, created = new_id("chatcmpl"), int(engine.clock())
     head = {"id": completion_id, "created": created, "model": model}
     try:
-        if body.get("stream"):
-            options = body.get("stream_options")
-            tells_usage = isinstance(options, dict) and options.get("include_usage") is True
+        if chat.stream:
+            tells_usage = chat.stream_options is not None and chat.stream_options.include_usage
             head["object"] = "chat.completion.chunk"
             chunks = _streamed(engine.reply(asked), head, tells_usage)
             return Response(_until_closed(chunks, cancellation), mimetype="text/event-stream")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -45,6 +46,17 @@ def missing(param: str) -> WireError:
         f"Missing required parameter: '{param}'.",
         param=param,
         code="missing_required_parameter",
+    )
+
+
+def not_one_of(param: str, value: object, known: Iterable[str]) -> WireError:
+    """Return the error for a value that is none of those there are."""
+    supported = ", ".join(f"'{each}'" for each in known)
+    return WireError(
+        400,
+        f"Invalid value: '{value}'. Supported values are: {supported}.",
+        param=param,
+        code="invalid_value",
     )
 
 

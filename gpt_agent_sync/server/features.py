@@ -63,3 +63,13 @@ def says_something(value: Any) -> bool:
         elif found is not None:
             return True
     return False
+
+
+def check_tier(tier: str | None) -> None:
+    """Check a service tier.
+
+    Raises:
+        WireError: If it is another than that of everybody.
+    """
+    if tier not in (None, "auto", "default"):
+        raise unsupported("service_tier", f"the service tier '{tier}'")

@@ -220,7 +220,6 @@ def test_empty_content(content: bodies.Content) -> None:
     [
         ({"type": "audio"}, "audio"),
         ({}, "None"),
-        ({"type": "image_url", "image_url": "http://x/y.png"}, "image_url"),
     ],
 )
 def test_unknown_content(part: dict[str, Any], kind: str) -> None:
@@ -228,3 +227,21 @@ def test_unknown_content(part: dict[str, Any], kind: str) -> None:
     with pytest.raises(WireError) as caught:
         bodies.read_content([part])
     assert caught.value.message == f"Invalid content part of type '{kind}'."
+
+
+@pytest.mark.parametrize(
+    "image, param",
+    [
+        ("http://x/y.png", "content.image_url"),
+        ({}, "content.image_url.url"),
+        ({"url": ""}, "content.image_url.url"),
+        ({"url": 5}, "content.image_url.url"),
+        ({"url": "http://x/y.png", "detail": {}}, "content.image_url.detail"),
+        ({"url": "http://x/y.png", "size": 5}, "content.image_url.size"),
+    ],
+)
+def test_image_that_is_none(image: object, param: str) -> None:
+    """An image without an address, or with more than the wire has, is refused."""
+    with pytest.raises(WireError) as caught:
+        bodies.read_content([{"type": "image_url", "image_url": image}])
+    assert caught.value.param == param

@@ -20,6 +20,7 @@ from tests.support.stub import Answerer, Request, Response, StubServer
 from tests.support.wire_client import Json, WireClient
 
 HI = [{"role": "user", "content": "hi"}]
+CHAT = {"model": "demo", "messages": HI}
 ADD: Any = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 
 Serve = Callable[..., str]
@@ -122,10 +123,25 @@ def test_model_that_fails_in_a_stream(connect: Callable[..., openai.OpenAI]) -> 
         ({"messages": HI}, "model"),
         ({"model": "demo"}, "messages"),
         ({"model": "demo", "messages": "hi"}, "messages"),
-        ({"model": "demo", "messages": ["hi"]}, "messages"),
-        ({"model": "demo", "messages": [{"content": "hi"}]}, "messages"),
+        ({"model": "demo", "messages": ["hi"]}, "messages[0]"),
+        ({"model": "demo", "messages": []}, "messages"),
+        ({"model": "demo", "messages": [{"content": "hi"}]}, "messages[0].role"),
+        ({"model": "demo", "messages": [{"role": "judge", "content": "hi"}]}, "messages[0].role"),
         ({"model": "demo", "messages": HI, "tools": [{}]}, "tools[0].function"),
-        ({"model": "demo", "messages": HI, "tools": 5}, "tools[0].function"),
+        ({"model": "demo", "messages": HI, "tools": 5}, "tools"),
+        ({"model": "demo", "messages": HI, "tool_choice": "any"}, "tool_choice"),
+        ({"model": "demo", "messages": HI, "temperature": "hot"}, "temperature"),
+        ({"model": "demo", "messages": HI, "temperature": 3}, "temperature"),
+        ({"model": "demo", "messages": HI, "max_tokens": 0}, "max_tokens"),
+        ({"model": "demo", "messages": HI, "store": True}, "store"),
+        ({"model": "demo", "messages": HI, "modalities": ["audio"]}, "modalities"),
+        ({"model": "demo", "messages": HI, "stream_options": {}}, "stream_options"),
+        ({"model": "demo", "messages": HI, "x": 1}, "x"),
+        ({**CHAT, "response_format": {"type": "xml"}}, "response_format"),
+        (
+            {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"name": 5}}},
+            "response_format.json_schema.name",
+        ),
         (
             {"model": "demo", "messages": HI, "tools": [{"function": {}}]},
             "tools[0].function.name",
@@ -142,7 +158,7 @@ def test_model_that_fails_in_a_stream(connect: Callable[..., openai.OpenAI]) -> 
         ),
         (
             {"model": "demo", "messages": [{"role": "assistant", "tool_calls": ["c"]}]},
-            "messages[0].tool_calls[0].function.name",
+            "messages[0].tool_calls[0]",
         ),
     ],
 )

@@ -31,8 +31,7 @@ TOOLS = """
 """
 
 BODIES = """
-    from gpt_agent_sync.server.bodies import Body, KnownTypes, read_arguments
-    from gpt_agent_sync.server import bodies
+    from gpt_agent_sync.server.bodies import Body, read_fields
 
     class Inner(Body):
         a: int | None = None
@@ -41,7 +40,7 @@ BODIES = """
     default = msgspec.field(default_factory=list)
     fields = [(f"f{number}", list[Inner], default) for number in range(20)]
     Outer = msgspec.defstruct("Outer", fields, bases=(Body,), kw_only=True)
-    at_once(lambda: bodies._convert({"f1": [{"a": 1}]}, Outer, strict=True))
+    at_once(lambda: read_fields({"f1": [{"a": 1}]}, Outer))
 """
 
 PROGRAM = """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from gpt_agent_sync.server.bodies import Body, Json, Metadata
-from gpt_agent_sync.server.errors import WireError, missing
+from gpt_agent_sync.server.bodies import Body, Json, Metadata, ReasoningEffort, read_fields
+from gpt_agent_sync.server.errors import WireError, missing, not_one_of
 from gpt_agent_sync.server.features import check_range, says_something, unsupported
+from gpt_agent_sync.server.response_format import check_format
 from gpt_agent_sync.server.tool_schemas import check_count, check_function
 
 Content = str | list[Json]
@@ -21,7 +22,6 @@ MOST_MESSAGES = 2**31 - 1
 
 _HOSTED = ("code_interpreter", "file_search")
 _CHOICES = ("auto", "none", "required")
-_FORMATS = ("text", "json_object", "json_schema")
 
 
 class AssistantFields(Body):
@@ -37,7 +37,21 @@ class AssistantFields(Body):
     temperature: float | None = None
     top_p: float | None = None
     response_format: str | Json | None = None
-    reasoning_effort: str | None = None
+    reasoning_effort: ReasoningEffort | None = None
+
+
+class ImageUrl(Body):
+    """Where an image is."""
+
+    url: Annotated[str, msgspec.Meta(min_length=1)]
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Body):
+    """An image in a message."""
+
+    type: str
+    image_url: ImageUrl
 
 
 class MessageFields(Body):
@@ -83,7 +97,7 @@ class RunFields(Body):
     tool_choice: str | Json | None = None
     parallel_tool_calls: bool = True
     response_format: str | Json | None = None
-    reasoning_effort: str | None = None
+    reasoning_effort: ReasoningEffort | None = None
 
 
 class ThreadAndRunFields(RunFields):
@@ -135,16 +149,9 @@ def check_run(fields: RunFields) -> None:
 def _check_sampling(fields: AssistantFields | RunFields) -> None:
     check_range("temperature", fields.temperature, 0, 2)
     check_range("top_p", fields.top_p, 0, 1)
-    form = fields.response_format
-    kind = form.get("type") if isinstance(form, dict) else form
-    if form is not None and kind not in _FORMATS and form != "auto":
-        raise _not_one_of("response_format", kind, _FORMATS)
-    schema = form.get("json_schema") if isinstance(form, dict) else None
-    if kind == "json_schema":
-        if not (isinstance(schema, dict) and schema.get("name")):
-            raise missing("response_format.json_schema.name")
-        form = {"name": schema["name"], "parameters": schema.get("schema")}
-        check_function(form, "response_format.json_schema")
+    # This wire's own word for no choice.
+    if fields.response_format != "auto":
+        check_format(fields.response_format)
 
 
 def _check_truncation(strategy: Json | None) -> None:
@@ -152,7 +159,7 @@ def _check_truncation(strategy: Json | None) -> None:
         return
     kind, last = strategy.get("type"), strategy.get("last_messages")
     if kind not in ("auto", "last_messages"):
-        raise _not_one_of("truncation_strategy.type", kind, ("auto", "last_messages"))
+        raise not_one_of("truncation_strategy.type", kind, ("auto", "last_messages"))
     param = "truncation_strategy.last_messages"
     if last is None and kind == "last_messages":
         raise missing(param)
@@ -173,19 +180,10 @@ def _check_choice(choice: str | Json | None) -> None:
     if kind in _HOSTED:
         raise unsupported("tool_choice", kind)
     if kind != "function":
-        raise _not_one_of("tool_choice", kind, (*_CHOICES, "function"))
+        raise not_one_of("tool_choice", kind, (*_CHOICES, "function"))
     function = choice.get("function") if isinstance(choice, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise missing("tool_choice.function.name")
-
-
-def _not_one_of(param: str, value: object, known: Sequence[str]) -> WireError:
-    return WireError(
-        400,
-        f"Invalid value: '{value}'. Supported values are: {', '.join(map(repr, known))}.",
-        param=param,
-        code="invalid_value",
-    )
 
 
 def check_tools(tools: Sequence[Json] | None) -> None:
@@ -200,7 +198,7 @@ def check_tools(tools: Sequence[Json] | None) -> None:
         if kind in _HOSTED:
             raise unsupported(f"{param}.type", kind)
         if kind != "function":
-            raise _not_one_of(f"{param}.type", kind, ("function",))
+            raise not_one_of(f"{param}.type", kind, ("function",))
         function = tool.get("function")
         if not isinstance(function, dict):
             raise missing(f"{param}.function")
@@ -252,6 +250,7 @@ def _read_part(part: Json) -> Json:
         return {"type": "text", "text": {"value": value, "annotations": []}}
     if kind == "image_file":
         raise unsupported("content", "image_file")
-    if kind == "image_url" and isinstance(part.get(kind), dict):
+    if kind == "image_url":
+        read_fields(part, ImagePart, "content")
         return dict(part)
     raise WireError(400, f"Invalid content part of type '{kind}'.", param="content")

@@ -6,8 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from gpt_agent_sync.server.bodies import Body, Json, Metadata
-from gpt_agent_sync.server.features import check_range, says_something, unsupported
+from gpt_agent_sync.server.bodies import Body, Json, Metadata, ReasoningEffort, Verbosity
+
+Summary = Literal["auto", "concise", "detailed"]
 
 
 class ConversationFields(Body):
@@ -38,16 +39,61 @@ class ConversationReference(Body):
 class ReasoningFields(Body):
     """How much the model is to think."""
 
-    effort: str | None = None
-    summary: str | None = None
-    generate_summary: str | None = None
+    effort: ReasoningEffort | None = None
+    summary: Summary | None = None
+    generate_summary: Summary | None = None
+    mode: str | None = None
+    context: str | None = None
+
+
+class FunctionTool(Body):
+    """A function that a model may call; those of the last group there are none of here."""
+
+    type: str
+    name: str
+    description: str | None = None
+    parameters: Json | None = None
+    strict: bool | None = None
+
+    output_schema: Json | None = None
+    defer_loading: bool | None = None
+    allowed_callers: list[str] | None = None
+
+
+class FunctionChoice(Body):
+    """The one function that a model is to call."""
+
+    type: str
+    name: str
+
+
+class PlainFormat(Body):
+    """The format of a text, or of any JSON object."""
+
+    type: str
+
+
+class SchemaFormat(Body):
+    """The format of a JSON object that has a schema."""
+
+    type: str
+    name: str
+    schema: Json
+    description: str | None = None
+    strict: bool | None = None
 
 
 class TextFields(Body):
     """The format of the reply's text."""
 
     format: Json | None = None
-    verbosity: str | None = None
+    verbosity: Verbosity | None = None
+
+
+class StreamOptions(Body):
+    """How a response is streamed; nothing here hides the lengths of its texts."""
+
+    include_obfuscation: bool | None = None
 
 
 class ResponseFields(Body):
@@ -82,10 +128,11 @@ class ResponseFields(Body):
 
     background_options: Json | None = None
     context_management: Json | list[Json] | None = None
+    moderation: Json | None = None
     include: list[str] | None = None
     prompt: Json | None = None
     service_tier: str | None = None
-    stream_options: Json | None = None
+    stream_options: StreamOptions | None = None
     top_logprobs: int | None = None
 
     prompt_cache_key: str | None = None
@@ -123,37 +170,6 @@ class TokenCountFields(Body):
     text: TextFields | None = None
     reasoning: ReasoningFields | None = None
     truncation: Literal["auto", "disabled"] | None = None
-
-
-INCLUDED = frozenset({"reasoning.encrypted_content"})
-"""What may be asked to be included: there is none of it, as no reasoning is kept."""
-
-
-def check_response(fields: ResponseFields) -> None:
-    """Check the fields of a response.
-
-    Raises:
-        WireError: If one asks for what this server does not have, or is out of its range.
-    """
-    for param in ("background_options", "context_management", "prompt"):
-        if says_something(getattr(fields, param)):
-            raise unsupported(param, param)
-    for value in fields.include or ():
-        if value not in INCLUDED:
-            raise unsupported("include", f"'{value}'")
-    if fields.service_tier not in (None, "auto", "default"):
-        raise unsupported("service_tier", f"the service tier '{fields.service_tier}'")
-    if fields.top_logprobs:
-        raise unsupported("top_logprobs", "log probabilities")
-    reasoning = fields.reasoning
-    if reasoning is not None and (reasoning.summary or reasoning.generate_summary):
-        raise unsupported("reasoning.summary", "summaries of reasoning")
-    check_range("temperature", fields.temperature, 0, 2)
-    check_range("top_p", fields.top_p, 0, 1)
-    check_range("presence_penalty", fields.presence_penalty, -2, 2)
-    check_range("frequency_penalty", fields.frequency_penalty, -2, 2)
-    check_range("max_output_tokens", fields.max_output_tokens, 1)
-    check_range("max_tool_calls", fields.max_tool_calls, 1)
 
 
 class StreamQuery(Body):

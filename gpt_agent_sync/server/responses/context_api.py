@@ -8,10 +8,11 @@ from gpt_agent_sync.server.bodies import Json, read_body
 from gpt_agent_sync.server.clients import client_is_there
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import WireError, interrupted, missing
+from gpt_agent_sync.server.features import check_tier
 from gpt_agent_sync.server.models.base import ModelError, ModelRequest
 from gpt_agent_sync.server.models.cancellation import ReplyCancelledError
 from gpt_agent_sync.server.models.tokens import tokens
-from gpt_agent_sync.server.responses import compaction, items, lifecycle
+from gpt_agent_sync.server.responses import compaction, lifecycle, options
 from gpt_agent_sync.server.responses.bodies import (
     CompactFields,
     ConversationReference,
@@ -37,6 +38,10 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/responses/input_tokens")
     def count_input_tokens() -> Response:
         fields = read_body(request.get_data(), TokenCountFields)
+        tools = options.check_tools(fields.tools or ())
+        options.check_choice(fields.tool_choice, tools)
+        options.check_format(fields.text.format if fields.text else None)
+        options.check_reasoning(fields.reasoning)
         with storage.read() as connection:
             asked = _asked(
                 engine, connection, fields.input, fields.previous_response_id, fields.conversation
@@ -44,7 +49,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         messages = chat_messages(asked)
         if fields.instructions:
             messages.insert(0, {"role": "system", "content": fields.instructions})
-        offered = [chat_tool(tool) for tool in items.check_tools(fields.tools or ())]
+        offered = [chat_tool(tool) for tool in tools]
         told = [{"content": encode(tool)} for tool in offered]
         return respond(
             {
@@ -56,6 +61,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/responses/compact")
     def compact() -> Response:
         fields = read_body(request.get_data(), CompactFields)
+        check_tier(fields.service_tier)
         engine.admit()
         if not fields.input and fields.previous_response_id is None:
             raise missing("input")

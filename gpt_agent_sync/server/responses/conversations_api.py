@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from gpt_agent_sync.server.bodies import Json, read_body, read_query
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.listing import deleted, list_object, list_page, require
-from gpt_agent_sync.server.responses import items
+from gpt_agent_sync.server.responses import input_items, items
 from gpt_agent_sync.server.responses.bodies import (
     ConversationChanges,
     ConversationFields,
@@ -132,9 +132,9 @@ def require_conversation(
 def _insert_items(
     engine: Engine, connection: Connection, conversation_id: str, given: Sequence[Json]
 ) -> list[Object]:
-    if len(given) > items.MAX_ITEMS_PER_REQUEST:
-        raise too_many_items(len(given), items.MAX_ITEMS_PER_REQUEST)
-    added = items.read_input(given, "items")
+    if len(given) > input_items.MAX_ITEMS_PER_REQUEST:
+        raise too_many_items(len(given), input_items.MAX_ITEMS_PER_REQUEST)
+    added = input_items.read_input(given, "items")
     items.check_new(engine.storage.items.all_of(connection, conversation_id), given)
     for item in added:
         engine.storage.items.insert(connection, item, conversation_id)

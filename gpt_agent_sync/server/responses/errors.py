@@ -117,16 +117,6 @@ def too_many_items(count: int, limit: int) -> WireError:
     )
 
 
-def unsupported(param: str, value: object, supported: str) -> WireError:
-    """Return the error for a value that the wire or this server does not have."""
-    return WireError(
-        400,
-        f"Invalid value: '{value}'. Supported values are: {supported}.",
-        param=param,
-        code="invalid_value",
-    )
-
-
 def cannot_cancel_final(status: str) -> WireError:
     """Return the error for an attempt to cancel a response in a final status."""
     return WireError(400, f"Cannot cancel {_ARTICLES.get(status, 'a')} {status} response.")

@@ -14,7 +14,7 @@ from gpt_agent_sync.server.models.base import (
     TextDelta,
     ToolCall,
 )
-from gpt_agent_sync.server.responses import compaction, items, lifecycle
+from gpt_agent_sync.server.responses import compaction, input_items, items, lifecycle
 from gpt_agent_sync.server.responses.errors import item_not_found
 from gpt_agent_sync.server.responses.lifecycle import INPUT
 from gpt_agent_sync.server.responses.response_events import ResponseOutput, response_event
@@ -52,12 +52,12 @@ def read_input(
         WireError: If an item is not of the wire, or one that is referred to is not there.
     """
     if given is None or isinstance(given, str):
-        return items.read_input(given, param)
+        return input_items.read_input(given, param)
     read: list[Object] = []
     for index, item in enumerate(given):
-        reference = items.reference(item, f"{param}[{index}]")
+        reference = input_items.reference(item, f"{param}[{index}]")
         if reference is None:
-            read.append(items.read_item(item, f"{param}[{index}]"))
+            read.append(input_items.read_item(item, f"{param}[{index}]"))
             continue
         found = engine.storage.items.get(connection, reference)
         if found is None:

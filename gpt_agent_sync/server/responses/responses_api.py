@@ -9,13 +9,11 @@ from gpt_agent_sync.server.clients import client_is_there
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import WireError, missing
 from gpt_agent_sync.server.listing import deleted, list_items, with_poll_hint
-from gpt_agent_sync.server.responses import items, lifecycle
+from gpt_agent_sync.server.responses import items, lifecycle, options
 from gpt_agent_sync.server.responses.bodies import (
     ConversationReference,
     ResponseFields,
     StreamQuery,
-    as_json,
-    check_response,
 )
 from gpt_agent_sync.server.responses.conversations_api import require_conversation
 from gpt_agent_sync.server.responses.errors import (
@@ -162,7 +160,7 @@ def _insert_response(engine: Engine, connection: Connection, fields: ResponseFie
     Raises:
         WireError: If the conversation is locked, or its calls and these outputs do not match.
     """
-    check_response(fields)
+    options.check_response(fields)
     # Nobody could poll it.
     background, stored = bool(fields.background), fields.store is not False
     if background and not stored:
@@ -180,7 +178,7 @@ def _insert_response(engine: Engine, connection: Connection, fields: ResponseFie
         "output": [],
         "previous_response_id": previous_response(engine, connection, fields.previous_response_id),
         "usage": None,
-        **_options(engine, fields),
+        **options.shown(engine, fields),
         lifecycle.INPUT: read_input(engine, connection, fields.input),
         lifecycle.STORED: stored,
         lifecycle.STREAMED: background and bool(fields.stream),
@@ -233,44 +231,3 @@ def previous_response(
     if previous is None or not previous[lifecycle.STORED]:
         raise previous_response_not_found(previous_id)
     return previous_id
-
-
-def _options(engine: Engine, fields: ResponseFields) -> Object:
-    """Return the options of a response, as it shows them."""
-    text = as_json(fields.text) or {}
-    reasoning = as_json(fields.reasoning) or {}
-    verbosity = text.get("verbosity")
-    return {
-        "model": engine.resolve_model(fields.model),
-        "instructions": fields.instructions,
-        "max_output_tokens": fields.max_output_tokens,
-        "max_tool_calls": fields.max_tool_calls,
-        "metadata": fields.metadata or {},
-        "parallel_tool_calls": fields.parallel_tool_calls is not False,
-        "reasoning": {"effort": reasoning.get("effort"), "summary": None},
-        "service_tier": "default",
-        "store": fields.store is not False,
-        # Shown as they are where nobody says: the model then has its own.
-        "temperature": 1.0 if fields.temperature is None else fields.temperature,
-        "top_p": 1.0 if fields.top_p is None else fields.top_p,
-        "presence_penalty": fields.presence_penalty or 0.0,
-        "frequency_penalty": fields.frequency_penalty or 0.0,
-        "text": {
-            "format": items.check_format(text.get("format")),
-            **({} if verbosity is None else {"verbosity": verbosity}),
-        },
-        "tool_choice": items.check_choice(fields.tool_choice),
-        "tools": items.check_tools(fields.tools or ()),
-        "top_logprobs": 0,
-        "truncation": fields.truncation or "disabled",
-        "user": fields.user,
-        "safety_identifier": fields.safety_identifier,
-        "prompt_cache_key": fields.prompt_cache_key,
-        lifecycle.SAMPLING: {
-            "temperature": fields.temperature,
-            "top_p": fields.top_p,
-            "presence_penalty": fields.presence_penalty,
-            "frequency_penalty": fields.frequency_penalty,
-            "verbosity": verbosity,
-        },
-    }

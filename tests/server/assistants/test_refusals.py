@@ -227,7 +227,7 @@ def test_bodies_that_are_no_objects(wire: WireClient, path: str, data: str) -> N
         ("/threads/{thread}", {"messages": []}, "messages", "unknown_parameter"),
         ("/threads/{thread}/messages", {"content": "x"}, "role", "missing_required_parameter"),
         ("/threads/{thread}/messages", {"role": "user", "content": ""}, "content", None),
-        ("/threads/{thread}/messages", {"role": "tool", "content": "x"}, "role", None),
+        ("/threads/{thread}/messages", {"role": "tool", "content": "x"}, "role", "invalid_value"),
         ("/threads/{thread}/runs", {}, "assistant_id", "missing_required_parameter"),
         (
             "/threads/{thread}/runs",
@@ -235,13 +235,18 @@ def test_bodies_that_are_no_objects(wire: WireClient, path: str, data: str) -> N
             "model",
             "model_not_found",
         ),
-        ("/threads/{thread}/runs", {"assistant_id": "x", "stream": "yes"}, "stream", None),
-        ("/threads/runs", {"assistant_id": "x", "stream": "yes"}, "stream", None),
+        (
+            "/threads/{thread}/runs",
+            {"assistant_id": "x", "stream": "yes"},
+            "stream",
+            "invalid_type",
+        ),
+        ("/threads/runs", {"assistant_id": "x", "stream": "yes"}, "stream", "invalid_type"),
         (
             "/threads/{thread}/runs/run_x/submit_tool_outputs",
             {"tool_outputs": [], "stream": 1},
             "stream",
-            None,
+            "invalid_type",
         ),
     ],
 )

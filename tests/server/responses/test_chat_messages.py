@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpt_agent_sync.server.responses import items, response_work
+from gpt_agent_sync.server.responses import input_items, options, response_work
 from tests.support.responses_client import assistant_message, call, message, output, user_message
 from tests.support.wire_client import Json
 
@@ -89,7 +89,7 @@ EMPTY: Json = {"type": "object"}
 )
 def test_items_as_chat(given: list[Json], said: list[Json]) -> None:
     """Items are converted to messages of chats; what chats have no words for is left out."""
-    assert response_work.chat_messages(items.read_input(given)) == said
+    assert response_work.chat_messages(input_items.read_input(given)) == said
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_items_as_chat(given: list[Json], said: list[Json]) -> None:
 )
 def test_tools_as_chat(tool: Json, function: Json) -> None:
     """A tool is converted to one of chats, without what was left open or chats do not know."""
-    (shown,) = items.check_tools([{"type": "function", **tool}])
+    (shown,) = options.check_tools([{"type": "function", **tool}])
     assert response_work.chat_tool(shown) == {"type": "function", "function": function}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gpt_agent_sync.server import listing
 from gpt_agent_sync.server.errors import WireError
-from gpt_agent_sync.server.responses import items, lifecycle
+from gpt_agent_sync.server.responses import input_items, items, lifecycle
 from tests.support.wire_client import Json
 
 LIVE = ("queued", "in_progress")
@@ -33,7 +33,7 @@ def make_response(status: str = "queued", **fields: Any) -> Json:
         "incomplete_details": None,
         "output": [],
         "usage": None,
-        lifecycle.INPUT: items.read_input("hi"),
+        lifecycle.INPUT: input_items.read_input("hi"),
         lifecycle.STORED: True,
         lifecycle.EXPIRES_AT: 600.0,
         **fields,

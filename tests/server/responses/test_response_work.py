@@ -162,7 +162,10 @@ def test_model_gets_the_tools(response_setup: MakeResponseSetup) -> None:
         ({"tool_choice": "none"}, "none"),
         ({"tool_choice": "required"}, "required"),
         (
-            {"tool_choice": {"type": "function", "name": "add"}},
+            {
+                "tool_choice": {"type": "function", "name": "add"},
+                "tools": [{"type": "function", "name": "add"}],
+            },
             {"type": "function", "function": {"name": "add"}},
         ),
     ],
