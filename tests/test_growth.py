@@ -195,6 +195,16 @@ def test_demo_model_with_many_tools(unit: str) -> None:
     assert is_linear(work)
 
 
+def test_demo_model_with_many_properties() -> None:
+    """The demo model's time grows with what a tool requires, and not faster."""
+
+    def work(length: int) -> Callable[[], object]:
+        tool = offer("a", **{f"p{number}": {"type": "string"} for number in range(length)})
+        return lambda: ask_demo("a: b", tool)
+
+    assert is_linear(work)
+
+
 def test_demo_model_with_nested_schemas() -> None:
     """A short schema that stands for very many values ends all the same."""
     definitions: dict[str, Any] = {"n0": {"type": "boolean"}}

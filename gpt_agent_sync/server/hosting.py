@@ -8,7 +8,7 @@ from gpt_agent_sync.secret import Secret, conceal
 from gpt_agent_sync.server.admission import LOOPBACK
 from gpt_agent_sync.server.app import create_app, make_engine
 from gpt_agent_sync.server.engine import Engine
-from gpt_agent_sync.server.wsgi import WsgiServer, listen
+from gpt_agent_sync.server.wsgi.server import WsgiServer, listen
 
 HOST = "127.0.0.1"
 

@@ -15,7 +15,7 @@ from gpt_agent_sync.server.serving import (
     make_app,
     open_engine,
 )
-from gpt_agent_sync.server.wsgi import WsgiServer, listen
+from gpt_agent_sync.server.wsgi.server import WsgiServer, listen
 
 
 def serve(options: ServeOptions, on_ready: Callable[[str], None] | None = None) -> None:

@@ -18,7 +18,8 @@ from gpt_agent_sync.server.app import create_app, make_engine
 from gpt_agent_sync.server.engine import RUN_SECONDS, Engine
 from gpt_agent_sync.server.health import register_health
 from gpt_agent_sync.server.storage.engines import is_memory, read_location
-from gpt_agent_sync.server.wsgi import MOST_THREADS, WsgiServer
+from gpt_agent_sync.server.wsgi.server import WsgiServer
+from gpt_agent_sync.server.wsgi.threads import MOST_THREADS
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from gpt_agent_sync.server.serving import (
     make_app,
     open_engine,
 )
-from gpt_agent_sync.server.wsgi import WsgiServer
+from gpt_agent_sync.server.wsgi.server import WsgiServer
 
 TICK = 0.5
 """Seconds between two signs of life for the arbiter."""

@@ -11,7 +11,7 @@ import requests
 from gpt_agent_sync.server.admission import host_name
 from gpt_agent_sync.server.app import create_app, make_engine
 from gpt_agent_sync.server.paths import wire_path
-from gpt_agent_sync.server.wsgi import WsgiServer, listen
+from gpt_agent_sync.server.wsgi.server import WsgiServer, listen
 
 JSON = {"Content-Type": "application/json"}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gpt_agent_sync.server.storage.collection import Object, new_id
+from gpt_agent_sync.server.storage.collection import MOST_IDS, Object, new_id
 from gpt_agent_sync.server.storage.database import Storage, StorageClosedError
 from tests.plugins.postgres_servers import needs_postgres
 
@@ -92,6 +92,19 @@ def test_get(
     with filled.write() as connection:
         found = filled.messages.get(connection, object_id, parent_id, lock=lock)
     assert (found is not None) is there
+
+
+def test_many_at_once(storage: Storage) -> None:
+    """Objects added together stand in their order, and those that are there are found together."""
+    names = [f"m{number}" for number in range(2 * MOST_IDS + 1)]
+    with storage.write() as connection:
+        storage.messages.insert_all(connection, [{"id": name} for name in names], "thread_1")
+        storage.messages.insert_all(connection, [], "thread_1")
+    with storage.read() as connection:
+        listed = storage.messages.all_of(connection, "thread_1")
+        found = storage.messages.get_all(connection, [*names, "x", "a\0b"])
+    assert [item["id"] for item in listed] == names
+    assert found == {name: {"id": name} for name in names}
 
 
 def test_update_replaces(filled: Storage) -> None:

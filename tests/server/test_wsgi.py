@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from gpt_agent_sync.server import wsgi
-from gpt_agent_sync.server.wsgi import WsgiServer, listen
+from gpt_agent_sync.server.wsgi import channels, threads
+from gpt_agent_sync.server.wsgi.server import WsgiServer, listen
 from tests.support.polling import wait_for
 
 PATIENCE = 20.0
@@ -188,7 +188,7 @@ def test_threads_go_when_they_are_idle(
     serve: Serve, app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads that have had nothing to do for long are not kept."""
-    monkeypatch.setattr(wsgi, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 0.05)
     before = request_threads()
     server = serve()
     held = [raw(server, b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(20)]
@@ -196,7 +196,7 @@ def test_threads_go_when_they_are_idle(
         assert app.held.acquire(timeout=PATIENCE)
     assert request_threads() - before >= 20
     app.go_on.set()
-    wait_for(request_threads, lambda count: count - before <= wsgi.LEAST_THREADS)
+    wait_for(request_threads, lambda count: count - before <= threads.LEAST_THREADS)
     for each in held:
         each.close()
 
@@ -265,8 +265,31 @@ def test_addresses_that_cannot_be_read(serve: Serve, url: bytes) -> None:
 
 def test_head_that_is_too_large(serve: Serve) -> None:
     """A head is bounded."""
-    found = answer_to(serve(), b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * wsgi.FIELD_BYTES)
+    found = answer_to(serve(), b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * channels.FIELD_BYTES)
     assert found[8:13] == b" 431 "
+
+
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"0" * 2 * channels.LINE_BYTES,
+        b"1;" + b"a" * 2 * channels.LINE_BYTES,
+        b"1\r\na\r\n0\r\n" + b"X: y\r\n" * (channels.FIELD_BYTES // 5),
+    ],
+    ids=["size", "extension", "trailer"],
+)
+def test_chunks_with_much_around_them(serve: Serve, body: bytes) -> None:
+    """What is around a body's chunks is bounded: all of it is read again with each piece."""
+    assert answer_to(serve(), CHUNKED + body).startswith(b"HTTP/1.1 400")
+
+
+def test_fields_after_chunks(serve: Serve) -> None:
+    """Fields may follow a body in chunks, and lines with sizes may say more than that."""
+    body = b"2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\nX: y\r\n\r\n"
+    assert answer_to(serve(), CHUNKED + body).endswith(b"hello")
 
 
 def test_many_connections_are_served(serve: Serve) -> None:

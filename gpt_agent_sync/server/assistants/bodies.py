@@ -216,17 +216,6 @@ def check_resources(resources: Json | None) -> None:
             raise unsupported(f"tool_resources.{name}", name)
 
 
-def check_message(fields: MessageFields, param: str = "") -> None:
-    """Check the fields of a message.
-
-    Raises:
-        WireError: If it has files, or its content is not of the wire.
-    """
-    if fields.attachments:
-        raise unsupported(f"{param}attachments", "attachments")
-    read_content(fields.content)
-
-
 def read_content(content: Content) -> list[Json]:
     """Return a message's content as the wire keeps it: a list of parts.
 

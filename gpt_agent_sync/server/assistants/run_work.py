@@ -175,10 +175,8 @@ class RunWork(Work):
 
     def _insert(self, connection: Connection, output: RunOutput) -> None:
         thread_id = self.item["thread_id"]
-        for message in output.messages:
-            self._storage.messages.insert(connection, message, thread_id)
-        for step in output.steps:
-            self._storage.steps.insert(connection, step, thread_id)
+        self._storage.messages.insert_all(connection, output.messages, thread_id)
+        self._storage.steps.insert_all(connection, output.steps, thread_id)
 
 
 _ENDINGS = {

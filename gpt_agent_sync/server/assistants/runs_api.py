@@ -19,8 +19,9 @@ from gpt_agent_sync.server.assistants.run_work import (
     live_run,
 )
 from gpt_agent_sync.server.assistants.threads_api import (
-    insert_message,
     insert_thread,
+    new_message,
+    new_thread,
     require_thread,
 )
 from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
@@ -47,9 +48,11 @@ def _register_creation(blueprint: Blueprint, engine: Engine) -> None:
     def create_thread_and_run() -> Response:
         fields = read_body(request.get_data(), bodies.ThreadAndRunFields)
         engine.admit()
+        bodies.check_resources(fields.tool_resources)
+        thread, messages = new_thread(engine, fields.thread or bodies.ThreadFields())
+        added = _additional(engine, thread["id"], fields)
         with storage.write() as connection:
-            bodies.check_resources(fields.tool_resources)
-            thread = insert_thread(engine, connection, fields.thread or bodies.ThreadFields())
+            insert_thread(engine, connection, thread, [*messages, *added])
             run = _insert_run(engine, connection, thread["id"], fields)
         return _start(
             engine,
@@ -63,12 +66,14 @@ def _register_creation(blueprint: Blueprint, engine: Engine) -> None:
     def create_run(thread_id: str) -> Response:
         fields = read_body(request.get_data(), bodies.RunFields)
         engine.admit()
+        added = _additional(engine, thread_id, fields)
         with storage.write() as connection:
             require_thread(engine, connection, thread_id, lock=True)
             # The thread is locked, so that of two runs started at once one finds the other.
             live = live_run(engine, connection, thread_id)
             if live is not None:
                 raise run_active(thread_id, live["id"])
+            storage.messages.insert_all(connection, added, thread_id)
             run = _insert_run(engine, connection, thread_id, fields)
         return _start(engine, run, fields.stream, run_event(run, "created"))
 
@@ -205,18 +210,25 @@ def _run_response(engine: Engine, run: Object) -> Response:
     return with_poll_hint(run, age if lifecycle.is_live(run) else None)
 
 
+def _additional(engine: Engine, thread_id: str, fields: bodies.RunFields) -> list[Object]:
+    """Return the messages that a run adds to its thread, its fields checked.
+
+    Raises:
+        WireError: If one is not of the wire, or asks for what this server does not have.
+    """
+    bodies.check_run(fields)
+    return [new_message(engine, thread_id, each) for each in fields.additional_messages or ()]
+
+
 def _insert_run(
     engine: Engine, connection: Connection, thread_id: str, fields: bodies.RunFields
 ) -> Object:
-    """Insert a new queued run, with its additional messages, and return it.
+    """Insert a new queued run, and return it.
 
     Raises:
         WireError: If its assistant or model is not there.
     """
-    bodies.check_run(fields)
     assistant = require_assistant(engine, connection, fields.assistant_id)
-    for message in fields.additional_messages or ():
-        insert_message(engine, connection, thread_id, message)
     now = int(engine.clock())
     run = {
         "id": new_id("run"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from gpt_agent_sync.server.assistants.errors import messages_locked, not_found
 from gpt_agent_sync.server.assistants.run_work import live_run
 from gpt_agent_sync.server.bodies import MetadataFields, read_body, read_query
 from gpt_agent_sync.server.engine import Engine
+from gpt_agent_sync.server.features import unsupported
 from gpt_agent_sync.server.listing import deleted, list_page, require
 from gpt_agent_sync.server.storage.collection import Connection, Object, new_id
 from gpt_agent_sync.server.strict_json import respond
@@ -30,8 +32,10 @@ def _register_threads(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/threads")
     def create_thread() -> Response:
         fields = read_body(request.get_data(), bodies.ThreadFields, optional=True)
+        thread, messages = new_thread(engine, fields)
         with storage.write() as connection:
-            return respond(insert_thread(engine, connection, fields))
+            insert_thread(engine, connection, thread, messages)
+        return respond(thread)
 
     @blueprint.get("/threads")
     def list_threads() -> Response:
@@ -77,13 +81,15 @@ def _register_messages(blueprint: Blueprint, engine: Engine) -> None:
     @blueprint.post("/threads/<thread_id>/messages")
     def create_message(thread_id: str) -> Response:
         fields = read_body(request.get_data(), bodies.MessageFields)
+        message = new_message(engine, thread_id, fields)
         with storage.write() as connection:
             # The thread is locked, so that no run starts in between.
             require_thread(engine, connection, thread_id, lock=True)
             live = live_run(engine, connection, thread_id)
             if live is not None:
                 raise messages_locked(thread_id, live["id"])
-            return respond(insert_message(engine, connection, thread_id, fields))
+            storage.messages.insert(connection, message, thread_id)
+        return respond(message)
 
     @blueprint.get("/threads/<thread_id>/messages")
     def list_messages(thread_id: str) -> Response:
@@ -138,8 +144,14 @@ def require_thread(
     return require(thread, not_found("thread", thread_id))
 
 
-def insert_thread(engine: Engine, connection: Connection, fields: bodies.ThreadFields) -> Object:
-    """Insert a new thread and its first messages, and return it."""
+def new_thread(engine: Engine, fields: bodies.ThreadFields) -> tuple[Object, list[Object]]:
+    """Return a new thread and its first messages, which nobody has yet.
+
+    Made in no transaction: they may be very many, and on SQLite a writer is alone.
+
+    Raises:
+        WireError: If a message has files, or its content is not of the wire.
+    """
     bodies.check_resources(fields.tool_resources)
     thread: Object = {
         "id": new_id("thread"),
@@ -148,19 +160,27 @@ def insert_thread(engine: Engine, connection: Connection, fields: bodies.ThreadF
         "metadata": fields.metadata or {},
         "tool_resources": fields.tool_resources or {},
     }
+    return thread, [new_message(engine, thread["id"], each) for each in fields.messages]
+
+
+def insert_thread(
+    engine: Engine, connection: Connection, thread: Object, messages: Sequence[Object]
+) -> None:
+    """Insert a new thread and its first messages."""
     engine.storage.threads.insert(connection, thread)
-    for message in fields.messages:
-        insert_message(engine, connection, thread["id"], message)
-    return thread
+    engine.storage.messages.insert_all(connection, messages, thread["id"])
 
 
-def insert_message(
-    engine: Engine, connection: Connection, thread_id: str, fields: bodies.MessageFields
-) -> Object:
-    """Insert a new message of a client, and return it."""
-    bodies.check_message(fields)
+def new_message(engine: Engine, thread_id: str, fields: bodies.MessageFields) -> Object:
+    """Return a new message of a client's, which nobody has yet.
+
+    Raises:
+        WireError: If it has files, or its content is not of the wire.
+    """
+    if fields.attachments:
+        raise unsupported("attachments", "attachments")
     now = int(engine.clock())
-    message = {
+    return {
         "id": new_id("msg"),
         "object": "thread.message",
         "created_at": now,
@@ -173,11 +193,9 @@ def insert_message(
         "content": bodies.read_content(fields.content),
         "assistant_id": None,
         "run_id": None,
-        "attachments": fields.attachments or [],
+        "attachments": [],
         "metadata": fields.metadata or {},
     }
-    engine.storage.messages.insert(connection, message, thread_id)
-    return message
 
 
 def _with_metadata(item: Object, metadata: dict[str, Any] | None) -> Object:

@@ -6,6 +6,7 @@ job for it, repeats what the tools answered, and echoes everything else.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,11 @@ NAME = "demo"
 READ_LENGTH = 4000
 """Characters of a message that are searched for tools and their arguments: tools and their
 properties are each looked for in the whole of it, and both are of others' making."""
+
+MOST_PIECES = 2000
+"""Words that an answer is yielded by, one at a time."""
+
+_PART = 65536
 
 _WORD = re.compile(r"[a-z]+|\d+")
 # Begun only where a number begins, and with a bounded number of signs: from every character of a
@@ -66,15 +72,30 @@ class DemoModel(Model):
         for name, arguments in calls:
             yield ToolCall(name, json.dumps(arguments, ensure_ascii=False))
         text = "" if calls else _shaped(request, _answer_text(request.messages))
-        # Word by word, so that programs that stream can be tried with it.
-        for word in re.findall(r"\S+\s*", text):
-            yield TextDelta(word)
+        yield from map(TextDelta, _pieces(text))
         written = _count(text) + sum(1 + len(arguments) for _, arguments in calls)
         yield Finish(prompt_tokens=read, completion_tokens=written)
 
 
+def _pieces(text: str) -> Iterator[str]:
+    """Yield a text word by word, so that programs that stream can be tried; of a long one the rest.
+
+    Nothing is lost to blanks in front: no answer begins with one.
+    """
+    end = 0
+    for word in itertools.islice(re.finditer(r"\S+\s*", text), MOST_PIECES):
+        end = word.end()
+        yield word.group()
+    if text[end:]:
+        yield text[end:]
+
+
 def _count(content: object) -> int:
-    return len(_text(content).split())
+    """Return how many words there are; of a long text, about how many."""
+    text = _text(content)
+    # Part by part, as a list of all would take many times the text's memory.
+    parts = (text[begin : begin + _PART] for begin in range(0, len(text), _PART))
+    return sum(len(part.split()) for part in parts)
 
 
 def _text(content: object) -> str:

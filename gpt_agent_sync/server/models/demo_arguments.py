@@ -65,7 +65,8 @@ def fill(
     """
     schema = parameters or {}
     properties: Mapping[str, Schema] = schema.get("properties") or {}
-    required = list(schema.get("required") or ())
+    # Each once, and to be looked for: a schema may have very many.
+    required = dict.fromkeys(schema.get("required") or ())
     given = _object_in(text, properties)
     if given is not None:
         return given, all(name in given for name in required)

@@ -136,6 +136,5 @@ def _insert_items(
         raise too_many_items(len(given), input_items.MAX_ITEMS_PER_REQUEST)
     added = input_items.read_input(given, "items")
     items.check_new(engine.storage.items.all_of(connection, conversation_id), given)
-    for item in added:
-        engine.storage.items.insert(connection, item, conversation_id)
+    engine.storage.items.insert_all(connection, added, conversation_id)
     return added

@@ -53,16 +53,18 @@ def read_input(
     """
     if given is None or isinstance(given, str):
         return input_items.read_input(given, param)
+    references = [
+        input_items.reference(item, f"{param}[{index}]") for index, item in enumerate(given)
+    ]
+    found = engine.storage.items.get_all(connection, filter(None, references))
     read: list[Object] = []
-    for index, item in enumerate(given):
-        reference = input_items.reference(item, f"{param}[{index}]")
+    for index, (item, reference) in enumerate(zip(given, references, strict=True)):
         if reference is None:
             read.append(input_items.read_item(item, f"{param}[{index}]"))
-            continue
-        found = engine.storage.items.get(connection, reference)
-        if found is None:
+        elif reference in found:
+            read.append(items.copied(found[reference]))
+        else:
             raise item_not_found(reference)
-        read.append(items.copied(found))
     return read
 
 
@@ -192,16 +194,16 @@ class ResponseWork(Work):
         conversation = response["conversation"]
         if conversation is None:
             # For those who refer to them by their ids; they go with the response.
-            for item in response["output"] if response[lifecycle.STORED] else ():
-                self._storage.items.insert(connection, item, response["id"])
+            kept = response["output"] if response[lifecycle.STORED] else ()
+            self._storage.items.insert_all(connection, kept, response["id"])
             return
         # It may have been deleted while the model answered.
         if self._storage.conversations.get(connection, conversation["id"]) is None:
             return
         # Input and output come into the conversation together, at the end, as on the real wire: of
         # a response that failed or was cancelled it has neither.
-        for item in (*response[INPUT], *response["output"]):
-            self._storage.items.insert(connection, item, conversation["id"])
+        both = (*response[INPUT], *response["output"])
+        self._storage.items.insert_all(connection, both, conversation["id"])
 
     def is_stored(self, item: Object) -> bool:
         """Return whether the response stays in the database when the work is done."""

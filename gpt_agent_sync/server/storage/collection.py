@@ -6,7 +6,7 @@ Rows hold the wire's own objects as JSON, beside the few columns that are querie
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -43,8 +43,15 @@ class Collection:
 
     def insert(self, connection: Connection, data: Object, parent_id: str | None = None) -> None:
         """Add an object; the columns that are for searches are filled from it."""
-        values = {"id": data["id"], "parent_id": parent_id, **self._values(data)}
-        connection.execute(self._table.insert().values(values))
+        self.insert_all(connection, [data], parent_id)
+
+    def insert_all(
+        self, connection: Connection, items: Sequence[Object], parent_id: str | None = None
+    ) -> None:
+        """Add objects, in this order."""
+        rows = [{"id": each["id"], "parent_id": parent_id, **self._values(each)} for each in items]
+        if rows:
+            connection.execute(self._table.insert(), rows)
 
     def _values(self, data: Object) -> Object:
         values = {name: data.get(name) for name in self._columns if name != "owner"}
@@ -74,6 +81,18 @@ class Collection:
         query = self._select(self._table.c.data, parent_id).where(self._table.c.id == object_id)
         # SQLite drops FOR UPDATE from the statement: there a write transaction is alone anyway.
         return connection.execute(query.with_for_update() if lock else query).scalar()
+
+    def get_all(self, connection: Connection, object_ids: Iterable[str]) -> dict[str, Object]:
+        """Return those of the objects that are there, by their ids."""
+        table = self._table
+        ids = [object_id for object_id in dict.fromkeys(object_ids) if "\0" not in object_id]
+        found: dict[str, Object] = {}
+        for begin in range(0, len(ids), MOST_IDS):
+            query = sa.select(table.c.id, table.c.data).where(
+                table.c.id.in_(ids[begin : begin + MOST_IDS])
+            )
+            found.update((row.id, row.data) for row in connection.execute(query))
+        return found
 
     def update(self, connection: Connection, data: Object) -> None:
         """Replace the object of the same id."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gpt_agent_sync.server.models.base import ChatObject, Finish, ModelRequest, TextDelta, ToolCall
-from gpt_agent_sync.server.models.demo import DemoModel, plan_calls
+from gpt_agent_sync.server.models.demo import MOST_PIECES, DemoModel, plan_calls
 from gpt_agent_sync.server.models.demo_arguments import fill
 
 Schema = dict[str, Any]
@@ -143,6 +143,15 @@ def test_reply_comes_in_pieces() -> None:
     """A text is given word by word."""
     pieces = list(DemoModel().reply(asked("hi you")))
     assert pieces[-3:-1] == [TextDelta("hi "), TextDelta("you")]
+
+
+@pytest.mark.parametrize("blank", [" ", "\n"])
+def test_long_reply_comes_whole(blank: str) -> None:
+    """Of a very long text nothing is lost, though not each of its words is an event."""
+    text = blank.join(["word"] * 3 * MOST_PIECES)
+    pieces = list(DemoModel().reply(asked(text)))
+    assert len(pieces) == MOST_PIECES + 2
+    assert said({"role": "user", "content": text}).endswith(text)
 
 
 def test_usage_counts_words() -> None:
