@@ -19,6 +19,7 @@ from gpt_agent_sync.server.errors import WireError
 from gpt_agent_sync.server.models.base import Model
 from gpt_agent_sync.server.models.demo import DemoModel
 from gpt_agent_sync.server.models.offered import OfferedOnly
+from gpt_agent_sync.server.models.shortening import Shortening
 from gpt_agent_sync.server.models.upstream import UpstreamModel
 from gpt_agent_sync.server.paths import with_wire_paths
 from gpt_agent_sync.server.responses import context_api, conversations_api, responses_api
@@ -68,7 +69,7 @@ def make_engine(
     chosen: list[Model] = [*models, DemoModel()]
     # Last: it serves every name.
     if behind is not None:
-        chosen.append(OfferedOnly(behind))
+        chosen.append(OfferedOnly(Shortening(behind)))
     return Engine(
         Storage(location),
         chosen,

@@ -15,7 +15,7 @@ from gpt_agent_sync.server.bodies import Json, read_json
 from gpt_agent_sync.server.chat_bodies import read_chat
 from gpt_agent_sync.server.clients import client_is_there
 from gpt_agent_sync.server.engine import Engine
-from gpt_agent_sync.server.errors import WireError, interrupted, missing
+from gpt_agent_sync.server.errors import WireError, interrupted, missing, not_answered
 from gpt_agent_sync.server.features import unsupported
 from gpt_agent_sync.server.listing import list_object
 from gpt_agent_sync.server.models.base import (
@@ -89,7 +89,7 @@ def _upstream_models(engine: Engine) -> list[str]:
     if engine.upstream is None:
         return []
     try:
-        answer = engine.upstream.forward("GET", "/models", None, Cancellation())
+        answer = engine.upstream.endpoint.forward("GET", "/models", None, Cancellation())
         listed = read_foreign_json(b"".join(answer.pieces))
     except (ModelError, ValueError, OSError):
         return []
@@ -104,9 +104,9 @@ def _forwarded(engine: Engine, path: str, body: Json) -> Response:
     try:
         # A client that goes while the model thinks takes its request along.
         with engine.watching(cancellation, client_is_there(request.environ)):
-            answer = engine.upstream.forward("POST", path, body, cancellation)
+            answer = engine.upstream.endpoint.forward("POST", path, body, cancellation)
     except ModelError as exc:
-        raise _refusal(exc) from None
+        raise not_answered(exc) from None
     except ReplyCancelledError:
         raise interrupted() from None
     response = Response(_until_closed(answer.pieces, cancellation))
@@ -120,16 +120,6 @@ def _until_closed(pieces: Iterator[bytes], cancellation: Cancellation) -> Iterat
         yield from pieces
     finally:
         cancellation.cancel()
-
-
-def _refusal(error: ModelError) -> WireError:
-    limited = error.code == "rate_limit_exceeded"
-    return WireError(
-        429 if limited else 502,
-        error.message,
-        kind="rate_limit_error" if limited else "server_error",
-        code=error.code,
-    )
 
 
 def _answered(engine: Engine, body: Json, model: str) -> Response:
@@ -154,7 +144,7 @@ def _answered(engine: Engine, body: Json, model: str) -> Response:
         with engine.watching(cancellation, client_is_there(request.environ)):
             return respond(_completion(list(engine.reply(asked)), head))
     except ModelError as exc:
-        raise _refusal(exc) from None
+        raise not_answered(exc) from None
     except ReplyCancelledError:
         raise interrupted() from None
 
@@ -209,7 +199,7 @@ def _streamed(chunks: Iterator[ModelChunk], head: Json, tells_usage: bool) -> It
     except ReplyCancelledError:
         return
     except ModelError as exc:
-        yield _line(_refusal(exc).body())
+        yield _line(not_answered(exc).body())
         return
     yield b"data: [DONE]\n\n"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from gpt_agent_sync.server.models.base import ContextLengthError, ModelError
+
 
 class WireError(Exception):
     """A refusal, which is answered as an error object.
@@ -58,6 +60,15 @@ def not_one_of(param: str, value: object, known: Iterable[str]) -> WireError:
         param=param,
         code="invalid_value",
     )
+
+
+def not_answered(error: ModelError) -> WireError:
+    """Return the error for a request whose model cannot answer."""
+    if isinstance(error, ContextLengthError):
+        return WireError(400, error.message, param="messages", code="context_length_exceeded")
+    if error.code == "rate_limit_exceeded":
+        return WireError(429, error.message, kind="rate_limit_error", code=error.code)
+    return WireError(502, error.message, kind="server_error", code=error.code)
 
 
 def interrupted() -> WireError:

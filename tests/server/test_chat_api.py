@@ -271,6 +271,16 @@ def test_refusal_of_the_upstream(serve: Serve, make_stub: MakeStub, status: int,
     assert (answered, "secret" in json.dumps(error)) == (told, False)
 
 
+def test_field_that_the_upstream_refuses(serve: Serve, make_stub: MakeStub) -> None:
+    """A field of a client's is not left out: that the upstream refuses it is told."""
+    said = {"error": {"message": "Unknown parameter: 'stream_options'."}}
+    wire = WireClient(serve(upstream=make_stub(lambda request: Response(said, 400)).base_url))
+    fields = {"model": "m", "messages": HI, "stream": True, "stream_options": {}}
+    answered, error = wire.refusal("POST", "/chat/completions", json=fields)
+    wire.close()
+    assert (answered, error["message"]) == (502, "The upstream model refused the request.")
+
+
 # Models.
 
 

@@ -19,6 +19,11 @@ def most_messages(strategy: Mapping[str, Any] | None) -> int | None:
     return int(strategy["last_messages"])
 
 
+def may_shorten(strategy: Mapping[str, Any] | None) -> bool:
+    """Return whether a strategy leaves out what is too much for the model."""
+    return most_messages(strategy) is None
+
+
 def fitting(
     before: Sequence[ChatObject],
     thread: Sequence[ChatObject],

@@ -108,6 +108,7 @@ class RunWork(Work):
             tools=tuple(tool for tool in run["tools"] if tool.get("type") == "function"),
             tool_choice=_tool_choice(run),
             options=options,
+            may_shorten=context.may_shorten(run["truncation_strategy"]),
             cancellation=self.cancellation,
         )
 

@@ -24,6 +24,7 @@ class ModelRequest:
         tools: The function tools on offer, likewise.
         tool_choice: ``"auto"``, ``"none"``, ``"required"`` or an object naming a function.
         options: Further parameters by their ``/chat/completions`` names.
+        may_shorten: Whether the oldest messages may be left out where there are too many.
         cancellation: Tells whether the reply is still wanted.
     """
 
@@ -32,6 +33,7 @@ class ModelRequest:
     tools: tuple[ChatObject, ...] = ()
     tool_choice: str | Mapping[str, Any] = "auto"
     options: Mapping[str, Any] = attrs.field(factory=dict)
+    may_shorten: bool = False
     cancellation: Cancellation = attrs.field(factory=Cancellation, eq=False, repr=False)
 
 
@@ -101,6 +103,10 @@ class ModelError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class ContextLengthError(ModelError):
+    """A conversation is longer than the model's context."""
 
 
 class Model(ABC):

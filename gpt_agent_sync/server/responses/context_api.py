@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from gpt_agent_sync.server.bodies import Json, read_body
 from gpt_agent_sync.server.clients import client_is_there
 from gpt_agent_sync.server.engine import Engine
-from gpt_agent_sync.server.errors import WireError, interrupted, missing
+from gpt_agent_sync.server.errors import interrupted, missing, not_answered
 from gpt_agent_sync.server.features import check_tier
 from gpt_agent_sync.server.models.base import ModelError, ModelRequest
 from gpt_agent_sync.server.models.cancellation import ReplyCancelledError
@@ -78,12 +78,7 @@ def register(blueprint: Blueprint, engine: Engine) -> None:
         except ReplyCancelledError:
             raise interrupted() from None
         except ModelError as exc:
-            raise WireError(
-                429 if exc.code == "rate_limit_exceeded" else 502,
-                exc.message,
-                kind="server_error",
-                code=exc.code,
-            ) from exc
+            raise not_answered(exc) from exc
         return respond(
             {
                 "id": new_id("resp"),

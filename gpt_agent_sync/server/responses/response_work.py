@@ -145,6 +145,7 @@ class ResponseWork(Work):
             tools=tuple(chat_tool(tool) for tool in response["tools"]),
             tool_choice=chat_choice(response["tool_choice"]),
             options={name: value for name, value in options.items() if value is not None},
+            may_shorten=response["truncation"] == "auto",
             cancellation=self.cancellation,
         )
 

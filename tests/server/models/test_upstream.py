@@ -18,6 +18,7 @@ from gpt_agent_sync.server.hosting import EmbeddedServer
 from gpt_agent_sync.server.models import bounded
 from gpt_agent_sync.server.models import upstream as upstreams
 from gpt_agent_sync.server.models.base import (
+    ContextLengthError,
     Finish,
     ModelChunk,
     ModelError,
@@ -324,6 +325,63 @@ def test_field_that_an_upstream_does_not_know(
     assert instead.items() <= upstream.requests[-1].items()
 
 
+OPENAI = {
+    "error": {
+        "message": "This model's maximum context length is 8192 tokens. However, your messages "
+        "resulted in 9000 tokens.",
+        "type": "invalid_request_error",
+        "code": "context_length_exceeded",
+    }
+}
+LLAMA_CPP = {
+    "error": {
+        "code": 400,
+        "message": "the request exceeds the available context size, try increasing it",
+        "type": "exceed_context_size_error",
+        "n_ctx": 8192,
+    }
+}
+VLLM = {
+    "object": "error",
+    "message": "This model's maximum context length is 8192 tokens. However, you requested 9000 "
+    "tokens (8000 in the messages, 1000 in the completion).",
+    "type": "BadRequestError",
+    "code": 400,
+}
+LM_STUDIO = {
+    "error": "Trying to keep the first 9000 tokens when context the overflows. However, "
+    "the model is loaded with context length of only 8192 tokens"
+}
+LITELLM = {
+    "error": {
+        "message": "litellm.ContextWindowExceededError: litellm.BadRequestError: "
+        "ContextWindowExceededError: OpenAIException - prompt is too long",
+        "code": "400",
+    }
+}
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [OPENAI, LLAMA_CPP, VLLM, LM_STUDIO, LITELLM],
+    ids=["OpenAI", "llama.cpp", "vLLM", "LM Studio", "LiteLLM"],
+)
+def test_conversation_that_is_too_long(serve: Serve, refusal: object) -> None:
+    """A conversation that is longer than the model's context is told so, in fixed words."""
+    with pytest.raises(ContextLengthError) as caught:
+        reply(serve(refusal, 400))
+    assert (caught.value.code, caught.value.message) == (
+        "invalid_prompt",
+        "The conversation is longer than the model's context.",
+    )
+
+
+def test_conversation_that_is_too_long_in_a_stream(serve: Serve) -> None:
+    """Some say so in the middle of a stream that they have begun."""
+    with pytest.raises(ContextLengthError):
+        reply(serve(f"data: {json.dumps(LLAMA_CPP)}\n\n"))
+
+
 def test_value_that_an_upstream_refuses(serve: Serve) -> None:
     """A value that is too large fails the reply, and changes nothing for those after it."""
     upstream = serve({"error": {"message": "max_tokens is too large: 9999"}}, 400)
@@ -382,7 +440,7 @@ def test_refusals_are_logged_without_the_key(
     model = UpstreamModel(serve({"error": f"{SAID}\nERROR forged"}, 401).base_url, "secret-key")
     with pytest.raises(ModelError):
         list(model.reply(make_request()))
-    (kind, words) = [record.getMessage() for record in caplog.records if "upstream" in record.name]
+    (kind, words) = [record.getMessage() for record in caplog.records if "endpoint" in record.name]
     assert kind == "The upstream refused the server's key. (HTTP 401)"
     assert "Incorrect API key ***" in words
     assert "\n" not in words
