@@ -60,6 +60,10 @@ class Subscriber:
         self.hub.remove(self)
 
 
+CLOSE_PATIENCE = 1.0
+"""Seconds to wait for the thread that reads, when all is closed."""
+
+
 class Hub:
     """One process's part of a backplane; safe to share.
 
@@ -83,6 +87,7 @@ class Hub:
         self._dirty: set[str] = set()
         self._name = f"gpt_agent:bell:{uuid.uuid4().hex}"
         self._reads = False
+        self._reader: Thread | None = None
         self._has_checked = False
         self._closing = threading.Event()
         self.timer = Timer("gpt-agent-backplane")
@@ -110,7 +115,9 @@ class Hub:
             self.wake()
             return subscriber
         try:
-            Thread(self._read, "gpt-agent-bell").start()
+            reader = Thread(self._read, "gpt-agent-bell")
+            reader.start()
+            self._reader = reader
         except BaseException:
             with self._lock:
                 self._reads = False
@@ -295,13 +302,20 @@ class Hub:
             )
 
     def close(self) -> None:
-        """End the threads; the listeners hear nothing any more."""
+        """End the threads; the listeners hear nothing any more.
+
+        What the bell's thread is about to send would open a connection again that nobody closes:
+        it is waited for, but not for long.
+        """
         self._closing.set()
         self.timer.close()
         with self._lock:
             self._subscribers.clear()
         self.leases.drop()
         self.wake()
+        reader = self._reader
+        if reader is not None and reader is not threading.current_thread():
+            reader.join(CLOSE_PATIENCE)
 
 
 def _tell_page(page: Page, listener: Listener) -> None:
