@@ -65,7 +65,7 @@ def not_one_of(param: str, value: object, known: Iterable[str]) -> WireError:
 def not_answered(error: ModelError) -> WireError:
     """Return the error for a request whose model cannot answer."""
     if isinstance(error, ContextLengthError):
-        return WireError(400, error.message, param="messages", code="context_length_exceeded")
+        return WireError(400, error.message, code="context_length_exceeded")
     if error.code == "rate_limit_exceeded":
         return WireError(429, error.message, kind="rate_limit_error", code=error.code)
     return WireError(502, error.message, kind="server_error", code=error.code)

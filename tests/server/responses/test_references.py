@@ -179,6 +179,24 @@ def test_short_form_of_another_server(wire: ResponsesClient, content: str) -> No
     assert (status, error["code"]) == (400, "invalid_encrypted_content")
 
 
+@pytest.mark.parametrize(
+    "path, fields, param",
+    [
+        ("compact", {"model": "any", "service_tier": "priority"}, "service_tier"),
+        ("input_tokens", {"tool_choice": "any"}, "tool_choice"),
+        ("input_tokens", {"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ("input_tokens", {"text": {"format": {"type": "xml"}}}, "text.format.type"),
+        ("input_tokens", {"reasoning": {"summary": "auto"}}, "reasoning.summary"),
+    ],
+)
+def test_what_is_not_asked_of_a_model(
+    wire: ResponsesClient, path: str, fields: Json, param: str
+) -> None:
+    """What a response would be refused for is refused where it is only asked about."""
+    status, error = wire.refusal("POST", f"/responses/{path}", json={"input": "hi", **fields})
+    assert (status, error["param"]) == (400, param)
+
+
 def test_compaction_of_nothing(wire: ResponsesClient) -> None:
     """There has to be something to make short."""
     status, error = wire.refusal("POST", "/responses/compact", json={"model": "any"})
