@@ -269,7 +269,10 @@ def test_head_that_is_too_large(serve: Serve) -> None:
     assert found[8:13] == b" 431 "
 
 
-CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+# Closed at the end, so that all of an answer is read.
+CHUNKED = (
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 
 
 @pytest.mark.parametrize(
