@@ -18,7 +18,13 @@ from gpt_agent_sync.server.bodies import (
     read_fields,
 )
 from gpt_agent_sync.server.errors import WireError, missing, not_one_of
-from gpt_agent_sync.server.features import check_range, check_tier, says_something, unsupported
+from gpt_agent_sync.server.features import (
+    check_range,
+    check_sampling,
+    check_tier,
+    says_something,
+    unsupported,
+)
 from gpt_agent_sync.server.response_format import check_format
 from gpt_agent_sync.server.tool_schemas import check_count, check_function
 
@@ -83,12 +89,9 @@ class _StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
-class _Tool(Body):
-    type: Literal["function"]
-    function: Json
+class _Function(Body):
+    """A tool, or the choice of one."""
 
-
-class _Choice(Body):
     type: Literal["function"]
     function: Json
 
@@ -158,10 +161,7 @@ def read_chat(body: Json) -> ChatFields:
             raise missing(f"messages[{index}].tool_call_id")
     _check_tools(fields)
     check_format(fields.response_format)
-    check_range("temperature", fields.temperature, 0, 2)
-    check_range("top_p", fields.top_p, 0, 1)
-    check_range("presence_penalty", fields.presence_penalty, -2, 2)
-    check_range("frequency_penalty", fields.frequency_penalty, -2, 2)
+    check_sampling(fields)
     check_range("max_tokens", fields.max_tokens, 1)
     check_range("max_completion_tokens", fields.max_completion_tokens, 1)
     _check_unsupported(fields)
@@ -176,12 +176,12 @@ def _check_tools(fields: ChatFields) -> None:
         if not isinstance(function, dict):
             raise missing(f"tools[{index}].function")
         check_function(function, f"tools[{index}].function")
-        read_fields(tool, _Tool, f"tools[{index}]")
+        read_fields(tool, _Function, f"tools[{index}]")
     choice = fields.tool_choice
     if isinstance(choice, str) and choice not in _CHOICES:
         raise not_one_of("tool_choice", choice, _CHOICES)
     if isinstance(choice, dict):
-        name = read_fields(choice, _Choice, "tool_choice").function.get("name")
+        name = read_fields(choice, _Function, "tool_choice").function.get("name")
         if not isinstance(name, str):
             raise missing("tool_choice.function.name")
 

@@ -6,6 +6,14 @@ from typing import Any
 
 from gpt_agent_sync.server.errors import WireError
 
+_SAMPLING = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+}
+"""The bounds of what says how a model chooses its words."""
+
 
 def unsupported(param: str, feature: str) -> WireError:
     """Return the error for a feature that there is not.
@@ -49,6 +57,16 @@ def check_range(
         return
     if (least is not None and value < least) or (most is not None and value > most):
         raise out_of_range(param, value, least, most)
+
+
+def check_sampling(fields: object) -> None:
+    """Check how a model is to choose its words, as far as the fields of a request say so.
+
+    Raises:
+        WireError: If a number is out of its bounds.
+    """
+    for param, (least, most) in _SAMPLING.items():
+        check_range(param, getattr(fields, param, None), least, most)
 
 
 def says_something(value: Any) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 
 from gpt_agent_sync.server.bodies import Body, Json, Metadata, ReasoningEffort, read_fields
 from gpt_agent_sync.server.errors import WireError, missing, not_one_of
-from gpt_agent_sync.server.features import check_range, says_something, unsupported
+from gpt_agent_sync.server.features import check_range, check_sampling, says_something, unsupported
 from gpt_agent_sync.server.response_format import check_format
 from gpt_agent_sync.server.tool_schemas import check_count, check_function
 
@@ -147,8 +147,7 @@ def check_run(fields: RunFields) -> None:
 
 
 def _check_sampling(fields: AssistantFields | RunFields) -> None:
-    check_range("temperature", fields.temperature, 0, 2)
-    check_range("top_p", fields.top_p, 0, 1)
+    check_sampling(fields)
     # This wire's own word for no choice.
     if fields.response_format != "auto":
         check_format(fields.response_format)

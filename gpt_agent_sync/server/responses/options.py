@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from gpt_agent_sync.server.bodies import Json, read_fields
 from gpt_agent_sync.server.engine import Engine
 from gpt_agent_sync.server.errors import WireError, missing, not_one_of
-from gpt_agent_sync.server.features import check_range, check_tier, says_something, unsupported
+from gpt_agent_sync.server.features import (
+    check_range,
+    check_sampling,
+    check_tier,
+    says_something,
+    unsupported,
+)
 from gpt_agent_sync.server.responses import lifecycle
 from gpt_agent_sync.server.responses.bodies import (
     FunctionChoice,
@@ -45,10 +51,7 @@ def check_response(fields: ResponseFields) -> None:
     if fields.top_logprobs:
         raise unsupported("top_logprobs", "log probabilities")
     check_reasoning(fields.reasoning)
-    check_range("temperature", fields.temperature, 0, 2)
-    check_range("top_p", fields.top_p, 0, 1)
-    check_range("presence_penalty", fields.presence_penalty, -2, 2)
-    check_range("frequency_penalty", fields.frequency_penalty, -2, 2)
+    check_sampling(fields)
     check_range("max_output_tokens", fields.max_output_tokens, 1)
     check_range("max_tool_calls", fields.max_tool_calls, 1)
 

@@ -18,14 +18,6 @@ def read(item: Json) -> Json:
     return {name: value for name, value in kept.items() if name != "id"}
 
 
-def refused(check: Callable[[], object]) -> tuple[str | None, str | None]:
-    """Return parameter and code of a refusal."""
-    with pytest.raises(WireError) as caught:
-        check()
-    assert caught.value.status == 400
-    return caught.value.param, caught.value.code
-
-
 def refusal_text(check: Callable[[], object]) -> str | None:
     """Return the text of a refusal, ``None`` when there is none."""
     try:
